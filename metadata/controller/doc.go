@@ -1,0 +1,2 @@
+// Package controller is pure decisions: image and liveness in, commands out.
+package controller

@@ -1,0 +1,2 @@
+// Package quorum runs hashicorp/raft under the image: log store, snapshots, transport, proposals.
+package quorum

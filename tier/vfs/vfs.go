@@ -1,0 +1,61 @@
+package vfs
+
+import (
+	"io"
+	"io/fs"
+)
+
+// FS is a file system. Errors satisfy errors.Is with io/fs's sentinels, and
+// syscall.ENOSPC and syscall.EIO where those happened.
+type FS interface {
+	// Open opens for reading.
+	Open(name string) (File, error)
+	// OpenRW opens for reading and writing and creates the file when absent.
+	OpenRW(name string) (File, error)
+	Remove(name string) error
+	RemoveAll(name string) error
+	// Rename replaces newname atomically. Durable after SyncDir of the parent.
+	Rename(oldname, newname string) error
+	MkdirAll(name string) error
+	// ReadDir lists names in the directory, sorted.
+	ReadDir(name string) ([]string, error)
+	Stat(name string) (fs.FileInfo, error)
+	// SyncDir makes creations, renames and removals in the directory durable.
+	SyncDir(name string) error
+	// Lock takes an exclusive lock that dies with the process; a second
+	// attempt, from any process, fails with ErrLocked at once.
+	Lock(name string) (io.Closer, error)
+	// OpenVolume opens the volume that holds dir, for flushing all of it.
+	// It must be opened before the first write whose loss it is to report.
+	OpenVolume(dir string) (Volume, error)
+}
+
+// Volume flushes a whole file system.
+type Volume interface {
+	// Sync makes everything written before the call durable: file data,
+	// sizes, and directory entries. On Linux one syncfs. ok is false where the
+	// platform has no such call or the kernel does not report its errors
+	// (Linux before 5.8); then sync the files one by one.
+	Sync() (ok bool, err error)
+	// Free is the space left for writers, in bytes.
+	Free() (int64, error)
+	Close() error
+}
+
+// File is an open file. ReadAt may be called by many goroutines at once and
+// beside one writer.
+type File interface {
+	io.ReaderAt
+	io.WriterAt
+	io.Closer
+	// WriteVAt writes the buffers one after another at off, with one vectored
+	// write where the platform has it. On error, how much was written is undefined:
+	// the caller truncates or overwrites.
+	WriteVAt(bufs [][]byte, off int64) error
+	Truncate(size int64) error
+	// Sync makes data and size durable (fdatasync).
+	Sync() error
+	Size() (int64, error)
+	// Descriptor is the descriptor for sendfile; ok is false in memory.
+	Descriptor() (fd int, ok bool)
+}

@@ -1,0 +1,83 @@
+// Package kafka holds the field's nouns: the small value types that every
+// other package names things with. It imports nothing of Qanat and has no
+// behaviour beyond printing and parsing, so that an offset is never passed
+// where an epoch is meant.
+package kafka
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"fmt"
+)
+
+// Offset is the position of a record in a partition. Ranges of offsets are
+// half-open: [base, next).
+type Offset int64
+
+// LeaderEpoch counts the starts of leadership of a partition. It only grows.
+type LeaderEpoch int32
+
+// NoEpoch is what clients and files that predate epochs send.
+const NoEpoch LeaderEpoch = -1
+
+// PartitionEpoch is the version of a partition's replica set, ISR and leader.
+type PartitionEpoch int32
+
+// BrokerID is a broker's node.id.
+type BrokerID int32
+
+// NoBroker stands where no leader is known.
+const NoBroker BrokerID = -1
+
+// BrokerEpoch is the Raft index of a broker's registration.
+type BrokerEpoch int64
+
+// ProducerID names an idempotent or transactional producer.
+type ProducerID int64
+
+// NoProducer is the producer id of a batch without idempotence.
+const NoProducer ProducerID = -1
+
+// ProducerEpoch fences older incarnations of a producer.
+type ProducerEpoch int16
+
+// TopicID is a topic's identity: a topic that is deleted and created again
+// has another one.
+type TopicID [16]byte
+
+// NewTopicID draws a random (version 4) id, never the zero id.
+func NewTopicID() TopicID {
+	var id TopicID
+	if _, err := rand.Read(id[:]); err != nil {
+		panic(fmt.Sprintf("no randomness: %v", err))
+	}
+	id[6] = id[6]&0x0f | 0x40
+	id[8] = id[8]&0x3f | 0x80
+	return id
+}
+
+// IsZero tells whether the id is the one that stands for "none".
+func (id TopicID) IsZero() bool { return id == TopicID{} }
+
+// String is Kafka's spelling: URL-safe base64 without padding, 22 characters.
+func (id TopicID) String() string { return base64.RawURLEncoding.EncodeToString(id[:]) }
+
+// ParseTopicID reads what String prints.
+func ParseTopicID(s string) (TopicID, error) {
+	var id TopicID
+	b, err := base64.RawURLEncoding.DecodeString(s)
+	if err != nil || len(b) != len(id) {
+		return id, fmt.Errorf("topic id %q: want 22 characters of URL-safe base64", s)
+	}
+	copy(id[:], b)
+	return id, nil
+}
+
+// Partition names one partition of one incarnation of a topic.
+type Partition struct {
+	Topic TopicID
+	Index int32
+}
+
+// String is the form used in paths and logs: <topic id>/<partition>.
+func (p Partition) String() string { return fmt.Sprintf("%s/%d", p.Topic, p.Index) }
