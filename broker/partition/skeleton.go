@@ -1,8 +1,8 @@
 package partition
 
 import (
+	"context"
 	"errors"
-	"time"
 
 	"github.com/qanat-io/qanat/wire/batch"
 	"github.com/qanat-io/qanat/wire/kafka"
@@ -92,12 +92,33 @@ func (p *Partition) HighWatermark() kafka.Offset    { panic("skeleton") }
 func (p *Partition) LastStable() kafka.Offset       { panic("skeleton") }
 func (p *Partition) LogStart() kafka.Offset         { panic("skeleton") }
 
-// ListOffset answers ListOffsets for a timestamp or -1 … -6. May block on the bucket (ctx in the real signature): api calls it off the connection's goroutine when Remote is true.
+// Listed is where a timestamp (or -1 … -6) was found; Offset -1 when nothing is.
 type Listed struct {
 	Offset    kafka.Offset
 	Timestamp int64
 	Epoch     kafka.LeaderEpoch
 }
+
+// ListOffset answers ListOffsets for a timestamp or -1 latest, -2 earliest, -3 max timestamp, -4 earliest local, -5 latest tiered,
+// -6 earliest pending upload. May block on the bucket when MayBlock(timestamp): api then calls it off the connection's goroutine.
+func (p *Partition) ListOffset(ctx context.Context, timestamp int64, committed bool) (Listed, error) {
+	panic("skeleton")
+}
+
+// MayBlock tells whether ListOffset for the timestamp could need the bucket.
+func (p *Partition) MayBlock(timestamp int64) bool { panic("skeleton") }
+
+// CheckEpoch compares a request's current leader epoch (-1: unchecked) with the partition's: ErrNotLeader, ErrFencedEpoch, ErrUnknownEpoch.
+func (p *Partition) CheckEpoch(current kafka.LeaderEpoch) error { panic("skeleton") }
+
+// EpochEnd answers OffsetForLeaderEpoch: the largest known epoch at or below requested and where it ends; {-1,-1} when undefined.
+func (p *Partition) EpochEnd(requested kafka.LeaderEpoch) EpochEnd { panic("skeleton") }
+
+// LocalEnd is the log end offset.
+func (p *Partition) LocalEnd() kafka.Offset { panic("skeleton") }
+
+// Sizes are the bytes on the local disk and in the bucket.
+func (p *Partition) Sizes() (local, remote int64) { panic("skeleton") }
 
 type ProducerInfo struct {
 	ID               kafka.ProducerID
@@ -105,7 +126,8 @@ type ProducerInfo struct {
 	LastSequence     int32
 	LastTimestamp    int64
 	CoordinatorEpoch int32
-	TxnStart         kafka.Offset
+	TxnStart         kafka.Offset // -1: no open transaction
 }
 
-var _ time.Time
+// Producers lists the live producer states.
+func (p *Partition) Producers() []ProducerInfo { panic("skeleton") }
