@@ -1,7 +1,11 @@
 package manifest
 
 import (
+	"encoding/hex"
+	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 
 	"github.com/qanat-io/qanat/wire/kafka"
 )
@@ -18,6 +22,28 @@ type Entry struct {
 	Uploaded     int64             `cbor:"8,keyasint"` // proposer's clock, milliseconds
 }
 
+// ErrInvalid says that an entry cannot be one: an empty or negative range, or
+// sizes that contradict each other.
+var ErrInvalid = errors.New("invalid manifest entry")
+
+// Validate checks what must hold of an entry by itself; its error wraps ErrInvalid.
+func (e Entry) Validate() error {
+	switch {
+	case e.Base < 0 || e.Next <= e.Base:
+		return fmt.Errorf("%w: range [%d, %d)", ErrInvalid, e.Base, e.Next)
+	case e.Epoch < 0:
+		return fmt.Errorf("%w: epoch %d", ErrInvalid, e.Epoch)
+	case e.DataSize <= 0 || e.Size < e.DataSize:
+		return fmt.Errorf("%w: %d bytes of data in an object of %d", ErrInvalid, e.DataSize, e.Size)
+	}
+	return nil
+}
+
+// Names tells whether e and o name the same object.
+func (e Entry) Names(o Entry) bool {
+	return e.Base == o.Base && e.Next == o.Next && e.Epoch == o.Epoch && e.UUID == o.UUID
+}
+
 // Key is the object's name: <cluster>/<topic id>/<partition>/<base>-<next>.e<epoch>.<uuid>.
 func (e Entry) Key(cluster string, p kafka.Partition) string {
 	return fmt.Sprintf("%s%020d-%020d.e%d.%x", Prefix(cluster, p), e.Base, e.Next, e.Epoch, e.UUID)
@@ -28,9 +54,46 @@ func Prefix(cluster string, p kafka.Partition) string {
 	return fmt.Sprintf("%s/%s/%d/", cluster, p.Topic, p.Index)
 }
 
-// Manifest is an immutable list of entries. The zero value is empty.
-type Manifest struct {
-	// entries: see the package's invariants. Shared between versions: never written after publication.
-	entries []Entry
-	bytes   int64
+// ParseKey reads what Key made: the partition, and an entry of which only the
+// fields in the name are set. It is an error when the key is not a segment's
+// or not this cluster's; only the exact spelling of Key is taken, so that
+// nothing foreign in a bucket is ever mistaken for a segment.
+func ParseKey(cluster, key string) (kafka.Partition, Entry, error) {
+	var p kafka.Partition
+	var e Entry
+	bad := fmt.Errorf("object key %q does not name a segment of cluster %q", key, cluster)
+	rest, ok := strings.CutPrefix(key, cluster+"/")
+	if !ok {
+		return p, e, bad
+	}
+	parts := strings.Split(rest, "/")
+	if len(parts) != 3 {
+		return p, e, bad
+	}
+	id, err := kafka.ParseTopicID(parts[0])
+	if err != nil {
+		return p, e, bad
+	}
+	index, err := strconv.ParseInt(parts[1], 10, 32)
+	if err != nil {
+		return p, e, bad
+	}
+	fields := strings.Split(parts[2], ".")
+	if len(fields) != 3 || !strings.HasPrefix(fields[1], "e") {
+		return p, e, bad
+	}
+	base, next, _ := strings.Cut(fields[0], "-")
+	b, err1 := strconv.ParseInt(base, 10, 64)
+	n, err2 := strconv.ParseInt(next, 10, 64)
+	epoch, err3 := strconv.ParseInt(fields[1][1:], 10, 32)
+	uuid, err4 := hex.DecodeString(fields[2])
+	if errors.Join(err1, err2, err3, err4) != nil || len(uuid) != len(e.UUID) {
+		return p, e, bad
+	}
+	p = kafka.Partition{Topic: id, Index: int32(index)}
+	e = Entry{Base: kafka.Offset(b), Next: kafka.Offset(n), Epoch: kafka.LeaderEpoch(epoch), UUID: [16]byte(uuid)}
+	if e.Key(cluster, p) != key {
+		return kafka.Partition{}, Entry{}, bad
+	}
+	return p, e, nil
 }
