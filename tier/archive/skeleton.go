@@ -25,12 +25,23 @@ type Source interface {
 	Partition() kafka.Partition
 	Topic() string
 	Epoch() kafka.LeaderEpoch // -1 while not leader: nothing is uploaded
-	Local() *hot.Log
+	Local() Local             // *hot.Log
 	Manifest() manifest.Manifest // as last published
 	Start() kafka.Offset         // log start offset
 	StableEnd() kafka.Offset     // high watermark: only sealed segments wholly below it are uploaded
 	Policy() Policy
 }
+
+// Local is what the archive needs of a local log; *hot.Log is one.
+type Local interface {
+	Segments() []hot.SegmentInfo
+	Size() int64
+	OpenSealed(base kafka.Offset) (*hot.Sealed, error)
+	Roll() error
+	ReleaseBefore(next kafka.Offset) (int64, error)
+}
+
+var _ Local = (*hot.Log)(nil)
 
 // Policy is what the topic's configuration says.
 type Policy struct {
@@ -63,6 +74,9 @@ func New(b object.Bucket, c Committer, cfg Config, clock func() time.Time, log *
 func (a *Archive) Run(ctx context.Context) error { panic("skeleton") }
 func (a *Archive) Add(s Source)                  { panic("skeleton") }
 func (a *Archive) Remove(p kafka.Partition)      { panic("skeleton") }
+
+// RemovePartition is Remove for a partition whose topic is deleted: its objects are deleted in the background.
+func (a *Archive) RemovePartition(p kafka.Partition) { panic("skeleton") }
 
 // Poke asks for a look at the partition soon (a segment was sealed, the high watermark passed it, the manifest changed).
 func (a *Archive) Poke(p kafka.Partition) { panic("skeleton") }
