@@ -24,8 +24,8 @@ type Committer interface {
 type Source interface {
 	Partition() kafka.Partition
 	Topic() string
-	Epoch() kafka.LeaderEpoch // -1 while not leader: nothing is uploaded
-	Local() Local             // *hot.Log
+	Epoch() kafka.LeaderEpoch    // -1 while not leader: nothing is uploaded
+	Local() Local                // *hot.Log
 	Manifest() manifest.Manifest // as last published
 	Start() kafka.Offset         // log start offset
 	StableEnd() kafka.Offset     // high watermark: only sealed segments wholly below it are uploaded
