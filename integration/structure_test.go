@@ -1,0 +1,74 @@
+package integration
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// layers is docs/architecture.md's picture of the house, bottom first. Packages
+// of one line do not import each other; imports point down only.
+var layers = [][]string{
+	{"wire/kafka"},
+	{"wire", "wire/batch", "tier/vfs", "tier/object", "tier/manifest", "metadata/config"},
+	{"metadata/command", "tier/segment"},
+	{"metadata/image", "tier/index"},
+	{"metadata/controller", "tier/hot", "tier/cold"},
+	{"metadata/quorum", "tier/archive"},
+	{"tier/log", "broker/producer", "broker/datadir"},
+	{"broker/partition", "broker/group"},
+	{"broker/hosted", "broker/coordinator"},
+	{"broker/api"},
+	{"broker/server", "broker/console", "broker/telemetry"},
+	{"broker"},
+	{"cmd/qanat"},
+}
+
+// withinLine are imports inside one line that are meant: a package and the vocabulary it is built from.
+var withinLine = map[string]bool{
+	"wire → wire/batch": true,
+}
+
+// An import that points up or sideways would pass unseen.
+func TestImportsPointDown(t *testing.T) {
+	rank := map[string]int{}
+	for i, line := range layers {
+		for _, p := range line {
+			rank[p] = i
+		}
+	}
+	const module = "github.com/qanat-io/qanat/"
+	out, err := exec.Command("go", "list", "-json=ImportPath,Imports,GoFiles", module+"...").Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	for d := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p struct {
+			ImportPath       string
+			Imports, GoFiles []string
+		}
+		if err := d.Decode(&p); errors.Is(err, io.EOF) {
+			return
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		from := strings.TrimPrefix(p.ImportPath, module)
+		if !placed(rank, from) {
+			if len(p.GoFiles) > 0 && !strings.HasPrefix(from, "integration") && !strings.Contains(from, "internal/") && !strings.HasSuffix(from, "test") {
+				t.Errorf("%s has no place in the layers: give it one here and in docs/architecture.md", from)
+			}
+			continue
+		}
+		for _, imported := range p.Imports {
+			to, ours := strings.CutPrefix(imported, module)
+			if ours && placed(rank, to) && rank[to] >= rank[from] && !withinLine[from+" → "+to] {
+				t.Errorf("%s imports %s, which is not below it", from, to)
+			}
+		}
+	}
+}
+
+func placed(rank map[string]int, p string) bool { _, ok := rank[p]; return ok }
