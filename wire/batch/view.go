@@ -74,20 +74,32 @@ func (v View) Stamp(base kafka.Offset, epoch kafka.LeaderEpoch) {
 	binary.BigEndian.PutUint32(v[12:], uint32(epoch))
 }
 
+// Idempotent tells whether a producer id stands in the batch.
+func (v View) Idempotent() bool { return v.ProducerID() >= 0 }
+
 // Attributes are a batch's flags.
 type Attributes int16
 
+const (
+	codecBits         = 0x07
+	logAppendTimeBit  = 0x08
+	transactionalBit  = 0x10
+	controlBit        = 0x20
+	deleteHorizonBit  = 0x40
+	knownAttributeMax = 0x7f
+)
+
 // Codec is the compression of the records.
-func (a Attributes) Codec() Codec { return Codec(a & 7) }
+func (a Attributes) Codec() Codec { return Codec(a & codecBits) }
 
 // LogAppendTime tells whether MaxTimestamp is the broker's time for every record.
-func (a Attributes) LogAppendTime() bool { return a&8 != 0 }
+func (a Attributes) LogAppendTime() bool { return a&logAppendTimeBit != 0 }
 
 // Transactional tells whether the batch belongs to a transaction.
-func (a Attributes) Transactional() bool { return a&16 != 0 }
+func (a Attributes) Transactional() bool { return a&transactionalBit != 0 }
 
 // Control tells whether the batch is a transaction marker.
-func (a Attributes) Control() bool { return a&32 != 0 }
+func (a Attributes) Control() bool { return a&controlBit != 0 }
 
 // Codec is a compression codec's number in the attributes.
 type Codec int8
