@@ -2,8 +2,10 @@ package object
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"unicode/utf8"
 )
@@ -94,6 +96,46 @@ func Check(ctx context.Context, b Bucket) error {
 	found := errors.New("found")
 	if err := b.List(ctx, "", func(Info) error { return found }); err != nil && !errors.Is(err, found) {
 		return err
+	}
+	return nil
+}
+
+// Probe shows that the credentials can do all that a broker does: it puts,
+// heads, gets and deletes a small object of its own.
+func Probe(ctx context.Context, b Bucket) error {
+	if err := Check(ctx, b); err != nil {
+		return err
+	}
+	key := "probe/" + rand.Text()
+	if err := b.Put(ctx, key, strings.NewReader(key), int64(len(key))); err != nil {
+		return err
+	}
+	err := probeRead(ctx, b, key)
+	return errors.Join(err, b.Delete(ctx, key))
+}
+
+func probeRead(ctx context.Context, b Bucket, key string) error {
+	fail := func(format string, args ...any) error {
+		return &Error{Op: "probe", Bucket: b.URL(), Key: key, Err: fmt.Errorf(format, args...)}
+	}
+	info, err := b.Head(ctx, key)
+	if err != nil {
+		return err
+	}
+	if info.Size != int64(len(key)) {
+		return fail("stored %d bytes, size is %d", len(key), info.Size)
+	}
+	body, err := b.Get(ctx, key, 1, 3)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
+	got, err := io.ReadAll(body)
+	if err != nil {
+		return fail("read: %w", err)
+	}
+	if string(got) != key[1:4] {
+		return fail("stored %q, read %q", key[1:4], got)
 	}
 	return nil
 }
