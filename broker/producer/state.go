@@ -1,0 +1,135 @@
+package producer
+
+import (
+	"errors"
+	"math"
+
+	"github.com/qanat-io/qanat/wire/batch"
+	"github.com/qanat-io/qanat/wire/kafka"
+)
+
+// remembered is how many batches of a producer are kept: max.in.flight.requests.per.connection of idempotent clients.
+const remembered = 5
+
+var (
+	// ErrFenced says that a newer epoch of the producer has been seen.
+	ErrFenced = errors.New("producer epoch is older than the newest seen")
+	// ErrOutOfOrder says that the batch does not follow the producer's last one.
+	ErrOutOfOrder = errors.New("producer sequence is out of order")
+)
+
+// Batch is one remembered batch.
+type Batch struct {
+	FirstSequence int32
+	LastSequence  int32
+	Base          kafka.Offset
+	Last          kafka.Offset
+	TimestampMs   int64 // what LogAppendTime topics answer for a duplicate
+}
+
+// Producer is the state of one producer id.
+type Producer struct {
+	ID       kafka.ProducerID
+	Epoch    kafka.ProducerEpoch
+	LastSeen int64 // milliseconds, the broker's clock
+	// ring holds the newest n batches, oldest first.
+	//
+	// Invariant: all were written under Epoch; sequences ascend, modulo wrap.
+	ring [remembered]Batch
+	n    int
+}
+
+// LastSequence is -1 when the current epoch has written nothing.
+func (p *Producer) LastSequence() int32 {
+	if p.n == 0 {
+		return -1
+	}
+	return p.ring[p.n-1].LastSequence
+}
+
+// State holds the producers of one partition. Not safe for concurrent use.
+type State struct {
+	producers map[kafka.ProducerID]*Producer
+}
+
+// New returns an empty state.
+func New() *State { return &State{producers: map[kafka.ProducerID]*Producer{}} }
+
+// Check decides whether the batch may be appended. dup is set when it is one
+// that the log holds already: it is answered with that offset, not appended.
+func (s *State) Check(v batch.View) (dup *Batch, err error) {
+	p := s.producers[v.ProducerID()]
+	if p == nil {
+		// Never seen, or forgotten: any sequence may begin (Kafka accepts it too,
+		// since retention or expiry may have removed what was before).
+		return nil, nil
+	}
+	first, last := v.BaseSequence(), lastSequence(v)
+	switch epoch := v.ProducerEpoch(); {
+	case epoch < p.Epoch:
+		return nil, ErrFenced
+	case epoch > p.Epoch:
+		if first != 0 {
+			return nil, ErrOutOfOrder
+		}
+		return nil, nil
+	}
+	for i := range p.ring[:p.n] {
+		if b := &p.ring[i]; b.FirstSequence == first && b.LastSequence == last {
+			return b, nil
+		}
+	}
+	if p.n > 0 && first != next(p.LastSequence()) {
+		return nil, ErrOutOfOrder
+	}
+	return nil, nil
+}
+
+// Append remembers a batch that has its offsets. Batches of no producer are ignored.
+func (s *State) Append(v batch.View, nowMs int64) {
+	id := v.ProducerID()
+	if id < 0 || v.Attributes().Control() {
+		return
+	}
+	p := s.producers[id]
+	if p == nil {
+		p = &Producer{ID: id, Epoch: v.ProducerEpoch()}
+		s.producers[id] = p
+	}
+	if v.ProducerEpoch() != p.Epoch {
+		p.Epoch, p.n = v.ProducerEpoch(), 0
+	}
+	if p.n == remembered {
+		copy(p.ring[:], p.ring[1:])
+		p.n--
+	}
+	p.ring[p.n] = Batch{v.BaseSequence(), lastSequence(v), v.BaseOffset(), v.LastOffset(), v.MaxTimestamp()}
+	p.n++
+	p.LastSeen = nowMs
+}
+
+// Expire forgets producers that were last seen before the given time.
+func (s *State) Expire(beforeMs int64) {
+	for id, p := range s.producers {
+		if p.LastSeen < beforeMs {
+			delete(s.producers, id)
+		}
+	}
+}
+
+// Each calls f for every producer, in no order.
+func (s *State) Each(f func(*Producer)) {
+	for _, p := range s.producers {
+		f(p)
+	}
+}
+
+// Len is the number of producers.
+func (s *State) Len() int { return len(s.producers) }
+
+// lastSequence is the sequence of the batch's last record; sequences wrap from the largest int32 to 0.
+func lastSequence(v batch.View) int32 {
+	return int32((int64(v.BaseSequence()) + int64(v.LastOffsetDelta())) & math.MaxInt32)
+}
+
+func next(sequence int32) int32 { return int32((int64(sequence) + 1) & math.MaxInt32) }
