@@ -1,18 +1,23 @@
 package vfs
 
 import (
+	"errors"
 	"io"
 	"io/fs"
 )
 
+// ErrLocked says that somebody else holds the lock.
+var ErrLocked = errors.New("file is locked by another process")
+
 // FS is a file system. Errors satisfy errors.Is with io/fs's sentinels, and
-// syscall.ENOSPC and syscall.EIO where those happened.
+// syscall.ENOSPC and syscall.EIO where those happened. Safe for concurrent use.
 type FS interface {
 	// Open opens for reading.
 	Open(name string) (File, error)
 	// OpenRW opens for reading and writing and creates the file when absent.
 	OpenRW(name string) (File, error)
 	Remove(name string) error
+	// RemoveAll removes name and everything below it; a name that does not exist is no error.
 	RemoveAll(name string) error
 	// Rename replaces newname atomically. Durable after SyncDir of the parent.
 	Rename(oldname, newname string) error
@@ -33,10 +38,12 @@ type FS interface {
 // Volume flushes a whole file system.
 type Volume interface {
 	// Sync makes everything written before the call durable: file data,
-	// sizes, and directory entries. On Linux one syncfs. ok is false where the
-	// platform has no such call or the kernel does not report its errors
-	// (Linux before 5.8); then sync the files one by one.
+	// sizes, and directory entries. On Linux one syncfs. ok is false, and
+	// nothing was done, where the platform has no such call or does not report
+	// write-back errors through it; then sync the files one by one.
 	Sync() (ok bool, err error)
+	// Covers tells whether dir lies on this volume, and not on one mounted below it.
+	Covers(dir string) (bool, error)
 	// Free is the space left for writers, in bytes.
 	Free() (int64, error)
 	Close() error
@@ -53,7 +60,11 @@ type File interface {
 	// the caller truncates or overwrites.
 	WriteVAt(bufs [][]byte, off int64) error
 	Truncate(size int64) error
-	// Sync makes data and size durable (fdatasync).
+	// Allocate asks for room up to size bytes without changing the file's size;
+	// a later Truncate gives back what was not used. Where the platform cannot
+	// do that it does nothing.
+	Allocate(size int64) error
+	// Sync makes data and size durable (fdatasync), though not the file's name.
 	Sync() error
 	Size() (int64, error)
 	// Descriptor is the descriptor for sendfile; ok is false in memory.
