@@ -103,6 +103,8 @@ func validateHeader(v View, limits *Limits) error {
 	return nil
 }
 
+const reasonNoKey = "a compacted topic takes no record without a key"
+
 // checker walks the records of one batch and remembers what it saw.
 type checker struct {
 	limits     *Limits
@@ -135,45 +137,35 @@ func (c *checker) walk(p []byte) error {
 
 // record checks one record without its length: attributes, timestamp and offset deltas, key, value, headers.
 func (c *checker) record(p []byte) error {
-	p, hasKey, err := c.head(p)
-	if err != nil {
-		return err
-	}
-	_ = hasKey
-	return c.headers(p)
-}
-
-// head checks a record up to the end of its value and returns what follows.
-func (c *checker) head(p []byte) (rest []byte, hasKey bool, err error) {
 	if len(p) < 1 {
-		return nil, false, c.fail(ErrInvalid, "no attributes")
+		return c.fail(ErrInvalid, "no attributes")
 	}
 	p = p[1:] // a record's attributes have no meaning yet
 	ts, n := varint(p)
 	if n <= 0 {
-		return nil, false, c.fail(ErrInvalid, "bad timestamp delta")
+		return c.fail(ErrInvalid, "bad timestamp delta")
 	}
 	p = p[n:]
 	delta, n := varint(p)
 	if n <= 0 {
-		return nil, false, c.fail(ErrInvalid, "bad offset delta")
+		return c.fail(ErrInvalid, "bad offset delta")
 	}
 	p = p[n:]
 	if err := c.deltas(ts, delta); err != nil {
-		return nil, false, err
+		return err
 	}
 	p, hasKey, ok := skipBytes(p)
 	if !ok {
-		return nil, false, c.fail(ErrInvalid, "key is beyond the record")
+		return c.fail(ErrInvalid, "key is beyond the record")
 	}
 	if !hasKey && c.limits.RequireKeys {
-		return nil, false, c.fail(ErrInvalid, "a compacted topic takes no record without a key")
+		return c.fail(ErrInvalid, reasonNoKey)
 	}
 	p, _, ok = skipBytes(p)
 	if !ok {
-		return nil, false, c.fail(ErrInvalid, "value is beyond the record")
+		return c.fail(ErrInvalid, "value is beyond the record")
 	}
-	return p, hasKey, nil
+	return c.headers(p)
 }
 
 // deltas checks and remembers a record's place in time and in the batch.
