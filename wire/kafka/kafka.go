@@ -73,10 +73,11 @@ func ParseTopicID(s string) (TopicID, error) {
 	return id, nil
 }
 
-// Partition names one partition of one incarnation of a topic.
+// Partition names one partition of one incarnation of a topic. The keys are
+// its form in the metadata log and its snapshots.
 type Partition struct {
-	Topic TopicID
-	Index int32
+	Topic TopicID `cbor:"1,keyasint"`
+	Index int32   `cbor:"2,keyasint"`
 }
 
 // String is the form used in paths and logs: <topic id>/<partition>.
