@@ -134,7 +134,7 @@ func (d *Dir) write(ctx context.Context, name string, body io.ReaderAt, size int
 			at += n
 		}
 		if size == 0 {
-			return f.Sync()
+			return errors.Join(ctx.Err(), f.Sync())
 		}
 		return ctx.Err()
 	}()

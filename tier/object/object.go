@@ -36,7 +36,10 @@ type Bucket interface {
 	// Put stores size bytes of body under key. body is an io.ReaderAt so that
 	// an attempt can be repeated without buffering. Either the whole object
 	// becomes visible or none of it. An error leaves open which: the request
-	// may have been carried out although its answer was lost.
+	// may have been carried out although its answer was lost. Some S3 servers
+	// (versitygw 1.8) even keep the beginning of an upload that was cut off. So
+	// only what a Put succeeded with may be named to readers, and a key whose Put
+	// failed is not used again.
 	Put(ctx context.Context, key string, body io.ReaderAt, size int64) error
 	// Get opens the bytes [off, off+n) of the object, fewer if it ends before.
 	// n < 0 means to the end. A range that starts behind the last byte is

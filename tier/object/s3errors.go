@@ -19,6 +19,7 @@ type refusal struct {
 // refusals by S3's error code. What is not here is judged by the HTTP status.
 var refusals = map[string]refusal{
 	"NoSuchKey":    {ErrNotFound, ""},
+	"NotFound":     {ErrNotFound, ""}, // of a HEAD, which has no body to say more
 	"NoSuchBucket": {ErrNoBucket, "create the bucket, or correct its name"},
 	"InvalidRange": {ErrRange, ""},
 
@@ -35,6 +36,7 @@ var refusals = map[string]refusal{
 
 	"AccessDenied":          {ErrDenied, "let these credentials list the bucket and put, get and delete objects below the prefix"},
 	"AllAccessDisabled":     {ErrDenied, "ask the bucket's owner"},
+	"XAdminUserNotFound":    {ErrDenied, "check AWS_ACCESS_KEY_ID"}, // versitygw's
 	"InvalidAccessKeyId":    {ErrDenied, "check AWS_ACCESS_KEY_ID"},
 	"SignatureDoesNotMatch": {ErrDenied, "check AWS_SECRET_ACCESS_KEY, and the region"},
 	"ExpiredToken":          {ErrDenied, "renew the session's credentials"},
@@ -57,7 +59,10 @@ func refused(code string, status int) refusal {
 	}
 	switch status {
 	case http.StatusNotFound:
-		return refusal{ErrNotFound, ""}
+		if code == "" {
+			return refusal{ErrNotFound, ""}
+		}
+		// Something else is missing: never to be taken for the object.
 	case http.StatusRequestedRangeNotSatisfiable:
 		return refusal{ErrRange, ""}
 	case http.StatusServiceUnavailable, http.StatusTooManyRequests:
