@@ -1,0 +1,246 @@
+package config
+
+import "strconv"
+
+// brokerKeys are the keys of a broker: its file's, and what DescribeConfigs
+// shows of it. First come those that give topics their defaults, then the rest.
+func brokerKeys() []Key {
+	keys := brokerDefaults(topicKeys())
+	for _, group := range [][]Key{
+		identityKeys(), listenerKeys(), limitKeys(), topicCreationKeys(), coordinatorKeys(), bucketKeys(), observeKeys(),
+	} {
+		keys = append(keys, group...)
+	}
+	return keys
+}
+
+// brokerDefaults makes the broker's half of every topic key: same type,
+// default, bounds. They may change while the broker runs. A key in a coarser
+// unit (log.retention.hours) gives the value only while the finer one is not set.
+func brokerDefaults(topic []Key) []Key {
+	var keys []Key
+	for _, t := range topic {
+		for i, alias := range t.Synonyms {
+			k := t
+			k.Name, k.Synonyms, k.Synonym = alias.Name, nil, ""
+			k.Doc = "Gives `" + t.Name + "` of topics that do not set it."
+			if i == 0 {
+				k.Synonyms = t.Synonyms[1:]
+				k.Doc += " " + t.Doc
+			} else {
+				k.Doc += " Used only while `" + t.Synonyms[0].Name + "` is not set."
+				k.Default, k.Type = coarseDefault(t.Default, alias.Factor), Int
+				k.Valid, k.Check = coarse(t)
+			}
+			keys = append(keys, k)
+		}
+	}
+	return keys
+}
+
+// coarse bounds a key in a coarser unit: whole numbers of 32 bits, from the lowest that means something.
+func coarse(t Key) (string, func(string) error) {
+	low := int64(-1)
+	for t.Check(number(low)) != nil {
+		low++
+	}
+	r := between(low, 1<<31-1)
+	return r.valid, r.check
+}
+
+// coarseDefault is what is shown of a coarser key that nobody has set: Kafka
+// gives the default in hours and leaves minutes empty.
+func coarseDefault(value string, factor int64) string {
+	n, err := strconv.ParseInt(value, 10, 64)
+	if err != nil || factor != hour {
+		return ""
+	}
+	return number(n / factor)
+}
+
+func identityKeys() []Key {
+	return []Key{
+		define("node.id", Int, "1",
+			"This broker's number in its cluster.",
+			allow(between(0, 1<<31-1)), from("broker.id"), readOnly),
+		define("broker.id", Int, "",
+			"Older name of `node.id`.",
+			allow(between(0, 1<<31-1)), from("node.id"), readOnly),
+		define("cluster.id", String, "",
+			"The cluster's identity, which is also the first part of every object's name in the bucket. Empty: made up at the first start and kept in the data directory.",
+			allow(clusterID()), readOnly),
+		define("broker.rack", String, "",
+			"Where this broker is, for clients that prefer near replicas.", readOnly),
+		define("data.dir", String, "qanat-data",
+			"Qanat's own. The directory that holds everything local: segments, index, metadata. It wants a volume of its own.",
+			allow(notEmpty("a directory")), from("log.dirs", "log.dir"), readOnly),
+		define("log.dirs", List, "",
+			"Kafka's name of `data.dir`.",
+			allow(singleDir()), from("log.dir", "data.dir"), readOnly),
+		define("log.dir", String, "",
+			"Older name of `log.dirs`.",
+			allow(singleDir()), from("log.dirs", "data.dir"), readOnly),
+	}
+}
+
+func listenerKeys() []Key {
+	return []Key{
+		define("listeners", List, "PLAINTEXT://:9092",
+			"Where clients connect: NAME://HOST:PORT, comma-separated; no host means every interface. Security does not exist yet: keep it off networks that you do not trust.",
+			allow(listenersRule(true)), readOnly),
+		define("advertised.listeners", List, "",
+			"What clients are told to connect to, by the listeners' names. Empty: the listeners, with the machine's name in place of an unspecific host.",
+			allow(listenersRule(false)), readOnly),
+		define("admin.listener", String, "127.0.0.1:9644",
+			"Qanat's own. HOST:PORT of health, metrics and the API that the command line uses; empty for none. It has no authentication yet: keep it on loopback or behind something that has.",
+			allow(hostPort(true)), readOnly),
+		define("admin.allowed.hosts", List, "",
+			"Qanat's own. Names, besides localhost, addresses and the listener's own host, that the admin port answers to in the Host header (a defence against DNS rebinding).",
+			readOnly),
+		define("admin.pprof.enable", Boolean, "false",
+			"Qanat's own. Serve Go's profiles under /debug/pprof/ on the admin port.", readOnly),
+		define("raft.listener", String, "127.0.0.1:9645",
+			"Qanat's own. HOST:PORT of the metadata quorum; port 0 lets the system choose.",
+			allow(hostPort(false)), readOnly),
+		define("raft.snapshot.entries", Long, "16384",
+			"Qanat's own. How many entries of the metadata log are written between snapshots.",
+			allow(between(16, 1<<31-1)), readOnly),
+	}
+}
+
+func limitKeys() []Key {
+	return []Key{
+		define("socket.request.max.bytes", Int, number(100*miB),
+			"The largest request that is read; a larger one closes its connection.",
+			allow(between(1*kiB, 1<<31-1)), readOnly),
+		define("queued.max.request.bytes", Long, number(256*miB),
+			"Bytes of requests being read or answered, in all connections together; beyond it, reading pauses. Kafka's default is -1, without limit.",
+			allow(either(atLeast(1*miB), oneOf("-1"))), readOnly),
+		define("connection.queued.max.request.bytes", Long, number(64*miB),
+			"Qanat's own. The same, of one connection; a single larger request is still taken.",
+			allow(atLeast(64*kiB)), readOnly),
+		define("connection.queued.max.requests", Int, "64",
+			"Qanat's own. Requests of one connection that are being answered while the next are read.",
+			allow(between(1, 10000)), readOnly),
+		define("max.connections", Int, number(1<<31-1),
+			"Client connections at one time; more are closed at once.",
+			allow(between(0, 1<<31-1)), readOnly),
+		define("max.connections.per.ip", Int, number(1<<31-1),
+			"Client connections at one time from one address.",
+			allow(between(0, 1<<31-1)), readOnly),
+		define("max.connections.per.ip.overrides", List, "",
+			"Other limits for single addresses: ADDRESS:COUNT, comma-separated.",
+			allow(perIPOverrides()), readOnly),
+		define("connections.max.idle.ms", Long, number(10*minute),
+			"A connection without a request for so long is closed; -1 never.",
+			allow(either(atLeast(1*second), oneOf("-1"))), readOnly),
+		define("fetch.max.bytes", Int, number(55*miB),
+			"The most that a fetch is answered with, whatever it asks for.",
+			allow(between(1*kiB, 1<<31-1)), readOnly),
+		define("max.incremental.fetch.session.cache.slots", Int, "1000",
+			"Fetch sessions kept at one time (KIP-227).",
+			allow(between(0, 1<<31-1)), readOnly),
+	}
+}
+
+func topicCreationKeys() []Key {
+	return []Key{
+		define("auto.create.topics.enable", Boolean, "true",
+			"A topic that a client asks about is created, if the client allows it.", readOnly),
+		define("delete.topic.enable", Boolean, "true",
+			"Topics may be deleted.", readOnly),
+		define("num.partitions", Int, "1",
+			"Partitions of topics that are created without saying how many.",
+			allow(between(1, 100000)), readOnly),
+		define("default.replication.factor", Int, "1",
+			"Replicas of topics that are created without saying how many.",
+			allow(between(1, 32767)), readOnly),
+		define("log.retention.check.interval.ms", Long, number(5*minute),
+			"How often every partition is looked at for data past its retention. Closed segments and commits ask for a look of their own at once.",
+			allow(atLeast(1)), readOnly),
+	}
+}
+
+func coordinatorKeys() []Key {
+	return []Key{
+		define("group.initial.rebalance.delay.ms", Int, number(3*second),
+			"How long an empty group waits for more members before its first assignment: with many consumers starting together, one rebalance instead of many. `qanat dev` sets 0, where one consumer at a time is the rule and three seconds are felt.",
+			allow(between(0, 1<<31-1)), readOnly),
+		define("group.min.session.timeout.ms", Int, number(1*second),
+			"The shortest session timeout that a member of a classic group may ask for. Kafka's default is 6000; heartbeats are cheap here, and a shorter one finds dead consumers sooner.",
+			allow(between(1, 1<<31-1)), readOnly),
+		define("group.max.session.timeout.ms", Int, number(30*minute),
+			"The longest session timeout that a member of a classic group may ask for.",
+			allow(between(1, 1<<31-1)), readOnly),
+		define("group.max.size", Int, number(1<<31-1),
+			"Members of a classic group at most.",
+			allow(between(1, 1<<31-1)), readOnly),
+		define("offset.metadata.max.bytes", Int, "4096",
+			"Length of the text that a consumer may commit with an offset.",
+			allow(between(0, 1<<20)), readOnly),
+		define("offsets.retention.minutes", Int, number(7*24*60),
+			"How long the offsets of a group without members are kept.",
+			allow(between(1, 1<<31-1)), readOnly),
+		define("offsets.retention.check.interval.ms", Long, number(10*minute),
+			"How often offsets past their retention are looked for.",
+			allow(atLeast(1)), readOnly),
+		define("producer.id.expiration.ms", Int, number(1*day),
+			"How long an idempotent producer that sends nothing is remembered, for each partition.",
+			allow(between(1, 1<<31-1)), readOnly),
+	}
+}
+
+func bucketKeys() []Key {
+	return []Key{
+		define("bucket.url", String, "",
+			"Qanat's own. Where closed segments go: `dir:PATH`, `s3://NAME/PREFIX?region=…&endpoint=…` (AWS), `minio://NAME/PREFIX?endpoint=…` (anything S3-compatible). Empty: no tiering. Credentials come from the environment or the machine's role, not from here.",
+			allow(bucketURL()), readOnly),
+		define("remote.log.manager.copier.thread.pool.size", Int, "4",
+			"Uploads at one time. Kafka's default is 10; four fill most links, and leave processors to the clients.",
+			allow(between(1, 1024)), readOnly),
+		define("remote.log.manager.copy.max.bytes.per.second", Long, maxLong,
+			"Bytes a second that uploads may use together.",
+			allow(atLeast(1)), readOnly),
+		define("remote.log.reader.threads", Int, "16",
+			"Downloads at one time. Kafka's default is 10; one stream of S3 gives some 90 MiB/s, so the speed of a replay is their number.",
+			allow(between(1, 1024)), readOnly),
+		define("tier.upload.stall.timeout.ms", Long, number(30*second),
+			"Qanat's own. An upload that made no progress for so long is cut off and tried again on another connection.",
+			allow(atLeast(100)), readOnly),
+		define("tier.fetch.inflight.bytes", Long, number(256*miB),
+			"Qanat's own. Bytes from the bucket being downloaded or held for readers, in all.",
+			allow(atLeast(1*miB)), readOnly),
+		define("tier.fetch.range.bytes", Long, number(8*miB),
+			"Qanat's own. Bytes that one GET asks for.",
+			allow(between(64*kiB, 1*giB)), readOnly),
+		define("tier.readahead.min.bytes", Long, number(4*miB),
+			"Qanat's own. How far a reader of the bucket is read ahead for at first.",
+			allow(atLeast(0)), readOnly),
+		define("tier.readahead.max.bytes", Long, number(64*miB),
+			"Qanat's own. How far the readahead of a steady reader grows.",
+			allow(atLeast(0)), readOnly),
+		define("tier.cache.bytes", Long, number(128*miB),
+			"Qanat's own. Memory for chunks of the bucket that several readers may want.",
+			allow(atLeast(0)), readOnly),
+		define("tier.orphan.grace.ms", Long, number(1*day),
+			"Qanat's own. An object that no partition names is deleted when it is this old: longer than any upload may take to be committed.",
+			allow(atLeast(1*minute)), readOnly),
+		define("tier.sweep.interval.ms", Long, number(6*hour),
+			"Qanat's own. How often the bucket is listed to find such objects; 0 never.",
+			allow(atLeast(0)), readOnly),
+	}
+}
+
+func observeKeys() []Key {
+	return []Key{
+		define("log.level", String, "info",
+			"Qanat's own. The least important lines of the broker's own log that are written.",
+			allow(oneOf("debug", "info", "warn", "error")), readOnly),
+		define("log.format", String, "auto",
+			"Qanat's own. `text`, `json`, or `auto`: text on a terminal, JSON elsewhere.",
+			allow(oneOf("auto", "text", "json")), readOnly),
+		define("metrics.partition.series.max", Int, "2000",
+			"Qanat's own. Up to so many partitions have metrics each (offsets, lag); beyond, only sums by topic and group are given.",
+			allow(between(0, 1<<31-1)), readOnly),
+	}
+}

@@ -1,0 +1,182 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+)
+
+// Assignment is one key set to one value, and From, which says by whom.
+type Assignment struct{ Key, Value, From string }
+
+// maxFileBytes bounds the file: a configuration is a few kilobytes.
+const maxFileBytes = 4 << 20
+
+// Load reads a YAML file (path "" for none), environment (os.Environ form) and sets ("key=value"); the later win.
+// Keys may be flat ("log.segment.bytes: 1") or nested. Unknown keys are errors
+// with line and nearest key; all errors are reported together.
+func Load(path string, environ, sets []string) (*Broker, error) {
+	return LoadOver(nil, path, environ, sets)
+}
+
+// LoadOver is Load over a base of assignments, which are weaker than the file:
+// what `qanat dev` gives instead of the defaults.
+func LoadOver(base []Assignment, path string, environ, sets []string) (*Broker, error) {
+	l := loader{values: map[string]origin{}}
+	for _, a := range base {
+		l.assign(a.Key, a.Value, a.From)
+	}
+	if path != "" {
+		l.file(path)
+	}
+	l.environ(environ)
+	l.sets(sets)
+	b := &Broker{values: l.values}
+	if len(l.errs) == 0 {
+		l.errs = append(l.errs, b.check()...)
+	}
+	if len(l.errs) > 0 {
+		return nil, errors.Join(l.errs...)
+	}
+	return b, nil
+}
+
+// loader collects values and errors.
+type loader struct {
+	values map[string]origin
+	errs   []error
+}
+
+func (l *loader) fail(from string, err error) {
+	l.errs = append(l.errs, fmt.Errorf("%s: %w", from, err))
+}
+
+// assign sets a key. A later layer's value by one name takes the place of an
+// earlier layer's by another: --set node.id wins over the file's broker.id.
+func (l *loader) assign(key, value, from string) {
+	if err := Validate(BrokerScope, key, value); err != nil {
+		l.fail(from, err)
+		return
+	}
+	for _, a := range registry[BrokerScope].byName[key].Synonyms {
+		if old, ok := l.values[a.Name]; ok && layer(old.from) != layer(from) {
+			delete(l.values, a.Name)
+		}
+	}
+	// The finer key's synonyms point at the coarser; the reverse has to be looked for.
+	for name, old := range l.values {
+		for _, a := range registry[BrokerScope].byName[name].Synonyms {
+			if a.Name == key && layer(old.from) != layer(from) {
+				delete(l.values, name)
+			}
+		}
+	}
+	l.values[key] = origin{value, from}
+}
+
+// layer is the part of an origin that is the same for all values of one file, the environment, or --set.
+func layer(from string) string {
+	if word, _, ok := strings.Cut(from, " "); ok && word == "environment" {
+		return word
+	}
+	if i := strings.LastIndexByte(from, ':'); i >= 0 {
+		return from[:i]
+	}
+	return from
+}
+
+func (l *loader) file(path string) {
+	info, err := os.Stat(path)
+	if err == nil && info.Size() > maxFileBytes {
+		err = fmt.Errorf("the file has %d bytes; a configuration has at most %d", info.Size(), maxFileBytes)
+	}
+	var text []byte
+	if err == nil {
+		text, err = os.ReadFile(path)
+	}
+	if err != nil {
+		l.errs = append(l.errs, fmt.Errorf("read configuration: %w", err))
+		return
+	}
+	l.yaml(path, text)
+}
+
+// environ reads QANAT_* variables: QANAT_LOG_SEGMENT_BYTES is log.segment.bytes.
+func (l *loader) environ(environ []string) {
+	sorted := slices.Clone(environ)
+	slices.Sort(sorted)
+	for _, pair := range sorted {
+		name, value, ok := strings.Cut(pair, "=")
+		rest, ours := strings.CutPrefix(name, "QANAT_")
+		if !ok || !ours || slices.Contains(clientVariables, name) {
+			continue
+		}
+		l.assign(strings.ReplaceAll(strings.ToLower(rest), "_", "."), value, "environment "+name)
+	}
+}
+
+// clientVariables belong to the command line's client half.
+var clientVariables = []string{"QANAT_BROKERS", "QANAT_ADMIN"}
+
+func (l *loader) sets(sets []string) {
+	for _, s := range sets {
+		key, value, ok := strings.Cut(s, "=")
+		if !ok {
+			l.fail("--set "+shorten(s), errors.New("must be KEY=VALUE"))
+			continue
+		}
+		l.assign(strings.TrimSpace(key), strings.TrimSpace(value), "--set")
+	}
+}
+
+// check compares keys that must agree with each other.
+func (b *Broker) check() []error {
+	var errs []error
+	fail := func(key, format string, args ...any) {
+		from := b.From(key)
+		if from != "" {
+			from += ": "
+		}
+		errs = append(errs, fmt.Errorf("%s%s: %s", from, key, fmt.Sprintf(format, args...)))
+	}
+	if o, ok := b.values["log.remote.storage.enable"]; ok && o.value == "true" && !b.HasBucket() {
+		fail("log.remote.storage.enable", "there is no bucket to keep segments in; set bucket.url")
+	}
+	if low, high := b.Int("group.min.session.timeout.ms"), b.Int("group.max.session.timeout.ms"); low > high {
+		fail("group.min.session.timeout.ms", "%d exceeds group.max.session.timeout.ms, which is %d", low, high)
+	}
+	if low, high := b.Int("tier.readahead.min.bytes"), b.Int("tier.readahead.max.bytes"); low > high {
+		fail("tier.readahead.min.bytes", "%d exceeds tier.readahead.max.bytes, which is %d", low, high)
+	}
+	if low, high := b.Int("tier.fetch.range.bytes"), b.Int("tier.fetch.inflight.bytes"); low > high {
+		fail("tier.fetch.range.bytes", "%d exceeds tier.fetch.inflight.bytes, which is %d", low, high)
+	}
+	names := map[string]bool{}
+	for _, l := range b.Listeners() {
+		names[l.Name] = true
+	}
+	advertised, err := parseListeners(b.String("advertised.listeners"))
+	if err != nil {
+		panic("config: advertised.listeners were checked before: " + err.Error())
+	}
+	for _, l := range advertised {
+		if !names[l.Name] {
+			fail("advertised.listeners", "%s is no listener; listeners has %s", l.Name, b.String("listeners"))
+		}
+	}
+	overrides := map[string]string{}
+	for _, k := range registry[TopicScope].sorted {
+		for _, a := range k.Synonyms {
+			if o, ok := b.values[a.Name]; ok {
+				overrides[k.Name] = a.convert(o.value)
+				break
+			}
+		}
+	}
+	for _, err := range checkTogether(func(name string) (string, bool) { v, ok := overrides[name]; return v, ok }) {
+		errs = append(errs, fmt.Errorf("defaults of topics: %w", err))
+	}
+	return errs
+}
