@@ -1,0 +1,73 @@
+# Qanat. `make run` starts a broker, `make test` passes the tests; `make help` lists the rest.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+GO       ?= go
+BIN      := bin/qanat
+VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+PACKAGES := ./...
+TOOLS    := $(CURDIR)/bin/tools
+
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@2026.2
+S3SERVER    := github.com/versity/versitygw/cmd/versitygw@v1.8.0
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 18
+
+.PHONY: build
+build: ## build bin/qanat
+	$(GO) build -trimpath -ldflags "-X main.version=$(VERSION)" -o $(BIN) ./cmd/qanat
+
+.PHONY: run
+run: build ## build and start one broker here, with a directory as its bucket
+	@exec $(BIN) dev
+
+.PHONY: test
+test: ## install what the tests need and run them
+	$(GO) mod download
+	$(GO) test $(PACKAGES)
+
+.PHONY: check
+check: ## format, vet, staticcheck, layers, generated files
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo 'not formatted: run gofmt -w on these'; exit 1; }
+	$(GO) vet $(PACKAGES)
+	GOBIN=$(TOOLS) $(GO) install $(STATICCHECK)
+	$(TOOLS)/staticcheck $(PACKAGES)
+	$(GO) test -count=1 -run TestImportsPointDown ./integration
+	$(MAKE) --no-print-directory generate
+	@git diff --exit-code --stat -- docs wire metadata || { echo 'generated files are not current: run make generate and commit'; exit 1; }
+
+.PHONY: generate
+generate: ## make generated code and documents anew
+	$(GO) generate $(PACKAGES)
+
+.PHONY: race
+race: ## the tests under the race detector
+	$(GO) test -race $(PACKAGES)
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME (default 20s)
+	@integration/scripts/fuzz "$${FUZZTIME:-20s}"
+
+.PHONY: interop
+interop: build ## other people's clients and test suites against a broker
+	integration/scripts/interop
+
+.PHONY: faults
+faults: build ## kills, full disks, broken buckets
+	integration/scripts/faults
+
+.PHONY: bench
+bench: build ## benchmarks: Go's, and against Apache Kafka side by side
+	integration/scripts/bench
+
+.PHONY: demo
+demo: build ## the main job, large: produce, roll to the bucket, kill, replay from the beginning
+	$(GO) run ./integration/demo -qanat $(BIN)
+
+.PHONY: s3server
+s3server: ## build the S3 server that the tests use
+	GOBIN=$(TOOLS) $(GO) install $(S3SERVER)
