@@ -100,7 +100,7 @@ type SetConfigs struct {
 // ElectLeaders starts leaderships: each named partition gets Leader at its
 // leader epoch + 1, if Expected is still its partition epoch. Elections whose
 // partition has moved on, or is gone, are left out; the others happen.
-// Result: []kafka.Partition, those left out.
+// Result: []kafka.Partition, those left out; nil when none.
 type ElectLeaders struct {
 	Elections []Election `cbor:"1,keyasint"`
 }
@@ -143,7 +143,7 @@ type OffsetCommit struct {
 
 // CommitOffsets stores a group's offsets. Those of partitions that do not
 // exist (a topic deleted meanwhile) are left out.
-// Result: []kafka.Partition, those left out.
+// Result: []kafka.Partition, those left out; nil when none.
 type CommitOffsets struct {
 	Group   string         `cbor:"1,keyasint"`
 	Offsets []OffsetCommit `cbor:"2,keyasint"`

@@ -1,0 +1,158 @@
+package image
+
+import (
+	"bytes"
+	"slices"
+
+	iradix "github.com/hashicorp/go-immutable-radix/v2"
+
+	"github.com/qanat-io/qanat/metadata/command"
+	"github.com/qanat-io/qanat/wire/kafka"
+)
+
+// groupTx is a group that a transaction has opened. Opened once, it takes any
+// number of offsets without touching the map of groups.
+type groupTx struct {
+	Group
+	offsets txMap[*Offset]
+	count   int // of offsets
+}
+
+// group opens a group for change; nil when there is none and create is false.
+func (tx *Tx) group(name string, create bool) *groupTx {
+	if g, ok := tx.openGroups[name]; ok {
+		if g.gone() && !create {
+			return nil
+		}
+		return g
+	}
+	old, ok := tx.groups.get([]byte(name))
+	var g *groupTx
+	switch {
+	case ok:
+		g = &groupTx{Group: old.Group, offsets: txMap[*Offset]{tree: old.offsets}, count: old.offsets.Len()}
+	case create:
+		g = &groupTx{Group: Group{Name: name}, offsets: txMap[*Offset]{tree: iradix.New[*Offset]()}}
+	default:
+		return nil
+	}
+	if tx.openGroups == nil {
+		tx.openGroups = make(map[string]*groupTx)
+	}
+	tx.openGroups[name] = g
+	return g
+}
+
+// gone tells whether nothing is left of a group.
+func (g *groupTx) gone() bool { return g.State == nil && g.count == 0 }
+
+// closeGroups puts the open groups back into the map. In which order does not matter: each has its own key.
+func (tx *Tx) closeGroups() {
+	for name, g := range tx.openGroups {
+		if g.gone() {
+			tx.groups.delete([]byte(name))
+			continue
+		}
+		tx.groups.put([]byte(name), &groupState{Group: g.Group, offsets: g.offsets.commit()})
+	}
+	tx.openGroups = nil
+}
+
+func (tx *Tx) putGroup(c command.PutGroup) {
+	g := tx.group(c.Group, c.State != nil)
+	if g == nil {
+		return // no state of no group
+	}
+	g.Type, g.State = c.Type, bytes.Clone(c.State)
+	if c.State == nil {
+		g.Type = ""
+	}
+	tx.changes.groups.add(c.Group)
+}
+
+func (tx *Tx) deleteGroup(c command.DeleteGroup) *Refusal {
+	g := tx.group(c.Group, false)
+	if g == nil {
+		return refuse(ErrUnknownGroup, "%q", c.Group)
+	}
+	g.Group = Group{Name: c.Group}
+	g.offsets = txMap[*Offset]{tree: iradix.New[*Offset]()}
+	g.count = 0
+	tx.changes.groups.add(c.Group)
+	return nil
+}
+
+// commitOffsets stores offsets and returns the partitions that do not exist.
+func (tx *Tx) commitOffsets(timeMs int64, c command.CommitOffsets) (left []kafka.Partition) {
+	g := tx.group(c.Group, true)
+	for _, o := range c.Offsets {
+		k := partitionKey(o.Partition)
+		if _, ok := tx.partitions.get(k[:]); !ok {
+			left = append(left, o.Partition)
+			continue
+		}
+		if _, updated := g.offsets.write().Insert(k[:], &Offset{OffsetCommit: o, CommittedMs: timeMs}); !updated {
+			g.count++
+		}
+	}
+	return left
+}
+
+func (tx *Tx) deleteOffsets(c command.DeleteOffsets) *Refusal {
+	g := tx.group(c.Group, false)
+	if g == nil {
+		return refuse(ErrUnknownGroup, "%q", c.Group)
+	}
+	for _, p := range c.Partitions {
+		k := partitionKey(p)
+		if _, had := g.offsets.delete(k[:]); had {
+			g.count--
+		}
+	}
+	tx.noteGone(g)
+	return nil
+}
+
+// noteGone makes it a change that the last offset of a stateless group is gone.
+func (tx *Tx) noteGone(g *groupTx) {
+	if g.gone() {
+		tx.changes.groups.add(g.Name)
+	}
+}
+
+// dropOffsets removes a topic's offsets from every group, in name order.
+func (tx *Tx) dropOffsets(id kafka.TopicID) {
+	holds := func(root *iradix.Node[*Offset]) (found bool) {
+		root.WalkPrefix(id[:], func([]byte, *Offset) bool { found = true; return true })
+		return found
+	}
+	var names []string // collected first: opening a group must not disturb the walk
+	tx.groups.root().Walk(func(_ []byte, g *groupState) bool {
+		if holds(g.offsets.Root()) {
+			names = append(names, g.Name)
+		}
+		return false
+	})
+	for name, g := range tx.openGroups {
+		if holds(g.offsets.root()) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	for _, name := range slices.Compact(names) {
+		if g := tx.group(name, false); g != nil {
+			tx.dropGroupOffsets(g, id)
+		}
+	}
+}
+
+func (tx *Tx) dropGroupOffsets(g *groupTx, id kafka.TopicID) {
+	var keys [][]byte
+	g.offsets.root().WalkPrefix(id[:], func(k []byte, _ *Offset) bool { keys = append(keys, k); return false })
+	for _, k := range keys {
+		if _, had := g.offsets.delete(k); had {
+			g.count--
+		}
+	}
+	tx.noteGone(g)
+}

@@ -1,0 +1,83 @@
+package image
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/qanat-io/qanat/tier/manifest"
+)
+
+// Refusals that Apply decides; returned to the proposer as its result. Segments
+// are refused with manifest's errors: ErrStaleEpoch, ErrNotContiguous, ErrInvalid.
+var (
+	ErrTopicExists      = errors.New("topic already exists")
+	ErrUnknownTopic     = errors.New("no such topic")
+	ErrUnknownPartition = errors.New("no such partition")
+	ErrPartitionCount   = errors.New("partition count changed meanwhile")
+	ErrStaleEpoch       = errors.New("epoch is not current")
+	ErrUnknownGroup     = errors.New("no such group")
+	ErrFenced           = errors.New("broker epoch is not current")
+
+	// ErrInvalid says that a command contradicts itself; whoever built it did not check.
+	ErrInvalid = errors.New("invalid metadata command")
+
+	// ErrOtherCluster says that the log belongs to another cluster.
+	ErrOtherCluster = errors.New("metadata belongs to another cluster")
+
+	// ErrForgotten says that a request was applied before, so long ago that its outcome is no longer known.
+	ErrForgotten = errors.New("request was applied before, its outcome is no longer known")
+)
+
+// Refusal is a refused command: a decision (one of the sentinels, which it
+// wraps) and the particulars. It can be kept in a snapshot and sent to another
+// node, and says the same there.
+type Refusal struct {
+	code   refusalCode
+	detail string
+}
+
+type refusalCode uint8
+
+// refusals numbers the decisions. Numbers are kept in snapshots: they are never used again.
+var refusals = map[refusalCode]error{
+	1:  ErrTopicExists,
+	2:  ErrUnknownTopic,
+	3:  ErrUnknownPartition,
+	4:  ErrPartitionCount,
+	5:  ErrStaleEpoch,
+	6:  ErrUnknownGroup,
+	7:  ErrFenced,
+	8:  ErrInvalid,
+	9:  ErrOtherCluster,
+	10: ErrForgotten,
+	32: manifest.ErrStaleEpoch,
+	33: manifest.ErrNotContiguous,
+	34: manifest.ErrInvalid,
+}
+
+// Error implements error.
+func (r *Refusal) Error() string {
+	if r.detail == "" {
+		return refusals[r.code].Error()
+	}
+	return r.detail
+}
+
+// Unwrap is the decision.
+func (r *Refusal) Unwrap() error { return refusals[r.code] }
+
+// refuse makes a refusal of a decision and particulars.
+func refuse(decision error, format string, args ...any) *Refusal {
+	return asRefusal(fmt.Errorf("%w: "+format, append([]any{decision}, args...)...))
+}
+
+// asRefusal finds the decision that err wraps. An error that wraps none is a
+// broken invariant: Apply decides only what is in the table.
+func asRefusal(err error) *Refusal {
+	for code := refusalCode(1); code < 64; code++ {
+		if decision, ok := refusals[code]; ok && errors.Is(err, decision) {
+			return &Refusal{code: code, detail: err.Error()}
+		}
+	}
+	panic(fmt.Sprintf("image: refusal without a decision: %v", err))
+}

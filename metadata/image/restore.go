@@ -1,0 +1,292 @@
+package image
+
+import (
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+
+	"github.com/fxamacker/cbor/v2"
+)
+
+// Decode reads a snapshot to its end. Its error wraps ErrCorrupt or
+// ErrVersion, or is r's. Memory is in proportion to the bytes read.
+func Decode(r io.Reader) (*Image, error) {
+	src := &failing{r: r}
+	d := &decoder{in: snapshotDecoding.NewDecoder(src), tx: Begin(Empty())}
+	m, err := d.image()
+	if src.err != nil {
+		return nil, fmt.Errorf("read metadata snapshot: %w", src.err)
+	}
+	return m, err
+}
+
+// failing remembers a reader's own error, to tell a bad disk from bad bytes.
+type failing struct {
+	r   io.Reader
+	err error
+}
+
+func (f *failing) Read(p []byte) (int, error) {
+	n, err := f.r.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		f.err = err
+	}
+	return n, err
+}
+
+type decoder struct {
+	in    *cbor.Decoder
+	crc   uint32
+	count uint64
+	last  recordType
+	tx    *Tx
+}
+
+func corrupt(format string, args ...any) error {
+	return fmt.Errorf("%w: "+format, append([]any{ErrCorrupt}, args...)...)
+}
+
+func (d *decoder) image() (*Image, error) {
+	if err := d.header(); err != nil {
+		return nil, err
+	}
+	for {
+		raw, err := d.next()
+		if err != nil {
+			return nil, err
+		}
+		t, body, err := split(raw)
+		if err != nil {
+			return nil, err
+		}
+		if t == recordEnd {
+			if err := d.trailer(raw); err != nil {
+				return nil, err
+			}
+			break
+		}
+		if t < d.last {
+			return nil, corrupt("record of type %d after one of type %d", t, d.last)
+		}
+		d.last = t
+		d.crc = crc32.Update(d.crc, castagnoli, raw)
+		d.count++
+		if err := d.record(t, body); err != nil {
+			return nil, err
+		}
+	}
+	return d.complete()
+}
+
+// next reads one item of the sequence.
+func (d *decoder) next() (cbor.RawMessage, error) {
+	var raw cbor.RawMessage
+	if err := d.in.Decode(&raw); err != nil {
+		return nil, corrupt("after %d records: %w", d.count, err)
+	}
+	return raw, nil
+}
+
+func (d *decoder) header() error {
+	raw, err := d.next()
+	if err != nil {
+		return err
+	}
+	var parts []cbor.RawMessage
+	var magic string
+	var version uint64
+	if snapshotDecoding.Unmarshal(raw, &parts) != nil || len(parts) < 2 ||
+		snapshotDecoding.Unmarshal(parts[0], &magic) != nil || magic != snapshotMagic ||
+		snapshotDecoding.Unmarshal(parts[1], &version) != nil {
+		return corrupt("no header")
+	}
+	if version != snapshotVersion {
+		return fmt.Errorf("%w: version %d, at most %d", ErrVersion, version, snapshotVersion)
+	}
+	var h header
+	if err := snapshotDecoding.Unmarshal(raw, &h); err != nil {
+		return corrupt("header: %w", err)
+	}
+	d.crc = crc32.Update(0, castagnoli, raw)
+	d.tx.clusterID, d.tx.index, d.tx.nextProducerID = h.ClusterID, h.Index, h.NextProducerID
+	return nil
+}
+
+// split takes an item's type off it.
+func split(raw cbor.RawMessage) (recordType, cbor.RawMessage, error) {
+	var parts []cbor.RawMessage
+	var t recordType
+	if err := snapshotDecoding.Unmarshal(raw, &parts); err != nil || len(parts) < 2 {
+		return 0, nil, corrupt("item that is no record")
+	}
+	if err := snapshotDecoding.Unmarshal(parts[0], &t); err != nil {
+		return 0, nil, corrupt("record's type: %w", err)
+	}
+	if t != recordEnd && len(parts) != 2 {
+		return 0, nil, corrupt("record of %d parts", len(parts))
+	}
+	return t, parts[1], nil
+}
+
+func (d *decoder) trailer(raw cbor.RawMessage) error {
+	var t trailer
+	if err := snapshotDecoding.Unmarshal(raw, &t); err != nil {
+		return corrupt("trailer: %w", err)
+	}
+	if t.Count != d.count {
+		return corrupt("%d records, the trailer counts %d", d.count, t.Count)
+	}
+	if t.CRC != d.crc {
+		return corrupt("checksum is %08x, the trailer says %08x", d.crc, t.CRC)
+	}
+	var more cbor.RawMessage
+	if err := d.in.Decode(&more); !errors.Is(err, io.EOF) {
+		return corrupt("bytes after the trailer")
+	}
+	return nil
+}
+
+func (d *decoder) record(t recordType, body cbor.RawMessage) error {
+	switch t {
+	case recordTopic:
+		return read(body, d.topic)
+	case recordPartition:
+		return read(body, d.partition)
+	case recordBroker:
+		return read(body, d.broker)
+	case recordConfigs:
+		return read(body, d.configs)
+	case recordGroup:
+		return read(body, d.group)
+	case recordOffsets:
+		return read(body, d.offsets)
+	case recordSession:
+		return read(body, d.session)
+	default:
+		return corrupt("record of unknown type %d", t)
+	}
+}
+
+// read decodes a record's body and hands it on.
+func read[R any](body cbor.RawMessage, put func(R) error) error {
+	var r R
+	if err := snapshotDecoding.Unmarshal(body, &r); err != nil {
+		return corrupt("%T: %w", r, err)
+	}
+	return put(r)
+}
+
+func (d *decoder) topic(r topicRecord) error {
+	_, named := d.tx.names.get([]byte(r.Name))
+	_, known := d.tx.topics.get(r.ID[:])
+	if named || known || r.ID.IsZero() || r.Name == "" || r.Partitions < 1 || r.Partitions > MaxPartitions {
+		return corrupt("topic %q with id %s and %d partitions", r.Name, r.ID, r.Partitions)
+	}
+	d.tx.putTopic(&Topic{ID: r.ID, Name: r.Name, Partitions: r.Partitions, Created: r.Created})
+	return nil
+}
+
+func (d *decoder) partition(r partitionRecord) error {
+	t, ok := d.tx.topics.get(r.Partition.Topic[:])
+	k := partitionKey(r.Partition)
+	_, twice := d.tx.partitions.get(k[:])
+	if !ok || twice || r.Partition.Index < 0 || r.Partition.Index >= t.Partitions || !isSet(r.Replicas) || !isSet(r.ISR) {
+		return corrupt("partition %s", r.Partition)
+	}
+	d.tx.putPartition(&Partition{
+		Partition: r.Partition, Replicas: r.Replicas, ISR: r.ISR, Leader: r.Leader,
+		LeaderEpoch: r.LeaderEpoch, PartitionEpoch: r.PartitionEpoch, LogStart: r.LogStart, Remote: r.Remote,
+	})
+	return nil
+}
+
+func (d *decoder) broker(r brokerRecord) error {
+	k := brokerKey(r.Registration.ID)
+	if _, twice := d.tx.brokers.get(k[:]); twice {
+		return corrupt("broker %d twice", r.Registration.ID)
+	}
+	d.tx.brokers.put(k[:], &Broker{RegisterBroker: r.Registration, Epoch: r.Epoch})
+	return nil
+}
+
+func (d *decoder) configs(r configsRecord) error {
+	k := configKey(r.Type, r.Name)
+	if _, twice := d.tx.configs.get(k); twice || len(r.Overrides) == 0 {
+		return corrupt("configs of %q", r.Name)
+	}
+	d.tx.configs.put(k, r.Overrides)
+	return nil
+}
+
+func (d *decoder) group(r groupRecord) error {
+	if d.tx.group(r.Name, false) != nil || d.tx.openGroups[r.Name] != nil {
+		return corrupt("group %q twice", r.Name)
+	}
+	d.tx.group(r.Name, true).Group = Group{Name: r.Name, Type: r.Type, State: r.State}
+	return nil
+}
+
+func (d *decoder) offsets(r offsetsRecord) error {
+	g, ok := d.tx.openGroups[r.Group]
+	if !ok {
+		return corrupt("offsets of unknown group %q", r.Group)
+	}
+	for _, o := range r.Offsets {
+		k := partitionKey(o.Commit.Partition)
+		if _, twice := g.offsets.write().Insert(k[:], &Offset{OffsetCommit: o.Commit, CommittedMs: o.CommittedMs}); twice {
+			return corrupt("two offsets of group %q for %s", r.Group, o.Commit.Partition)
+		}
+		g.count++
+	}
+	return nil
+}
+
+func (d *decoder) session(r sessionRecord) error {
+	if _, twice := d.tx.openSessions[r.Broker]; twice || r.First > r.Last || r.First == 0 {
+		return corrupt("session of broker %d", r.Broker)
+	}
+	s := &session{broker: r.Broker, id: r.ID, index: r.Index, first: r.First, last: r.Last}
+	for _, o := range r.Outcomes {
+		if n := len(s.outcomes); o.Request < r.First || o.Request > r.Last || n > 0 && o.Request <= s.outcomes[n-1].request || o.Kind > resultPartitions {
+			return corrupt("outcome of request %d of broker %d", o.Request, r.Broker)
+		}
+		out := outcome{request: o.Request, kind: o.Kind, number: o.Number, partitions: o.Partitions}
+		if o.Refusal != 0 {
+			if refusals[o.Refusal] == nil {
+				return corrupt("refusal %d", o.Refusal)
+			}
+			out.refusal = &Refusal{code: o.Refusal, detail: o.Detail}
+		}
+		s.outcomes = append(s.outcomes, out)
+	}
+	d.tx.openSession(s)
+	return nil
+}
+
+// complete checks what only the whole can show.
+func (d *decoder) complete() (*Image, error) {
+	for name, g := range d.tx.openGroups {
+		if g.gone() {
+			return nil, corrupt("group %q has neither state nor offsets", name)
+		}
+	}
+	m, _ := d.tx.Commit()
+	counted := make(map[*Topic]int32, m.topics.Len())
+	walk(m.partitions, func(p *Partition) bool {
+		t, _ := m.TopicByID(p.Topic)
+		counted[t]++
+		return true
+	})
+	var err error
+	walk(m.names, func(t *Topic) bool {
+		if counted[t] != t.Partitions {
+			err = corrupt("topic %q has %d of its %d partitions", t.Name, counted[t], t.Partitions)
+		}
+		return err == nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return m, nil
+}

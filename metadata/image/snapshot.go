@@ -1,0 +1,261 @@
+package image
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"math"
+
+	"github.com/fxamacker/cbor/v2"
+
+	"github.com/qanat-io/qanat/metadata/command"
+	"github.com/qanat-io/qanat/tier/manifest"
+	"github.com/qanat-io/qanat/wire/kafka"
+)
+
+// A snapshot is a CBOR sequence (RFC 8742): a header, records, a trailer.
+//
+//	["qanat-image", version, cluster id, index, next producer id]
+//	[type, {record}]  …   topics, partitions, brokers, configs, groups, offsets, sessions
+//	[0, number of records, CRC32C of every byte before this item]
+//
+// Records stand in the order of their types and, within a type, of their keys;
+// equal images encode to equal bytes. docs/formats-metadata.md has the fields.
+const (
+	snapshotMagic   = "qanat-image"
+	snapshotVersion = 1
+)
+
+// ErrCorrupt says that bytes are not a whole snapshot.
+var ErrCorrupt = errors.New("metadata snapshot is corrupt")
+
+// ErrVersion says that a later release wrote the snapshot.
+var ErrVersion = errors.New("metadata snapshot is of a version that this release does not know")
+
+type recordType uint8
+
+const (
+	recordEnd       recordType = 0
+	recordTopic     recordType = 1
+	recordPartition recordType = 2
+	recordBroker    recordType = 3
+	recordConfigs   recordType = 4
+	recordGroup     recordType = 5
+	recordOffsets   recordType = 6
+	recordSession   recordType = 7
+)
+
+// offsetsPerRecord keeps records small, whatever a group has committed.
+const offsetsPerRecord = 1024
+
+type header struct {
+	_              struct{} `cbor:",toarray"`
+	Magic          string
+	Version        uint64
+	ClusterID      string
+	Index          uint64
+	NextProducerID kafka.ProducerID
+}
+
+type record struct {
+	_    struct{} `cbor:",toarray"`
+	Type recordType
+	Body any
+}
+
+type trailer struct {
+	_     struct{} `cbor:",toarray"`
+	Type  recordType
+	Count uint64
+	CRC   uint32
+}
+
+type topicRecord struct {
+	ID         kafka.TopicID `cbor:"1,keyasint"`
+	Name       string        `cbor:"2,keyasint"`
+	Partitions int32         `cbor:"3,keyasint"`
+	Created    int64         `cbor:"4,keyasint"`
+}
+
+type partitionRecord struct {
+	Partition      kafka.Partition      `cbor:"1,keyasint"`
+	Replicas       []kafka.BrokerID     `cbor:"2,keyasint"`
+	ISR            []kafka.BrokerID     `cbor:"3,keyasint"`
+	Leader         kafka.BrokerID       `cbor:"4,keyasint"`
+	LeaderEpoch    kafka.LeaderEpoch    `cbor:"5,keyasint"`
+	PartitionEpoch kafka.PartitionEpoch `cbor:"6,keyasint"`
+	LogStart       kafka.Offset         `cbor:"7,keyasint"`
+	Remote         manifest.Manifest    `cbor:"8,keyasint"`
+}
+
+type brokerRecord struct {
+	Registration command.RegisterBroker `cbor:"1,keyasint"`
+	Epoch        kafka.BrokerEpoch      `cbor:"2,keyasint"`
+}
+
+type configsRecord struct {
+	Type      command.ResourceType `cbor:"1,keyasint"`
+	Name      string               `cbor:"2,keyasint"`
+	Overrides map[string]string    `cbor:"3,keyasint"`
+}
+
+type groupRecord struct {
+	Name  string `cbor:"1,keyasint"`
+	Type  string `cbor:"2,keyasint"`
+	State []byte `cbor:"3,keyasint"`
+}
+
+type offsetsRecord struct {
+	Group   string         `cbor:"1,keyasint"`
+	Offsets []offsetRecord `cbor:"2,keyasint"`
+}
+
+type offsetRecord struct {
+	Commit      command.OffsetCommit `cbor:"1,keyasint"`
+	CommittedMs int64                `cbor:"2,keyasint"`
+}
+
+type sessionRecord struct {
+	Broker   kafka.BrokerID  `cbor:"1,keyasint"`
+	ID       uint64          `cbor:"2,keyasint"`
+	Index    uint64          `cbor:"3,keyasint"`
+	First    uint64          `cbor:"4,keyasint"`
+	Last     uint64          `cbor:"5,keyasint"`
+	Outcomes []outcomeRecord `cbor:"6,keyasint"`
+}
+
+type outcomeRecord struct {
+	Request    uint64            `cbor:"1,keyasint"`
+	Refusal    refusalCode       `cbor:"2,keyasint,omitempty"`
+	Detail     string            `cbor:"3,keyasint,omitempty"`
+	Kind       resultKind        `cbor:"4,keyasint,omitempty"`
+	Number     int64             `cbor:"5,keyasint,omitempty"`
+	Partitions []kafka.Partition `cbor:"6,keyasint,omitempty"`
+}
+
+var snapshotEncoding = func() cbor.EncMode {
+	mode, err := cbor.CoreDetEncOptions().EncMode()
+	if err != nil {
+		panic(err)
+	}
+	return mode
+}()
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// Encode streams the image to w. It runs beside later transactions: m does not change.
+func (m *Image) Encode(w io.Writer) error {
+	e := newEncoder(w)
+	e.item(header{Magic: snapshotMagic, Version: snapshotVersion, ClusterID: m.clusterID, Index: m.index, NextProducerID: m.nextProducerID})
+	walk(m.names, func(t *Topic) bool {
+		return e.record(recordTopic, topicRecord{ID: t.ID, Name: t.Name, Partitions: t.Partitions, Created: t.Created})
+	})
+	walk(m.partitions, func(p *Partition) bool {
+		return e.record(recordPartition, partitionRecord{
+			Partition: p.Partition, Replicas: p.Replicas, ISR: p.ISR, Leader: p.Leader,
+			LeaderEpoch: p.LeaderEpoch, PartitionEpoch: p.PartitionEpoch, LogStart: p.LogStart, Remote: p.Remote,
+		})
+	})
+	walk(m.brokers, func(b *Broker) bool {
+		return e.record(recordBroker, brokerRecord{Registration: b.RegisterBroker, Epoch: b.Epoch})
+	})
+	m.configs.Root().Walk(func(k []byte, overrides map[string]string) bool {
+		return !e.record(recordConfigs, configsRecord{Type: command.ResourceType(k[0]), Name: string(k[1:]), Overrides: overrides})
+	})
+	walk(m.groups, func(g *groupState) bool {
+		return e.record(recordGroup, groupRecord{Name: g.Name, Type: g.Type, State: g.State})
+	})
+	walk(m.groups, func(g *groupState) bool { return e.offsets(g) })
+	walk(m.sessions, func(s *session) bool { return e.record(recordSession, s.record()) })
+	return e.finish()
+}
+
+// encoder keeps the first error; what is written after it is not.
+type encoder struct {
+	w     *bufio.Writer
+	crc   uint32
+	count uint64
+	err   error
+}
+
+func newEncoder(w io.Writer) *encoder { return &encoder{w: bufio.NewWriterSize(w, 1<<16)} }
+
+func (e *encoder) item(v any) {
+	if e.err != nil {
+		return
+	}
+	b, err := snapshotEncoding.Marshal(v)
+	if err != nil {
+		e.err = fmt.Errorf("encode metadata snapshot: %w", err)
+		return
+	}
+	e.crc = crc32.Update(e.crc, castagnoli, b)
+	if _, err := e.w.Write(b); err != nil {
+		e.err = fmt.Errorf("write metadata snapshot: %w", err)
+	}
+}
+
+// record writes one record and tells whether to go on.
+func (e *encoder) record(t recordType, body any) bool {
+	e.item(record{Type: t, Body: body})
+	e.count++
+	return e.err == nil
+}
+
+func (e *encoder) offsets(g *groupState) bool {
+	r := offsetsRecord{Group: g.Name}
+	walk(g.offsets, func(o *Offset) bool {
+		r.Offsets = append(r.Offsets, offsetRecord{Commit: o.OffsetCommit, CommittedMs: o.CommittedMs})
+		if len(r.Offsets) < offsetsPerRecord {
+			return true
+		}
+		ok := e.record(recordOffsets, r)
+		r.Offsets = r.Offsets[:0]
+		return ok
+	})
+	if len(r.Offsets) > 0 {
+		e.record(recordOffsets, r)
+	}
+	return e.err == nil
+}
+
+func (e *encoder) finish() error {
+	e.item(trailer{Type: recordEnd, Count: e.count, CRC: e.crc})
+	if e.err != nil {
+		return e.err
+	}
+	if err := e.w.Flush(); err != nil {
+		return fmt.Errorf("write metadata snapshot: %w", err)
+	}
+	return nil
+}
+
+func (s *session) record() sessionRecord {
+	r := sessionRecord{Broker: s.broker, ID: s.id, Index: s.index, First: s.first, Last: s.last, Outcomes: []outcomeRecord{}}
+	for _, o := range s.outcomes {
+		or := outcomeRecord{Request: o.request, Kind: o.kind, Number: o.number, Partitions: o.partitions}
+		if o.refusal != nil {
+			or.Refusal, or.Detail = o.refusal.code, o.refusal.Error()
+		}
+		r.Outcomes = append(r.Outcomes, or)
+	}
+	return r
+}
+
+var snapshotDecoding = func() cbor.DecMode {
+	mode, err := cbor.DecOptions{
+		DupMapKey:         cbor.DupMapKeyEnforcedAPF,
+		IndefLength:       cbor.IndefLengthForbidden,
+		ExtraReturnErrors: cbor.ExtraDecErrorUnknownField,
+		UTF8:              cbor.UTF8DecodeInvalid,
+		MaxNestedLevels:   12,
+		MaxArrayElements:  1 << 20,
+		MaxMapPairs:       math.MaxUint16,
+	}.DecMode()
+	if err != nil {
+		panic(err)
+	}
+	return mode
+}()
