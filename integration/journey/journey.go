@@ -17,7 +17,9 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/qanat-io/qanat/integration/harness"
 )
@@ -323,12 +325,29 @@ func (r *run) tieredEnds(ctx context.Context) (map[int]int64, error) {
 		return nil, err
 	}
 	defer cl.Close()
-	listed, err := kadm.NewClient(cl).ListOffsetsAfterMilli(ctx, -5, topic) // KIP-1005: the last tiered offset
-	if err != nil {
-		return nil, err
+	req := kmsg.NewPtrListOffsetsRequest()
+	t := kmsg.NewListOffsetsRequestTopic()
+	t.Topic = topic
+	for i := range r.Partitions {
+		p := kmsg.NewListOffsetsRequestTopicPartition()
+		p.Partition, p.Timestamp = int32(i), -5 // KIP-1005: the last tiered offset
+		t.Partitions = append(t.Partitions, p)
 	}
+	req.ReplicaID, req.Topics = -1, append(req.Topics, t)
 	ends := map[int]int64{}
-	listed.Each(func(o kadm.ListedOffset) { ends[int(o.Partition)] = o.Offset + 1 })
+	for _, shard := range cl.RequestSharded(ctx, req) {
+		if shard.Err != nil {
+			return nil, shard.Err
+		}
+		for _, t := range shard.Resp.(*kmsg.ListOffsetsResponse).Topics {
+			for _, p := range t.Partitions {
+				if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
+					return nil, err
+				}
+				ends[int(p.Partition)] = p.Offset + 1 // -1 when nothing is there
+			}
+		}
+	}
 	return ends, nil
 }
 
