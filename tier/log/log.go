@@ -242,7 +242,7 @@ func (l *Log) Topic() string { return l.spec.Topic }
 func (l *Log) Epoch() kafka.LeaderEpoch { return kafka.LeaderEpoch(l.epoch.Load()) }
 
 // Local is the local log.
-func (l *Log) Local() *hot.Log { return l.hot }
+func (l *Log) Local() archive.Local { return l.hot }
 
 // Manifest is what the bucket holds, as last published.
 func (l *Log) Manifest() manifest.Manifest { return *l.manifest.Load() }

@@ -1,0 +1,158 @@
+// Package datadir is the directory that a broker owns: who it belongs to,
+// which format it has, and the lock that keeps a second broker out.
+//
+//	DIR/broker.json   format, cluster id, node id: written once, checked at every start
+//	DIR/broker.lock   held while the broker runs
+//	DIR/metadata/     the quorum's log and snapshots
+//	DIR/index/        Badger; may be deleted while the broker is stopped
+//	DIR/partitions/   <topic id>/<partition>/: segments
+//
+// What must stay true: nothing below DIR is touched before Open has succeeded.
+package datadir
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+
+	"github.com/qanat-io/qanat/tier/vfs"
+	"github.com/qanat-io/qanat/wire/kafka"
+)
+
+// Format is the newest layout that this program reads and the one it writes.
+const Format = 1
+
+// ErrInUse says that another process holds the directory.
+var ErrInUse = errors.New("data directory is in use")
+
+// Meta is broker.json.
+type Meta struct {
+	Format    int            `json:"format"`
+	ClusterID string         `json:"cluster_id"`
+	NodeID    kafka.BrokerID `json:"node_id"`
+}
+
+// Dir is a locked data directory.
+type Dir struct {
+	Path string
+	Meta Meta
+	// Created tells whether this start made the directory.
+	Created bool
+
+	lock io.Closer
+}
+
+// Metadata, Index and Partitions are the paths of the directory's rooms.
+func (d *Dir) Metadata() string { return filepath.Join(d.Path, "metadata") }
+
+// Index is described at Metadata.
+func (d *Dir) Index() string { return filepath.Join(d.Path, "index") }
+
+// Partitions is described at Metadata.
+func (d *Dir) Partitions() string { return filepath.Join(d.Path, "partitions") }
+
+// Partition is the directory of one partition.
+func (d *Dir) Partition(p kafka.Partition) string {
+	return filepath.Join(d.Partitions(), p.Topic.String(), fmt.Sprint(p.Index))
+}
+
+// Open locks the directory, creating it when absent, and checks that it
+// belongs to the given node. clusterID "" accepts what is there and draws one for a new directory.
+func Open(fsys vfs.FS, path, clusterID string, node kafka.BrokerID) (*Dir, error) {
+	if err := fsys.MkdirAll(path); err != nil {
+		return nil, fmt.Errorf("create data directory %s: %w (choose another with --dir or log.dirs)", path, err)
+	}
+	lock, err := fsys.Lock(filepath.Join(path, "broker.lock"))
+	switch {
+	case errors.Is(err, vfs.ErrLocked):
+		return nil, fmt.Errorf("%w: another broker runs on %s; stop it or choose another directory", ErrInUse, path)
+	case err != nil:
+		return nil, fmt.Errorf("lock data directory %s: %w (the broker must be able to write there)", path, err)
+	}
+	d := &Dir{Path: path, lock: lock}
+	if err := d.identify(fsys, clusterID, node); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	return d, nil
+}
+
+func (d *Dir) identify(fsys vfs.FS, clusterID string, node kafka.BrokerID) error {
+	file := filepath.Join(d.Path, "broker.json")
+	raw, err := read(fsys, file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return d.create(fsys, file, clusterID, node)
+	}
+	if err != nil {
+		return fmt.Errorf("read %s: %w", file, err)
+	}
+	if err := json.Unmarshal(raw, &d.Meta); err != nil {
+		return fmt.Errorf("%s is not readable as a broker's identity: %w", file, err)
+	}
+	switch {
+	case d.Meta.Format > Format:
+		return fmt.Errorf("data directory %s has format %d, this program reads up to %d: start the newer program that wrote it", d.Path, d.Meta.Format, Format)
+	case d.Meta.Format < 1:
+		return fmt.Errorf("%s names format %d, which never existed", file, d.Meta.Format)
+	case d.Meta.NodeID != node:
+		return fmt.Errorf("data directory %s belongs to node %d, this broker is configured as node %d: set node.id or choose another directory", d.Path, d.Meta.NodeID, node)
+	case clusterID != "" && clusterID != d.Meta.ClusterID:
+		return fmt.Errorf("data directory %s belongs to cluster %s, this broker is configured for %s", d.Path, d.Meta.ClusterID, clusterID)
+	}
+	return nil
+}
+
+func (d *Dir) create(fsys vfs.FS, file, clusterID string, node kafka.BrokerID) error {
+	// An identity that is missing beside data was lost, and a new one would orphan the data.
+	for _, room := range []string{d.Metadata(), d.Partitions()} {
+		if names, err := fsys.ReadDir(room); err == nil && len(names) > 0 {
+			return fmt.Errorf("%s is missing but %s holds data: restore the file, or move the directory away to begin anew", file, room)
+		}
+	}
+	if clusterID == "" {
+		clusterID = kafka.NewTopicID().String()
+	}
+	d.Meta, d.Created = Meta{Format: Format, ClusterID: clusterID, NodeID: node}, true
+	raw, err := json.MarshalIndent(d.Meta, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := writeAtomic(fsys, file, append(raw, '\n')); err != nil {
+		return fmt.Errorf("write %s: %w", file, err)
+	}
+	return nil
+}
+
+// Close gives the directory up.
+func (d *Dir) Close() error { return d.lock.Close() }
+
+func read(fsys vfs.FS, name string) ([]byte, error) {
+	f, err := fsys.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	size, err := f.Size()
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(io.NewSectionReader(f, 0, min(size, 1<<20)))
+}
+
+func writeAtomic(fsys vfs.FS, name string, b []byte) (err error) {
+	f, err := fsys.OpenRW(name + ".tmp")
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteAt(b, 0)
+	err = errors.Join(err, f.Truncate(int64(len(b))), f.Sync(), f.Close())
+	if err != nil {
+		return err
+	}
+	if err := fsys.Rename(name+".tmp", name); err != nil {
+		return err
+	}
+	return fsys.SyncDir(filepath.Dir(name))
+}

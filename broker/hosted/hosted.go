@@ -1,0 +1,316 @@
+// Package hosted is the set of partitions that this broker hosts, kept in
+// step with the image: opened, led, resigned, resized, deleted as the quorum says.
+//
+//	quorum ── Apply(old, new, changes) ──▸ Set ── Open/Lead/Publish/Delete ──▸ partition
+//	api ───── Get (lock-free) ──────────▸ Set
+//
+// What must stay true: a partition is open exactly when the newest applied
+// image names this broker among its replicas, and leads under the image's leader epoch;
+// but for one whose storage failed, which stays closed and is reported.
+package hosted
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/qanat-io/qanat/broker/partition"
+	"github.com/qanat-io/qanat/metadata/command"
+	"github.com/qanat-io/qanat/metadata/config"
+	"github.com/qanat-io/qanat/metadata/image"
+	"github.com/qanat-io/qanat/metadata/quorum"
+	"github.com/qanat-io/qanat/tier/archive"
+	"github.com/qanat-io/qanat/wire/kafka"
+)
+
+// Tiers is the archive as the set needs it.
+type Tiers interface {
+	Add(archive.Source)
+	Remove(kafka.Partition)
+	RemovePartition(kafka.Partition)
+	Poke(kafka.Partition)
+}
+
+// Set is safe for concurrent use: Get by anyone, Apply by one goroutine at a time.
+type Set struct {
+	env   partition.Env
+	dir   func(kafka.Partition) string
+	cfg   *config.Broker
+	tiers Tiers
+	log   *slog.Logger
+
+	partitions sync.Map // kafka.Partition → *partition.Partition
+	count      atomic.Int64
+
+	mu sync.Mutex
+	// failed are partitions whose storage could not be opened.
+	failed map[kafka.Partition]error
+	// applied is closed and replaced each time Apply has finished.
+	applied chan struct{}
+}
+
+// New returns an empty set. dir places a partition's directory.
+func New(env partition.Env, dir func(kafka.Partition) string, cfg *config.Broker, tiers Tiers, log *slog.Logger) *Set {
+	return &Set{env: env, dir: dir, cfg: cfg, tiers: tiers, log: log, failed: map[kafka.Partition]error{}, applied: make(chan struct{})}
+}
+
+// Get returns nil when the broker does not host p. Lock-free.
+func (s *Set) Get(p kafka.Partition) *partition.Partition {
+	if v, ok := s.partitions.Load(p); ok {
+		return v.(*partition.Partition)
+	}
+	return nil
+}
+
+// Await returns when p is hosted or its storage has failed, after a creation was committed.
+func (s *Set) Await(ctx context.Context, p kafka.Partition) error {
+	for {
+		s.mu.Lock()
+		next, err := s.applied, s.failed[p]
+		s.mu.Unlock()
+		if err != nil {
+			return err
+		}
+		if s.Get(p) != nil {
+			return nil
+		}
+		select {
+		case <-next:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// Each calls f for every hosted partition, in no order.
+func (s *Set) Each(f func(*partition.Partition)) {
+	s.partitions.Range(func(_, v any) bool {
+		f(v.(*partition.Partition))
+		return true
+	})
+}
+
+// Len is the number of hosted partitions.
+func (s *Set) Len() int { return int(s.count.Load()) }
+
+// Failed lists the partitions whose storage is offline, with the reason.
+func (s *Set) Failed() map[kafka.Partition]error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := make(map[kafka.Partition]error, len(s.failed))
+	for p, err := range s.failed {
+		list[p] = err
+	}
+	return list
+}
+
+// Load opens everything that the image places here, many at a time. A
+// partition that does not open is reported and left out; the others go on.
+func (s *Set) Load(ctx context.Context, m *image.Image) {
+	var all []*image.Partition
+	m.Topics(func(t *image.Topic) bool {
+		m.Partitions(t.ID, func(p *image.Partition) bool {
+			all = append(all, p)
+			return true
+		})
+		return true
+	})
+	s.each(ctx, m, all)
+}
+
+// Apply follows the image. It is given to the quorum as a subscriber.
+func (s *Set) Apply(ctx context.Context, m *image.Image, ch quorum.Changes) {
+	var changed []*image.Partition
+	seen := map[kafka.Partition]bool{}
+	add := func(p *image.Partition) {
+		if !seen[p.Partition] {
+			seen[p.Partition] = true
+			changed = append(changed, p)
+		}
+	}
+	var gone []kafka.Partition
+	for _, id := range ch.Topics {
+		if _, ok := m.TopicByID(id); !ok {
+			gone = s.ofTopic(gone, id)
+			continue
+		}
+		m.Partitions(id, func(p *image.Partition) bool { add(p); return true })
+	}
+	for _, id := range ch.Partitions {
+		if p, ok := m.Partition(id); ok {
+			add(p)
+		}
+	}
+	for _, id := range gone {
+		s.delete(id)
+	}
+	s.each(ctx, m, changed)
+	s.reconfigure(m, ch.Configs)
+	s.mu.Lock()
+	close(s.applied)
+	s.applied = make(chan struct{})
+	s.mu.Unlock()
+}
+
+func (s *Set) ofTopic(to []kafka.Partition, id kafka.TopicID) []kafka.Partition {
+	s.partitions.Range(func(k, _ any) bool {
+		if p := k.(kafka.Partition); p.Topic == id {
+			to = append(to, p)
+		}
+		return true
+	})
+	return to
+}
+
+// each brings the given partitions in line with the image, in parallel.
+func (s *Set) each(ctx context.Context, m *image.Image, list []*image.Partition) {
+	if len(list) == 1 {
+		s.follow(ctx, m, list[0])
+		return
+	}
+	var g errgroup.Group
+	g.SetLimit(4 * runtime.GOMAXPROCS(0))
+	for _, p := range list {
+		g.Go(func() error {
+			s.follow(ctx, m, p)
+			return nil
+		})
+	}
+	_ = g.Wait() // never fails: follow keeps its errors per partition
+}
+
+// follow brings one partition in line with the image.
+func (s *Set) follow(ctx context.Context, m *image.Image, want *image.Partition) {
+	if !slices.Contains(want.Replicas, s.env.Node) {
+		return
+	}
+	p := s.Get(want.Partition)
+	if p == nil {
+		opened, err := s.open(ctx, m, want)
+		s.mu.Lock()
+		if err != nil {
+			s.failed[want.Partition] = err
+		} else {
+			delete(s.failed, want.Partition)
+		}
+		s.mu.Unlock()
+		if err != nil {
+			s.log.Error("partition is offline", "partition", want.Partition.String(), "error", err)
+			return
+		}
+		p = opened
+	}
+	p.Publish(want.Remote, want.LogStart)
+	if want.Leader == s.env.Node && p.LeaderEpoch() != want.LeaderEpoch {
+		p.Lead(want.LeaderEpoch, want.ISR)
+	}
+	if s.Get(want.Partition) == nil {
+		s.partitions.Store(want.Partition, p)
+		s.count.Add(1)
+		s.tiers.Add(p.Log())
+	} else {
+		s.tiers.Poke(want.Partition)
+	}
+}
+
+func (s *Set) open(ctx context.Context, m *image.Image, want *image.Partition) (*partition.Partition, error) {
+	topic, ok := m.TopicByID(want.Topic)
+	if !ok {
+		return nil, fmt.Errorf("topic %s is not in the image", want.Topic)
+	}
+	p, rec, err := partition.Open(ctx, s.env, partition.Spec{
+		Partition: want.Partition,
+		Topic:     topic.Name,
+		Dir:       s.dir(want.Partition),
+		Settings:  s.settings(m, topic.Name),
+		Manifest:  want.Remote,
+		LogStart:  want.LogStart,
+	})
+	if err != nil {
+		return nil, err
+	}
+	if rec.Truncated > 0 || rec.Damage != nil {
+		s.log.Warn("partition recovered", "topic", topic.Name, "partition", want.Index,
+			"scanned_bytes", rec.Scanned, "torn_bytes", rec.Truncated, "damage", rec.Damage)
+	}
+	return p, nil
+}
+
+func (s *Set) delete(id kafka.Partition) {
+	v, ok := s.partitions.LoadAndDelete(id)
+	if !ok {
+		return
+	}
+	s.count.Add(-1)
+	s.tiers.RemovePartition(id)
+	if err := v.(*partition.Partition).Delete(); err != nil {
+		s.log.Error("delete partition", "partition", id.String(), "error", err)
+	}
+}
+
+// reconfigure resolves the settings anew where a change touches them.
+func (s *Set) reconfigure(m *image.Image, changed []quorum.ConfigKey) {
+	all, topics := false, map[string]bool{}
+	for _, c := range changed {
+		switch c.Type {
+		case command.Topic:
+			topics[c.Name] = true
+		case command.Broker:
+			all = true
+		}
+	}
+	if !all && len(topics) == 0 {
+		return
+	}
+	s.Each(func(p *partition.Partition) {
+		if all || topics[p.Topic()] {
+			p.SetSettings(s.settings(m, p.Topic()))
+			s.tiers.Poke(p.ID())
+		}
+	})
+}
+
+func (s *Set) settings(m *image.Image, topic string) *config.Topic {
+	return s.cfg.Resolve(
+		m.Configs(command.Topic, topic),
+		m.Configs(command.Broker, fmt.Sprint(s.env.Node)),
+		m.Configs(command.Broker, ""))
+}
+
+// Run rolls segments by age and forgets producers, once a second, until ctx ends.
+func (s *Set) Run(ctx context.Context) error {
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		now := s.env.Clock()
+		s.Each(func(p *partition.Partition) {
+			if err := p.Tick(now); err != nil {
+				s.log.Error("roll segment by age", "topic", p.Topic(), "partition", p.ID().Index, "error", err)
+			}
+		})
+	}
+}
+
+// Close closes every partition cleanly.
+func (s *Set) Close() error {
+	var g errgroup.Group
+	g.SetLimit(4 * runtime.GOMAXPROCS(0))
+	s.partitions.Range(func(k, v any) bool {
+		s.tiers.Remove(k.(kafka.Partition))
+		g.Go(v.(*partition.Partition).Close)
+		return true
+	})
+	return g.Wait()
+}

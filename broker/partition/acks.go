@@ -1,0 +1,139 @@
+package partition
+
+import (
+	"math"
+
+	"github.com/qanat-io/qanat/wire/kafka"
+)
+
+const maxOffset = kafka.Offset(math.MaxInt64)
+
+// Acks is the producer's wish: 0 none, 1 written by the leader, -1 durable on all in-sync replicas.
+type Acks int16
+
+// Produced is the outcome of one partition's produce.
+type Produced struct {
+	Err           error
+	Base          kafka.Offset
+	LogAppendTime int64 // milliseconds; -1 where records keep the producer's time
+	LogStart      kafka.Offset
+	RecordErrors  []RecordError
+}
+
+// RecordError names a record of the batch that was refused (KIP-467).
+type RecordError struct {
+	Index   int32
+	Message string
+}
+
+// Waiter hears of a produce's end; slot is what Produce was given. It is
+// called once per slot, from any goroutine, also from within Produce; often from
+// the one that flushes for all, so it must not block.
+type Waiter interface{ Produced(slot int, r Produced) }
+
+// waiter is an append whose answer waits for the high watermark to reach next.
+type waiter struct {
+	next kafka.Offset
+	to   Waiter
+	slot int
+	r    Produced
+}
+
+// waiters is a queue in the order of appending. A duplicate waits behind later
+// appends; since all of them are flushed together, that costs it nothing.
+type waiters struct {
+	queue []waiter
+	head  int
+}
+
+func (q *waiters) push(w waiter) { q.queue = append(q.queue, w) }
+
+// pop takes the first waiter if the high watermark has passed it.
+func (q *waiters) pop(highWatermark kafka.Offset) (waiter, bool) {
+	if q.head == len(q.queue) || q.queue[q.head].next > highWatermark {
+		return waiter{}, false
+	}
+	w := q.queue[q.head]
+	q.queue[q.head] = waiter{}
+	q.head++
+	switch {
+	case q.head == len(q.queue):
+		q.queue, q.head = q.queue[:0], 0
+	case q.head > 1024 && q.head > len(q.queue)/2:
+		// Never empty under steady load: give the front back.
+		n := copy(q.queue, q.queue[q.head:])
+		clear(q.queue[n:])
+		q.queue, q.head = q.queue[:n], 0
+	}
+	return w, true
+}
+
+// await answers w now if the high watermark has passed it, else when it does.
+func (p *Partition) await(w waiter) {
+	p.ackMu.Lock()
+	if p.waiters.head == len(p.waiters.queue) && w.next <= kafka.Offset(p.highWatermark.Load()) {
+		p.ackMu.Unlock()
+		w.to.Produced(w.slot, w.r)
+		return
+	}
+	if p.LeaderEpoch() < 0 {
+		p.ackMu.Unlock()
+		w.to.Produced(w.slot, Produced{Err: ErrNotLeader, Base: -1, LogAppendTime: -1, LogStart: -1})
+		return
+	}
+	p.waiters.push(w)
+	p.ackMu.Unlock()
+}
+
+// flushed is called by the log each time its durable end has grown.
+func (p *Partition) flushed(end kafka.Offset) {
+	p.ackMu.Lock()
+	for i := range p.replicas {
+		if r := &p.replicas[i]; r.id == p.env.Node {
+			r.durable = max(r.durable, end)
+		}
+	}
+	p.ackMu.Unlock()
+	p.advance()
+}
+
+// advance moves the high watermark to the minimum of the ISR's durable ends and
+// answers whoever it passes. Source: KIP-966 for the minimum ISR.
+func (p *Partition) advance() {
+	p.ackMu.Lock()
+	if len(p.replicas) == 0 {
+		p.ackMu.Unlock()
+		return
+	}
+	reached := maxOffset
+	for _, r := range p.replicas {
+		reached = min(reached, r.durable)
+	}
+	before := kafka.Offset(p.highWatermark.Load())
+	if reached <= before || len(p.replicas) < p.settings.Load().MinISR {
+		p.ackMu.Unlock()
+		return
+	}
+	p.highWatermark.Store(int64(reached))
+	p.log.SetStable(reached)
+	for {
+		w, ok := p.waiters.pop(reached)
+		p.ackMu.Unlock()
+		if !ok {
+			break
+		}
+		w.to.Produced(w.slot, w.r)
+		p.ackMu.Lock()
+	}
+	p.listeners.notify(p)
+	if p.rolled.Load() && p.rolled.CompareAndSwap(true, false) && p.env.Sealed != nil {
+		p.env.Sealed(p.id)
+	}
+}
+
+// HighWatermark is the end of what is durable on every in-sync replica.
+func (p *Partition) HighWatermark() kafka.Offset { return kafka.Offset(p.highWatermark.Load()) }
+
+// LastStable is the end of what a read_committed consumer may see. Without
+// transactions nothing is undecided below the high watermark.
+func (p *Partition) LastStable() kafka.Offset { return p.HighWatermark() }

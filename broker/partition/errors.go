@@ -1,0 +1,26 @@
+package partition
+
+import (
+	"errors"
+
+	"github.com/qanat-io/qanat/broker/producer"
+)
+
+// Decisions; broker/api turns them into Kafka's codes.
+var (
+	ErrNotLeader          = errors.New("not leader for the partition")
+	ErrFencedEpoch        = errors.New("leader epoch of the request is older than the partition's")
+	ErrUnknownEpoch       = errors.New("leader epoch of the request is newer than the partition's")
+	ErrOutOfRange         = errors.New("offset out of range")
+	ErrOutOfOrderSequence = producer.ErrOutOfOrder
+	ErrProducerFenced     = producer.ErrFenced
+	ErrCorruptBatch       = errors.New("batch is corrupt")
+	ErrUnsupportedMagic   = errors.New("message format v0 and v1 are not kept: send record batches (v2)")
+	ErrTooLarge           = errors.New("batch exceeds the topic's max.message.bytes")
+	ErrInvalidTimestamp   = errors.New("timestamp is outside of the topic's bounds")
+	ErrInvalidRecord      = errors.New("invalid record")
+	ErrNoSpace            = errors.New("no space left on the data volume: produce again when retention or an operator has made room")
+	ErrStorage            = errors.New("partition's storage is offline")
+	ErrNotEnoughReplicas  = errors.New("fewer in-sync replicas than min.insync.replicas")
+	ErrTransactional      = errors.New("transactional batches are not served")
+)

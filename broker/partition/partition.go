@@ -1,0 +1,266 @@
+package partition
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/qanat-io/qanat/broker/producer"
+	"github.com/qanat-io/qanat/metadata/config"
+	"github.com/qanat-io/qanat/tier/archive"
+	"github.com/qanat-io/qanat/tier/hot"
+	tierlog "github.com/qanat-io/qanat/tier/log"
+	"github.com/qanat-io/qanat/tier/manifest"
+	"github.com/qanat-io/qanat/wire/batch"
+	"github.com/qanat-io/qanat/wire/kafka"
+)
+
+// Env is what the partitions of one broker share.
+type Env struct {
+	Log tierlog.Env
+	// Node is this broker.
+	Node kafka.BrokerID
+	// Clock is the wall clock: append times, timestamp bounds, producer expiry.
+	Clock func() time.Time
+	// Sealed is told when a closed segment has become durable and replicated, so that the archive looks at once.
+	Sealed func(kafka.Partition)
+	// ProducerExpiry is producer.id.expiration.ms.
+	ProducerExpiry time.Duration
+	Logger         *slog.Logger
+}
+
+// Spec is what opening a partition needs to know.
+type Spec struct {
+	Partition kafka.Partition
+	Topic     string
+	Dir       string
+	Settings  *config.Topic
+	Manifest  manifest.Manifest
+	LogStart  kafka.Offset
+}
+
+// Partition is safe for concurrent use.
+type Partition struct {
+	env      Env
+	id       kafka.Partition
+	topic    string
+	log      *tierlog.Log
+	settings atomic.Pointer[config.Topic]
+	// leaderEpoch is kafka.NoEpoch while this broker does not lead.
+	leaderEpoch atomic.Int32
+
+	// appendMu orders appends: it guards the producers, the log's end and the scratch below.
+	appendMu  sync.Mutex
+	producers *producer.State
+	scratch   [1]batch.View
+
+	// ackMu guards the replicas and the waiters. Never held while one is called, nor with appendMu wanted.
+	ackMu    sync.Mutex
+	replicas []replica
+	waiters  waiters
+	// isrSize is len(replicas), for a look without the lock.
+	isrSize atomic.Int32
+	// highWatermark: see the package. Written under ackMu.
+	highWatermark atomic.Int64
+	// rolled is set when a segment was closed and the archive has not been told yet.
+	rolled atomic.Bool
+
+	listeners listeners
+}
+
+// replica is a member of the ISR as the leader sees it.
+type replica struct {
+	id      kafka.BrokerID
+	durable kafka.Offset
+}
+
+// Open opens the partition's log and rebuilds its producer state from the
+// newest snapshot and the batches behind it. ctx bounds what must be fetched from the
+// bucket. The partition takes no requests until Lead.
+func Open(ctx context.Context, env Env, spec Spec) (*Partition, tierlog.Recovered, error) {
+	p := &Partition{env: env, id: spec.Partition, topic: spec.Topic, producers: producer.New()}
+	p.leaderEpoch.Store(int32(kafka.NoEpoch))
+	p.settings.Store(spec.Settings)
+	log, rec, err := tierlog.Open(ctx, env.Log, tierlog.Spec{
+		Partition: spec.Partition,
+		Topic:     spec.Topic,
+		Dir:       spec.Dir,
+		Hot:       hotConfig(spec.Settings),
+		Policy:    policy(spec.Settings),
+		Manifest:  spec.Manifest,
+		Start:     spec.LogStart,
+	}, p.flushed)
+	if err != nil {
+		return nil, rec, err
+	}
+	p.log = log
+	if err := p.rebuildProducers(rec); err != nil {
+		return nil, rec, fmt.Errorf("rebuild producer state of %s-%d: %w", spec.Topic, spec.Partition.Index, err)
+	}
+	log.SetState(snapshotter{p})
+	return p, rec, nil
+}
+
+func (p *Partition) rebuildProducers(rec tierlog.Recovered) error {
+	now := p.env.Clock().UnixMilli()
+	state, err := producer.Decode(rec.State)
+	if err != nil {
+		return err
+	}
+	p.producers = state
+	return p.log.Replay(rec.StateAt, func(v batch.View) error {
+		state.Append(v, now)
+		return nil
+	})
+}
+
+// snapshotter is the log's source of producer snapshots. The log calls it while Append, and so appendMu, is held.
+type snapshotter struct{ p *Partition }
+
+func (s snapshotter) Snapshot() []byte {
+	s.p.rolled.Store(true)
+	return s.p.producers.Encode(nil)
+}
+
+func hotConfig(t *config.Topic) hot.Config {
+	return hot.Config{
+		SegmentBytes:  t.SegmentBytes,
+		SegmentAge:    t.SegmentAge,
+		SegmentJitter: t.SegmentJitter,
+		Async:         t.Async,
+		Preallocate:   t.Preallocate,
+	}
+}
+
+func policy(t *config.Topic) archive.Policy {
+	return archive.Policy{
+		Remote:         t.RemoteStorage && !t.RemoteCopyDisable,
+		LocalRetention: archive.Retention{Age: t.LocalRetentionAge, Bytes: t.LocalRetentionBytes},
+		Retention:      archive.Retention{Age: t.RetentionAge, Bytes: t.RetentionBytes},
+	}
+}
+
+// Lead starts a leadership of this broker under epoch with the given in-sync
+// replicas, itself among them. The high watermark is what is durable on all of them.
+func (p *Partition) Lead(epoch kafka.LeaderEpoch, isr []kafka.BrokerID) {
+	p.ackMu.Lock()
+	p.replicas = p.replicas[:0]
+	for _, id := range isr {
+		r := replica{id: id, durable: kafka.Offset(p.highWatermark.Load())}
+		if id == p.env.Node {
+			r.durable = p.log.DurableEnd()
+		}
+		p.replicas = append(p.replicas, r)
+	}
+	p.isrSize.Store(int32(len(isr)))
+	p.ackMu.Unlock()
+	p.log.SetEpoch(epoch)
+	p.leaderEpoch.Store(int32(epoch))
+	p.advance()
+	p.listeners.notify(p)
+}
+
+// Resign ends the leadership: every waiter is answered with ErrNotLeader and listeners look again.
+func (p *Partition) Resign() {
+	p.leaderEpoch.Store(int32(kafka.NoEpoch))
+	p.log.SetEpoch(kafka.NoEpoch)
+	for {
+		p.ackMu.Lock()
+		w, ok := p.waiters.pop(maxOffset)
+		p.ackMu.Unlock()
+		if !ok {
+			break
+		}
+		w.to.Produced(w.slot, Produced{Err: ErrNotLeader, Base: -1, LogAppendTime: -1, LogStart: -1})
+	}
+	p.listeners.notify(p)
+}
+
+// SetSettings changes the topic's settings; they hold from the next request on.
+func (p *Partition) SetSettings(t *config.Topic) {
+	p.settings.Store(t)
+	p.log.SetConfig(hotConfig(t), policy(t))
+}
+
+// Publish shows the partition what the quorum has committed of its tiers.
+func (p *Partition) Publish(m manifest.Manifest, start kafka.Offset) {
+	moved := start > p.log.Start()
+	p.log.Publish(m, start)
+	if moved {
+		p.listeners.notify(p)
+	}
+}
+
+// Tick does what time asks for: rolls by age, forgets producers. About once a second, by one goroutine.
+func (p *Partition) Tick(now time.Time) error {
+	p.appendMu.Lock()
+	defer p.appendMu.Unlock()
+	p.producers.Expire(now.Add(-p.env.ProducerExpiry).UnixMilli())
+	return p.log.Tick(now)
+}
+
+// ID is the partition's identity.
+func (p *Partition) ID() kafka.Partition { return p.id }
+
+// Topic is the topic's name.
+func (p *Partition) Topic() string { return p.topic }
+
+// Log is the partition's log, for the archive and for status.
+func (p *Partition) Log() *tierlog.Log { return p.log }
+
+// Settings are the topic's effective settings.
+func (p *Partition) Settings() *config.Topic { return p.settings.Load() }
+
+// LeaderEpoch is kafka.NoEpoch while this broker does not lead.
+func (p *Partition) LeaderEpoch() kafka.LeaderEpoch { return kafka.LeaderEpoch(p.leaderEpoch.Load()) }
+
+// LogStart is the first readable offset.
+func (p *Partition) LogStart() kafka.Offset { return p.log.Start() }
+
+// LocalEnd is the log end offset.
+func (p *Partition) LocalEnd() kafka.Offset { return p.log.End() }
+
+// Sizes are the bytes on the local disk and in the bucket.
+func (p *Partition) Sizes() (local, remote int64) { return p.log.Sizes() }
+
+// ProducerInfo is one producer's state as DescribeProducers tells it.
+type ProducerInfo struct {
+	ID               kafka.ProducerID
+	Epoch            kafka.ProducerEpoch
+	LastSequence     int32
+	LastTimestamp    int64
+	CoordinatorEpoch int32
+	TxnStart         kafka.Offset // -1: no open transaction
+}
+
+// Producers lists the live producer states.
+func (p *Partition) Producers() []ProducerInfo {
+	p.appendMu.Lock()
+	defer p.appendMu.Unlock()
+	list := make([]ProducerInfo, 0, p.producers.Len())
+	p.producers.Each(func(s *producer.Producer) {
+		list = append(list, ProducerInfo{
+			ID: s.ID, Epoch: s.Epoch, LastSequence: s.LastSequence(), LastTimestamp: s.LastSeen, CoordinatorEpoch: -1, TxnStart: -1,
+		})
+	})
+	return list
+}
+
+// Close resigns and closes the log cleanly; Delete removes what is local for good.
+func (p *Partition) Close() error {
+	p.Resign()
+	p.appendMu.Lock()
+	defer p.appendMu.Unlock()
+	return p.log.Close()
+}
+
+// Delete is described at Close.
+func (p *Partition) Delete() error {
+	p.Resign()
+	p.appendMu.Lock()
+	defer p.appendMu.Unlock()
+	return p.log.Delete()
+}

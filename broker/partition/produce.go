@@ -1,0 +1,89 @@
+package partition
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/qanat-io/qanat/metadata/config"
+	"github.com/qanat-io/qanat/tier/hot"
+	"github.com/qanat-io/qanat/wire/batch"
+	"github.com/qanat-io/qanat/wire/kafka"
+)
+
+// Produce verifies, stamps in place and appends records, which must be one
+// batch, and has w answered when acks is satisfied. The append has happened (or
+// been refused) when it returns; records may be written to until w is called.
+func (p *Partition) Produce(records []byte, acks Acks, w Waiter, slot int) {
+	settings := p.settings.Load()
+	now := p.env.Clock()
+	v, err := verify(records, settings, now)
+	if err != nil {
+		p.refuse(w, slot, err)
+		return
+	}
+	if acks == -1 && int(p.isrSize.Load()) < settings.MinISR {
+		p.refuse(w, slot, ErrNotEnoughReplicas)
+		return
+	}
+	r := Produced{Base: -1, LogAppendTime: -1, LogStart: p.log.Start()}
+	next, err := p.append(v, &r, settings, now)
+	if err != nil {
+		p.refuse(w, slot, err)
+		return
+	}
+	if acks != -1 {
+		w.Produced(slot, r)
+		return
+	}
+	p.await(waiter{next: next, to: w, slot: slot, r: r})
+}
+
+func (p *Partition) refuse(w Waiter, slot int, err error) {
+	r := Produced{Err: err, Base: -1, LogAppendTime: -1, LogStart: p.log.Start()}
+	var record *batch.RecordError
+	if errors.As(err, &record) {
+		r.RecordErrors = []RecordError{{Index: record.Index, Message: record.Reason}}
+	}
+	w.Produced(slot, r)
+}
+
+// append gives the batch its offsets and writes it, unless it is one that the
+// log holds already. next is the offset that durability has to reach.
+func (p *Partition) append(v batch.View, r *Produced, settings *config.Topic, now time.Time) (next kafka.Offset, err error) {
+	p.appendMu.Lock()
+	defer p.appendMu.Unlock()
+	epoch := p.LeaderEpoch()
+	if epoch < 0 {
+		return 0, ErrNotLeader
+	}
+	if v.ProducerID() >= 0 {
+		dup, err := p.producers.Check(v)
+		if err != nil {
+			return 0, err
+		}
+		if dup != nil {
+			r.Base = dup.Base
+			if settings.LogAppendTime {
+				r.LogAppendTime = dup.TimestampMs
+			}
+			return dup.Last + 1, nil
+		}
+	}
+	r.Base = p.log.End()
+	if settings.LogAppendTime {
+		r.LogAppendTime = v.MaxTimestamp()
+	}
+	v.Stamp(r.Base, epoch)
+	p.scratch[0] = v
+	err = p.log.Append(p.scratch[:])
+	p.scratch[0] = nil
+	switch {
+	case errors.Is(err, hot.ErrNoSpace):
+		return 0, ErrNoSpace
+	case err != nil:
+		return 0, fmt.Errorf("%w: %w", ErrStorage, err)
+	}
+	p.producers.Append(v, now.UnixMilli())
+	return v.NextOffset(), nil
+}

@@ -1,0 +1,163 @@
+package partition
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	tierlog "github.com/qanat-io/qanat/tier/log"
+	"github.com/qanat-io/qanat/wire/batch"
+	"github.com/qanat-io/qanat/wire/kafka"
+)
+
+// ReadRequest is one look for data.
+type ReadRequest struct {
+	From             kafka.Offset
+	CurrentEpoch     kafka.LeaderEpoch // -1: unchecked (KIP-320)
+	LastFetchedEpoch kafka.LeaderEpoch // -1: no check for divergence (KIP-595)
+	MaxBytes         int
+	Committed        bool   // up to the last stable offset
+	Stream           any    // the reader, for readahead from the bucket
+	Ready            func() // called once when what was Loading is here
+}
+
+// ReadResult is what was found. The watermarks hold with ErrOutOfRange too.
+type ReadResult struct {
+	Run                                 batch.Run // may be empty
+	HighWatermark, LastStable, LogStart kafka.Offset
+	Loading                             bool // Ready will be called
+	Cold                                bool // the bucket answers at this offset
+	Diverging                           *EpochEnd
+}
+
+// EpochEnd is a leader epoch and the offset at which it ends; {-1, -1} when undefined.
+type EpochEnd struct {
+	Epoch kafka.LeaderEpoch
+	End   kafka.Offset
+}
+
+// CheckEpoch compares a request's current leader epoch (-1: unchecked) with
+// the partition's: ErrNotLeader, ErrFencedEpoch, ErrUnknownEpoch. Source: KIP-320.
+func (p *Partition) CheckEpoch(current kafka.LeaderEpoch) error {
+	switch epoch := p.LeaderEpoch(); {
+	case epoch < 0:
+		return ErrNotLeader
+	case current < 0 || current == epoch:
+		return nil
+	case current < epoch:
+		return ErrFencedEpoch
+	}
+	return ErrUnknownEpoch
+}
+
+// Read never blocks. Errors: ErrOutOfRange, ErrNotLeader, the epochs', ErrStorage.
+func (p *Partition) Read(r ReadRequest) (ReadResult, error) {
+	// The high watermark is read before the log start, so that a reader never sees start above it.
+	res := ReadResult{HighWatermark: p.HighWatermark(), LastStable: p.LastStable(), LogStart: p.log.Start()}
+	if err := p.CheckEpoch(r.CurrentEpoch); err != nil {
+		return res, err
+	}
+	if r.LastFetchedEpoch >= 0 {
+		if end := p.EpochEnd(r.LastFetchedEpoch); end.Epoch >= 0 && (end.Epoch < r.LastFetchedEpoch || end.End < r.From) {
+			res.Diverging = &end
+			return res, nil
+		}
+	}
+	limit := res.HighWatermark
+	if r.Committed {
+		limit = res.LastStable
+	}
+	if r.From > limit && r.From <= p.log.End() {
+		return res, nil // written, not yet readable
+	}
+	run, remote, err := p.log.Read(tierlog.Read{From: r.From, Limit: limit, Max: r.MaxBytes, Stream: r.Stream, Ready: r.Ready})
+	res.Run, res.Cold = run, remote
+	switch {
+	case err == nil:
+	case errors.Is(err, tierlog.ErrLoading):
+		res.Loading = true
+	case errors.Is(err, tierlog.ErrOutOfRange):
+		return res, ErrOutOfRange
+	default:
+		return res, fmt.Errorf("%w: %w", ErrStorage, err)
+	}
+	return res, nil
+}
+
+// EpochEnd answers OffsetForLeaderEpoch: the largest known epoch at or below requested and where it ends.
+func (p *Partition) EpochEnd(requested kafka.LeaderEpoch) EpochEnd {
+	epoch, end, ok := p.log.EpochEnd(requested)
+	if !ok {
+		return EpochEnd{Epoch: kafka.NoEpoch, End: -1}
+	}
+	return EpochEnd{Epoch: epoch, End: end}
+}
+
+// The special timestamps of ListOffsets.
+const (
+	latest          = -1
+	earliest        = -2
+	maxTimestamp    = -3 // KIP-734
+	earliestLocal   = -4 // KIP-405
+	latestTiered    = -5 // KIP-1005
+	earliestPending = -6 // KIP-1023
+)
+
+// Listed is where a timestamp was found; Offset is -1 when nothing is.
+type Listed struct {
+	Offset    kafka.Offset
+	Timestamp int64
+	Epoch     kafka.LeaderEpoch
+}
+
+// MayBlock tells whether ListOffset for the timestamp could need the bucket.
+func (p *Partition) MayBlock(timestamp int64) bool {
+	return (timestamp >= 0 || timestamp == maxTimestamp) && p.log.Remote()
+}
+
+// ListOffset answers ListOffsets for a timestamp in milliseconds or one of the
+// special ones, exactly, over both tiers. ctx bounds the wait for the bucket.
+func (p *Partition) ListOffset(ctx context.Context, timestamp int64, committed bool) (Listed, error) {
+	limit := p.HighWatermark()
+	if committed {
+		limit = p.LastStable()
+	}
+	at := func(o kafka.Offset) Listed { return Listed{Offset: o, Timestamp: -1, Epoch: p.log.EpochOf(o)} }
+	nothing := Listed{Offset: -1, Timestamp: -1, Epoch: kafka.NoEpoch}
+	switch timestamp {
+	case latest:
+		return Listed{Offset: limit, Timestamp: -1, Epoch: p.LeaderEpoch()}, nil
+	case earliest:
+		return at(p.log.Start()), nil
+	case earliestLocal:
+		return at(p.log.LocalStart()), nil
+	case latestTiered:
+		if m := p.log.Manifest(); m.Len() > 0 {
+			return at(m.End() - 1), nil
+		}
+		return nothing, nil
+	case earliestPending:
+		if !p.Settings().RemoteStorage {
+			return nothing, nil
+		}
+		return at(max(p.log.Manifest().End(), p.log.LocalStart())), nil
+	}
+	if timestamp < earliestPending {
+		return nothing, fmt.Errorf("%w: timestamp %d has no meaning", ErrOutOfRange, timestamp)
+	}
+	var found tierlog.Found
+	var ok bool
+	var err error
+	if timestamp == maxTimestamp {
+		found, ok, err = p.log.MaxTimestamp(ctx, limit)
+	} else {
+		found, ok, err = p.log.FindTime(ctx, timestamp, limit)
+	}
+	switch {
+	case err != nil:
+		return nothing, fmt.Errorf("%w: %w", ErrStorage, err)
+	case !ok || found.Offset >= limit:
+		return nothing, nil
+	}
+	return Listed(found), nil
+}

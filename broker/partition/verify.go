@@ -1,0 +1,87 @@
+package partition
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/qanat-io/qanat/metadata/config"
+	"github.com/qanat-io/qanat/wire/batch"
+)
+
+// verify checks what a client sent before anything is locked, and puts what
+// the topic's settings ask for into it: another codec, the broker's time.
+func verify(records []byte, settings *config.Topic, now time.Time) (batch.View, error) {
+	if len(records) == 0 {
+		return nil, fmt.Errorf("%w: no record batch", ErrInvalidRecord)
+	}
+	v, rest, err := batch.Next(records)
+	if err != nil {
+		return nil, translate(err)
+	}
+	if len(rest) > 0 {
+		return nil, fmt.Errorf("%w: more than one record batch for the partition", ErrInvalidRecord)
+	}
+	if len(v) > int(settings.MaxMessageBytes) {
+		return nil, fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, len(v), settings.MaxMessageBytes)
+	}
+	if err := v.CheckCRC(); err != nil {
+		return nil, translate(err)
+	}
+	if v.Attributes().Transactional() {
+		return nil, ErrTransactional
+	}
+	info, err := batch.Validate(v, limits(settings, now))
+	if err != nil {
+		return nil, translate(err)
+	}
+	if settings.LogAppendTime {
+		v.SetLogAppendTime(now.UnixMilli())
+	} else if info.MaxTimestamp != v.MaxTimestamp() && !v.Attributes().LogAppendTime() {
+		v.SetMaxTimestamp(info.MaxTimestamp)
+	}
+	return recompress(v, settings)
+}
+
+func limits(settings *config.Topic, now time.Time) batch.Limits {
+	l := batch.Limits{LogAppendTime: settings.LogAppendTime, Earliest: math.MinInt64, Latest: math.MaxInt64}
+	ms := now.UnixMilli()
+	if before := settings.TimestampBefore.Milliseconds(); before < ms {
+		l.Earliest = ms - before
+	}
+	if after := settings.TimestampAfter.Milliseconds(); after < math.MaxInt64-ms {
+		l.Latest = ms + after
+	}
+	return l
+}
+
+// recompress gives the batch the codec of the topic's compression.type, unless that is the producer's choice.
+func recompress(v batch.View, settings *config.Topic) (batch.View, error) {
+	codec, ok := codecs[settings.Compression]
+	if !ok || codec == v.Attributes().Codec() {
+		return v, nil
+	}
+	out, err := batch.Recompress(v, codec, settings.CompressionLevel[settings.Compression])
+	if err != nil {
+		return nil, translate(err)
+	}
+	return out, nil
+}
+
+// codecs are the values of compression.type but "producer".
+var codecs = map[string]batch.Codec{
+	"uncompressed": batch.None, "gzip": batch.Gzip, "snappy": batch.Snappy, "lz4": batch.LZ4, "zstd": batch.Zstd,
+}
+
+func translate(err error) error {
+	for kind, ours := range map[error]error{
+		batch.ErrMagic: ErrUnsupportedMagic, batch.ErrCorrupt: ErrCorruptBatch, batch.ErrTooLarge: ErrTooLarge,
+		batch.ErrTimestamp: ErrInvalidTimestamp, batch.ErrInvalid: ErrInvalidRecord, batch.ErrCodec: ErrInvalidRecord,
+	} {
+		if errors.Is(err, kind) {
+			return fmt.Errorf("%w: %w", ours, err)
+		}
+	}
+	return fmt.Errorf("%w: %w", ErrCorruptBatch, err)
+}
