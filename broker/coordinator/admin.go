@@ -1,0 +1,102 @@
+package coordinator
+
+import (
+	"time"
+
+	"github.com/qanat-io/qanat/broker/group"
+	"github.com/qanat-io/qanat/metadata/command"
+	"github.com/qanat-io/qanat/metadata/image"
+)
+
+// Delete removes an empty group and its offsets. reply is called once, when it is gone: a new group of the name may
+// begin then. It may be called before Delete returns, from any goroutine.
+func (c *Coordinator) Delete(name string, reply func(error)) {
+	if err := checkName(name, true); err != nil {
+		reply(err)
+		return
+	}
+	proposed := false
+	err := c.with(name, func(e *entry, now time.Time, _ *group.Effects) error {
+		if !c.exists(e) {
+			return group.ErrNotFound
+		}
+		if err := e.g.CheckDelete(); err != nil {
+			return err
+		}
+		proposed = true
+		c.proposeDeletion(e, now, reply)
+		return nil
+	})
+	if !proposed {
+		reply(err)
+	}
+}
+
+// proposeDeletion makes the group dead until the quorum has spoken: who comes meanwhile is told to come again. Under the shard's lock.
+func (c *Coordinator) proposeDeletion(e *entry, now time.Time, deleted func(error)) {
+	e.g.Kill(now)
+	e.persists++
+	c.quorum.ProposeAsync(command.DeleteGroup{Group: e.name}, func(_ any, err error) {
+		c.inbox.add(note{e: e, err: err, deleted: deleted})
+	})
+}
+
+// Describe shows a group; ErrNotFound if there is none.
+func (c *Coordinator) Describe(name string) (d group.Description, err error) {
+	if err := checkName(name, true); err != nil {
+		return d, err
+	}
+	err = c.with(name, func(e *entry, _ time.Time, _ *group.Effects) error {
+		if !c.exists(e) {
+			return group.ErrNotFound
+		}
+		d = e.g.Describe()
+		return nil
+	})
+	return d, err
+}
+
+// Listed is one line of ListGroups.
+type Listed struct {
+	Name, ProtocolType string
+	State              group.State
+}
+
+// Type is the group's kind, as KIP-848 names them.
+func (Listed) Type() string { return groupType }
+
+// List shows every group: those of the image and those that are only in memory yet.
+func (c *Coordinator) List() ([]Listed, error) {
+	if err := c.Serving(); err != nil {
+		return nil, err
+	}
+	m := c.quorum.Image()
+	inMemory := map[string]bool{}
+	var out []Listed
+	for i := range c.shards {
+		s := &c.shards[i]
+		s.mu.Lock()
+		for name, e := range s.groups {
+			inMemory[name] = true
+			if c.exists(e) {
+				out = append(out, Listed{name, e.g.ProtocolType(), e.g.State()})
+			}
+		}
+		s.mu.Unlock()
+	}
+	var failed error
+	now := time.Now()
+	m.Groups(func(ig *image.Group) bool {
+		if inMemory[ig.Name] || ig.Type != "" && ig.Type != groupType {
+			return true
+		}
+		g, err := group.Load(&c.cfg.Limits, now, ig.State)
+		if err != nil {
+			failed = err
+			return false
+		}
+		out = append(out, Listed{ig.Name, g.ProtocolType(), g.State()})
+		return true
+	})
+	return out, failed
+}

@@ -1,0 +1,149 @@
+package coordinator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/qanat-io/qanat/broker/group"
+	"github.com/qanat-io/qanat/metadata/image"
+)
+
+// turn is how many groups Run looks at before it looks at its inbox again.
+const turn = 256
+
+// Run loads the groups once the quorum is ready, serves until ctx ends, and then answers everything that is parked.
+// An error means that the image holds a group that this release cannot read. Call it once.
+func (c *Coordinator) Run(ctx context.Context) error {
+	defer c.stop()
+	if err := c.quorum.Ready(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return fmt.Errorf("coordinator: %w", err)
+	}
+	if err := c.load(); err != nil {
+		return err
+	}
+	c.phase.Store(serving)
+
+	sweep := time.NewTicker(max(c.cfg.CheckInterval, time.Second))
+	defer sweep.Stop()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-sweep.C:
+			c.sweep(ctx)
+		case <-timer.C:
+		case <-c.timers.wake:
+		case <-c.inbox.wake:
+		}
+		c.take()
+		if next := c.advance(); !next.IsZero() {
+			timer.Reset(time.Until(next))
+		}
+	}
+}
+
+// load brings the groups that have members into memory; their sessions begin now.
+func (c *Coordinator) load() error {
+	now := time.Now()
+	var failed error
+	c.quorum.Image().Groups(func(ig *image.Group) bool {
+		if ig.Type != groupType || ig.State == nil {
+			return true
+		}
+		s := c.shardOf(ig.Name)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		e, err := c.find(s, ig.Name, now)
+		if err != nil {
+			failed = err
+			return false
+		}
+		c.settle(e, now, &group.Effects{})
+		return true
+	})
+	return failed
+}
+
+// take tells groups what became of their proposals.
+func (c *Coordinator) take() {
+	for _, n := range c.inbox.take() {
+		e := n.e
+		var out group.Effects
+		now := time.Now()
+		e.shard.mu.Lock()
+		e.persists--
+		if n.deleted == nil {
+			e.g.Persisted(now, n.seq, n.err, &out)
+			c.settle(e, now, &out)
+		} else if n.err = c.settleDeletion(e, n.err); n.err != nil {
+			c.settle(e, now, &out)
+		}
+		e.shard.mu.Unlock()
+		c.deliver(e.name, &out)
+		if n.deleted != nil {
+			n.deleted(n.err)
+		}
+	}
+}
+
+// settleDeletion forgets the group that is deleted, or takes the deletion back.
+func (c *Coordinator) settleDeletion(e *entry, err error) error {
+	if err == nil || errors.Is(err, image.ErrUnknownGroup) {
+		c.forget(e)
+		return nil
+	}
+	e.g.Revive()
+	return err
+}
+
+// advance lets time pass for the groups whose deadline has come, and returns when the next one is due.
+func (c *Coordinator) advance() (next time.Time) {
+	es, next := c.timers.due(time.Now(), turn)
+	for _, e := range es {
+		var out group.Effects
+		now := time.Now()
+		e.shard.mu.Lock()
+		if e.shard.groups[e.name] == e {
+			e.wake = time.Time{}
+			e.g.Advance(now, &out)
+			if e.quiet() && len(out.Persists) == 0 {
+				c.forget(e)
+			} else {
+				c.settle(e, now, &out)
+			}
+		}
+		e.shard.mu.Unlock()
+		c.deliver(e.name, &out)
+	}
+	if len(es) > 0 {
+		return time.Now() // what was just set may be earlier than next
+	}
+	return next
+}
+
+// stop answers everything that is parked and serves no more.
+func (c *Coordinator) stop() {
+	c.phase.Store(stopped)
+	for i := range c.shards {
+		s := &c.shards[i]
+		var out group.Effects
+		s.mu.Lock()
+		for _, e := range s.groups {
+			e.g.Abort(time.Now(), ErrStopped, &out)
+		}
+		s.mu.Unlock()
+		c.deliver("", &out)
+	}
+	for _, n := range c.inbox.close() {
+		if n.deleted != nil {
+			n.deleted(n.err)
+		}
+	}
+}

@@ -1,0 +1,85 @@
+package coordinator
+
+import (
+	"context"
+	"time"
+
+	"github.com/qanat-io/qanat/broker/group"
+	"github.com/qanat-io/qanat/metadata/image"
+	"github.com/qanat-io/qanat/wire/kafka"
+)
+
+// sweep deletes offsets past their retention, and groups that have neither members nor offsets left.
+// Offsets of deleted topics are not its affair: the image drops them with the topic.
+func (c *Coordinator) sweep(ctx context.Context) {
+	c.quorum.Image().Groups(func(ig *image.Group) bool {
+		if ig.Type == "" || ig.Type == groupType {
+			c.sweepGroup(ig.Name)
+		}
+		return ctx.Err() == nil
+	})
+}
+
+func (c *Coordinator) sweepGroup(name string) {
+	err := c.with(name, func(e *entry, now time.Time, _ *group.Effects) error {
+		// With nothing in flight, the image says of this group all there is to say. Else: the next time.
+		if e.persists > 0 || e.commits.Load() > 0 {
+			return nil
+		}
+		expired, all := c.expired(e, now)
+		switch {
+		case all && e.g.State() == group.Empty && c.exists(e):
+			c.proposeDeletion(e, now, func(err error) {
+				if err != nil {
+					c.log.Warn("group without offsets not deleted", "group", name, "error", err)
+				}
+			})
+		case len(expired) > 0:
+			p := &pendingCommit{c: c, e: e, reply: func(_ []kafka.Partition, err error) {
+				if err != nil {
+					c.log.Warn("expired offsets not deleted", "group", name, "error", err)
+				}
+			}}
+			p.deletePartitions(name, expired)
+		}
+		return nil
+	})
+	if err != nil {
+		c.log.Warn("offsets not checked for expiry", "group", name, "error", err)
+	}
+}
+
+// expired lists the offsets past their retention, and tells whether those are all there are.
+func (c *Coordinator) expired(e *entry, now time.Time) (ps []kafka.Partition, all bool) {
+	rule, since := e.g.OffsetExpiry()
+	m := c.quorum.Image()
+	all = true
+	m.Offsets(e.name, func(o *image.Offset) bool {
+		if c.isExpired(m, e, o, rule, since, now) {
+			ps = append(ps, o.Partition)
+		} else {
+			all = false
+		}
+		return true
+	})
+	return ps, all
+}
+
+func (c *Coordinator) isExpired(m *image.Image, e *entry, o *image.Offset, rule group.Expiry, since, now time.Time) bool {
+	if rule == group.KeepOffsets {
+		return false
+	}
+	if rule == group.Unsubscribed {
+		if t, ok := m.TopicByID(o.Partition.Topic); ok && e.g.Subscribed(t.Name) {
+			return false
+		}
+	}
+	if o.ExpireMs > 0 { // the committer's own retention (OffsetCommit v2-4)
+		return now.UnixMilli() >= o.ExpireMs
+	}
+	base := o.CommittedMs
+	if rule == group.SinceEmpty {
+		base = since.UnixMilli()
+	}
+	return now.UnixMilli()-base >= c.cfg.OffsetsRetention.Milliseconds()
+}
