@@ -1,0 +1,119 @@
+package telemetry
+
+// kind is the sort of instrument.
+type kind int8
+
+const (
+	counter   kind = iota // grows only
+	gauge                 // a state
+	histogram             // a distribution
+)
+
+func (k kind) String() string { return [...]string{"counter", "gauge", "histogram"}[k] }
+
+// Declaration is one metric. Names, units and attributes are a contract with dashboards.
+type Declaration struct {
+	Name       string // OpenTelemetry's
+	Kind       kind
+	Unit       string // UCUM
+	Help       string
+	Attributes []string
+	Buckets    []float64 // of a histogram
+	// PerPartition metrics are left out beyond metrics.partition.series.max.
+	PerPartition bool
+	// PrometheusOnly metrics bear kafka_exporter's names and are not pushed.
+	PrometheusOnly bool
+}
+
+// Bucket bounds. The default ones of OpenTelemetry are for milliseconds.
+var (
+	secondsBuckets = []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30}
+	countBuckets   = []float64{1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024}
+)
+
+// Declarations are all metrics, in the order of the documentation; those of
+// Go's runtime (go.*), which OpenTelemetry declares, come on top.
+var Declarations = []Declaration{
+	// Requests.
+	{Name: "kafka.request.duration", Kind: histogram, Unit: "s", Help: "From a request's last byte read to its answer's last byte written.", Attributes: []string{"api"}, Buckets: secondsBuckets},
+	{Name: "kafka.request.errors", Kind: counter, Unit: "{request}", Help: "Requests answered with an error for the whole request, or with none because the connection had to be closed.", Attributes: []string{"api"}},
+	{Name: "kafka.network.io", Kind: counter, Unit: "By", Help: "Bytes of requests and responses on client connections.", Attributes: []string{"direction"}},
+	{Name: "kafka.connections", Kind: gauge, Unit: "{connection}", Help: "Open client connections."},
+	{Name: "kafka.connections.accepted", Kind: counter, Unit: "{connection}", Help: "Client connections taken since the start."},
+	{Name: "kafka.connections.refused", Kind: counter, Unit: "{connection}", Help: "Client connections closed at once because of a limit."},
+	{Name: "kafka.requests.queued", Kind: gauge, Unit: "By", Help: "Bytes of requests being read or answered."},
+
+	// Durability.
+	{Name: "qanat.flush.duration", Kind: histogram, Unit: "s", Help: "One group flush: everything written before it is on disk after it.", Buckets: secondsBuckets},
+	{Name: "qanat.flush.logs", Kind: histogram, Unit: "{log}", Help: "Partitions that shared one flush.", Buckets: countBuckets},
+
+	// The log.
+	{Name: "qanat.partitions", Kind: gauge, Unit: "{partition}", Help: "Partitions that this broker hosts.", Attributes: []string{"state"}},
+	{Name: "qanat.segments", Kind: gauge, Unit: "{segment}", Help: "Segments, on disk (hot) and in the bucket (cold).", Attributes: []string{"tier"}},
+	{Name: "qanat.log.size", Kind: gauge, Unit: "By", Help: "Bytes of a topic's segments, on disk (hot) and in the bucket (cold).", Attributes: []string{"topic", "tier"}},
+	{Name: "qanat.disk.free", Kind: gauge, Unit: "By", Help: "Free bytes on the data volume."},
+
+	// The bucket.
+	{Name: "qanat.tier.puts", Kind: counter, Unit: "{request}", Help: "PUT requests to the bucket."},
+	{Name: "qanat.tier.gets", Kind: counter, Unit: "{request}", Help: "GET requests to the bucket."},
+	{Name: "qanat.tier.requests", Kind: counter, Unit: "{request}", Help: "Other requests to the bucket.", Attributes: []string{"operation"}},
+	{Name: "qanat.tier.io", Kind: counter, Unit: "By", Help: "Bytes sent to and received from the bucket.", Attributes: []string{"direction"}},
+	{Name: "qanat.tier.upload.duration", Kind: histogram, Unit: "s", Help: "One upload of a segment, until the quorum has it.", Buckets: secondsBuckets},
+	{Name: "qanat.tier.download.duration", Kind: histogram, Unit: "s", Help: "One ranged GET, to its last byte.", Buckets: secondsBuckets},
+	{Name: "qanat.tier.errors", Kind: counter, Unit: "{error}", Help: "Failed attempts at the bucket.", Attributes: []string{"operation"}},
+	{Name: "qanat.tier.backlog", Kind: gauge, Unit: "By", Help: "Closed segments that are not in the bucket yet."},
+	{Name: "qanat.tier.backlog.age", Kind: gauge, Unit: "s", Help: "Age of the oldest of them."},
+	{Name: "qanat.tier.cache.hits", Kind: counter, Unit: "{read}", Help: "Cold reads answered from memory."},
+	{Name: "qanat.tier.cache.misses", Kind: counter, Unit: "{read}", Help: "Cold reads that had to wait for the bucket."},
+	{Name: "qanat.tier.cache.size", Kind: gauge, Unit: "By", Help: "Bytes of the bucket kept in memory."},
+	{Name: "qanat.tier.orphans", Kind: counter, Unit: "{object}", Help: "Objects that no partition named, deleted by the sweep."},
+
+	// The metadata quorum.
+	{Name: "qanat.raft.term", Kind: gauge, Unit: "{term}", Help: "The quorum's term."},
+	{Name: "qanat.raft.applied", Kind: gauge, Unit: "{entry}", Help: "Index of the last entry that this broker's image has."},
+	{Name: "qanat.raft.commit", Kind: gauge, Unit: "{entry}", Help: "Index of the last committed entry that this broker knows of."},
+	{Name: "qanat.raft.snapshot", Kind: gauge, Unit: "{entry}", Help: "Index that the last snapshot reaches to."},
+	{Name: "qanat.raft.leader", Kind: gauge, Unit: "{leader}", Help: "1 on the leader, 0 elsewhere."},
+	{Name: "qanat.raft.has_leader", Kind: gauge, Unit: "{leader}", Help: "1 while a leader is known."},
+
+	// The cluster, as OpenTelemetry's kafkametricsreceiver names it. Each broker tells of what it leads and coordinates.
+	{Name: "kafka.brokers", Kind: gauge, Unit: "{broker}", Help: "Brokers in the cluster."},
+	{Name: "kafka.topic.partitions", Kind: gauge, Unit: "{partition}", Help: "Partitions of a topic.", Attributes: []string{"topic"}},
+	{Name: "kafka.partition.current_offset", Kind: gauge, Unit: "{offset}", Help: "End of a partition, as consumers see it.", Attributes: []string{"topic", "partition"}, PerPartition: true},
+	{Name: "kafka.partition.oldest_offset", Kind: gauge, Unit: "{offset}", Help: "Beginning of a partition.", Attributes: []string{"topic", "partition"}, PerPartition: true},
+	{Name: "kafka.partition.replicas", Kind: gauge, Unit: "{replica}", Help: "Replicas of a partition.", Attributes: []string{"topic", "partition"}, PerPartition: true},
+	{Name: "kafka.partition.replicas_in_sync", Kind: gauge, Unit: "{replica}", Help: "Replicas of a partition that are in sync.", Attributes: []string{"topic", "partition"}, PerPartition: true},
+	{Name: "kafka.consumer_group.members", Kind: gauge, Unit: "{member}", Help: "Members of a group.", Attributes: []string{"group"}},
+	{Name: "kafka.consumer_group.offset", Kind: gauge, Unit: "{offset}", Help: "Committed offset.", Attributes: []string{"group", "topic", "partition"}, PerPartition: true},
+	{Name: "kafka.consumer_group.offset_sum", Kind: gauge, Unit: "{offset}", Help: "Committed offsets, summed over a topic.", Attributes: []string{"group", "topic"}},
+	{Name: "kafka.consumer_group.lag", Kind: gauge, Unit: "{record}", Help: "Records that a group has not committed yet.", Attributes: []string{"group", "topic", "partition"}, PerPartition: true},
+	{Name: "kafka.consumer_group.lag_sum", Kind: gauge, Unit: "{record}", Help: "The same, summed over a topic.", Attributes: []string{"group", "topic"}},
+	{Name: "qanat.consumer_group.lag.age", Kind: gauge, Unit: "s", Help: "How long the oldest record that a group has not committed has waited; the worst partition of the topic.", Attributes: []string{"group", "topic"}},
+
+	// The same for dashboards made for kafka_exporter and kafka-lag-exporter.
+	{Name: "kafka_topic_partition_current_offset", Kind: gauge, Unit: "1", Help: "As kafka.partition.current_offset.", Attributes: []string{"topic", "partition"}, PerPartition: true, PrometheusOnly: true},
+	{Name: "kafka_topic_partition_oldest_offset", Kind: gauge, Unit: "1", Help: "As kafka.partition.oldest_offset.", Attributes: []string{"topic", "partition"}, PerPartition: true, PrometheusOnly: true},
+	{Name: "kafka_topic_partition_leader", Kind: gauge, Unit: "1", Help: "Leader of a partition; -1 without one.", Attributes: []string{"topic", "partition"}, PerPartition: true, PrometheusOnly: true},
+	{Name: "kafka_topic_partition_replicas", Kind: gauge, Unit: "1", Help: "As kafka.partition.replicas.", Attributes: []string{"topic", "partition"}, PerPartition: true, PrometheusOnly: true},
+	{Name: "kafka_topic_partition_in_sync_replica", Kind: gauge, Unit: "1", Help: "As kafka.partition.replicas_in_sync.", Attributes: []string{"topic", "partition"}, PerPartition: true, PrometheusOnly: true},
+	{Name: "kafka_topic_partition_under_replicated_partition", Kind: gauge, Unit: "1", Help: "1 while a replica is not in sync.", Attributes: []string{"topic", "partition"}, PerPartition: true, PrometheusOnly: true},
+	{Name: "kafka_consumergroup_members", Kind: gauge, Unit: "1", Help: "As kafka.consumer_group.members.", Attributes: []string{"consumergroup"}, PrometheusOnly: true},
+	{Name: "kafka_consumergroup_current_offset", Kind: gauge, Unit: "1", Help: "As kafka.consumer_group.offset.", Attributes: []string{"consumergroup", "topic", "partition"}, PerPartition: true, PrometheusOnly: true},
+	{Name: "kafka_consumergroup_current_offset_sum", Kind: gauge, Unit: "1", Help: "As kafka.consumer_group.offset_sum.", Attributes: []string{"consumergroup", "topic"}, PrometheusOnly: true},
+	{Name: "kafka_consumergroup_lag", Kind: gauge, Unit: "1", Help: "As kafka.consumer_group.lag.", Attributes: []string{"consumergroup", "topic", "partition"}, PerPartition: true, PrometheusOnly: true},
+	{Name: "kafka_consumergroup_lag_sum", Kind: gauge, Unit: "1", Help: "As kafka.consumer_group.lag_sum.", Attributes: []string{"consumergroup", "topic"}, PrometheusOnly: true},
+	{Name: "kafka_consumergroup_group_lag_seconds", Kind: gauge, Unit: "1", Help: "How long the oldest record that a group has not committed has waited.", Attributes: []string{"group", "topic", "partition"}, PerPartition: true, PrometheusOnly: true},
+	{Name: "kafka_consumergroup_group_max_lag_seconds", Kind: gauge, Unit: "1", Help: "The worst of a group.", Attributes: []string{"group"}, PrometheusOnly: true},
+
+	{Name: "qanat.metrics.series_left_out", Kind: gauge, Unit: "{partition}", Help: "Partitions beyond metrics.partition.series.max, which have no metrics of their own."},
+}
+
+// declared finds a metric by name; a name that is not declared is a bug.
+func declared(name string) Declaration {
+	for _, d := range Declarations {
+		if d.Name == name {
+			return d
+		}
+	}
+	panic("telemetry: metric " + name + " is not declared")
+}

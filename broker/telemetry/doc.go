@@ -1,0 +1,26 @@
+// Package telemetry is everything the broker says of itself to machines:
+// metrics, as OpenTelemetry and as Prometheus reads them, and the logger.
+//
+//	server ── Request(api, duration, …) ─▸ histogram, by API      ┐
+//	hot ───── Flush(duration, logs) ─────▸ histograms              │
+//	archive ─ Upload(bytes, duration) ───▸ histograms, counters    ├─▸ meter provider ─┬─▸ /metrics  (pulled)
+//	                                                                │                   └─▸ OTLP      (pushed, when OTEL_* asks)
+//	Sources (pulled at collection: quorum, tier, cluster, server) ─┘
+//	   └── the same cluster state under kafka_exporter's names ───────▸ /metrics
+//
+// Every metric is declared once, in declare.go; docs/metrics.md is made from
+// there. Packages below this one know nothing of it: they count for themselves
+// or call an observer that they declare, and package broker connects them.
+//
+// What must stay true:
+//
+//   - Recording costs no allocation and no lookup by name: attribute sets are
+//     made beforehand, and what happens often is an atomic counter that is read at collection.
+//   - No attribute takes a value that a client may choose freely, but for the
+//     names of topics and groups, and those only up to metrics.partition.series.max.
+//   - A collection never blocks on network or disk.
+//
+// Start reading at Telemetry, then declare.go.
+package telemetry
+
+//go:generate go run ./gen

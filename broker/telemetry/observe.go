@@ -1,0 +1,269 @@
+package telemetry
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/metric"
+)
+
+// clusterTTL is how long one look at the cluster serves: the two halves of a
+// scrape, and a push beside it, share it.
+const clusterTTL = time.Second
+
+// clusterCache keeps the cluster's state for clusterTTL.
+type clusterCache struct {
+	ask func() ClusterState
+
+	mu    sync.Mutex
+	at    time.Time
+	state ClusterState
+}
+
+func (c *clusterCache) get() ClusterState {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if now := time.Now(); c.at.IsZero() || now.Sub(c.at) >= clusterTTL {
+		c.state, c.at = c.ask(), now
+	}
+	return c.state
+}
+
+// observables are the instruments that are read at collection, by name.
+type observables struct {
+	ints   map[string]metric.Int64Observable
+	floats map[string]metric.Float64Observable
+}
+
+// observe registers every observable that is declared, and the callbacks that feed them.
+func (t *Telemetry) observe(m metric.Meter) error {
+	o := observables{map[string]metric.Int64Observable{}, map[string]metric.Float64Observable{}}
+	var all []metric.Observable
+	for _, d := range Declarations {
+		if d.Kind == histogram || d.PrometheusOnly {
+			continue
+		}
+		i, err := o.add(m, d)
+		if err != nil {
+			return fmt.Errorf("metric %s: %w", d.Name, err)
+		}
+		all = append(all, i)
+	}
+	_, err := m.RegisterCallback(func(_ context.Context, to metric.Observer) error {
+		w := observer{to, o}
+		t.observeRecorded(w)
+		s := t.sources.Load()
+		if s.Server != nil {
+			observeServer(w, s.Server())
+		}
+		if s.Log != nil {
+			observeLog(w, s.Log())
+		}
+		if s.Tier != nil {
+			observeTier(w, s.Tier())
+		}
+		if s.Quorum != nil {
+			observeQuorum(w, s.Quorum())
+		}
+		if s.Cluster != nil {
+			observeCluster(w, t.cluster.get(), t.cfg.SeriesMax)
+		}
+		return nil
+	}, all...)
+	if err != nil {
+		return fmt.Errorf("register metrics: %w", err)
+	}
+	return nil
+}
+
+// add makes the instrument of a declaration: of fractions where it is in seconds.
+func (o observables) add(m metric.Meter, d Declaration) (metric.Observable, error) {
+	unit, help := metric.WithUnit(d.Unit), metric.WithDescription(d.Help)
+	switch {
+	case d.Unit == "s":
+		i, err := m.Float64ObservableGauge(d.Name, unit, help)
+		o.floats[d.Name] = i
+		return i, err
+	case d.Kind == counter:
+		i, err := m.Int64ObservableCounter(d.Name, unit, help)
+		o.ints[d.Name] = i
+		return i, err
+	default:
+		i, err := m.Int64ObservableGauge(d.Name, unit, help)
+		o.ints[d.Name] = i
+		return i, err
+	}
+}
+
+// observer writes observations by name.
+type observer struct {
+	to metric.Observer
+	o  observables
+}
+
+// int observes v; attributes are name, value, name, value, …
+func (w observer) int(name string, v int64, attributes ...string) {
+	i := w.o.ints[name]
+	if i == nil {
+		panic("telemetry: " + name + " is not an observable of whole numbers")
+	}
+	w.to.ObserveInt64(i, v, attributeSet(attributes))
+}
+
+func (w observer) float(name string, v float64, attributes ...string) {
+	f := w.o.floats[name]
+	if f == nil {
+		panic("telemetry: " + name + " is not an observable of fractions")
+	}
+	w.to.ObserveFloat64(f, v, attributeSet(attributes))
+}
+
+func attributeSet(pairs []string) metric.MeasurementOption {
+	list := make([]attribute.KeyValue, 0, len(pairs)/2)
+	for i := 0; i+1 < len(pairs); i += 2 {
+		list = append(list, attribute.String(pairs[i], pairs[i+1]))
+	}
+	return metric.WithAttributeSet(attribute.NewSet(list...))
+}
+
+func (t *Telemetry) observeRecorded(w observer) {
+	for key := range t.failed {
+		if n := t.failed[key].Load(); n > 0 {
+			w.int("kafka.request.errors", n, "api", apiName(key))
+		}
+	}
+	for o := range operations {
+		w.int("qanat.tier.errors", t.tierErrors[o].Load(), "operation", o.String())
+	}
+}
+
+func observeServer(w observer, s ServerState) {
+	w.int("kafka.network.io", s.BytesIn, "direction", "receive")
+	w.int("kafka.network.io", s.BytesOut, "direction", "transmit")
+	w.int("kafka.connections", s.Connections)
+	w.int("kafka.connections.accepted", s.Accepted)
+	w.int("kafka.connections.refused", s.RefusedByLimit)
+	w.int("kafka.requests.queued", s.QueuedBytes)
+	w.int("qanat.partitions", s.PartitionsOnline, "state", "online")
+	w.int("qanat.partitions", s.PartitionsOffline, "state", "offline")
+}
+
+func observeLog(w observer, s LogState) {
+	w.int("qanat.segments", s.HotSegments, "tier", "hot")
+	w.int("qanat.segments", s.ColdSegments, "tier", "cold")
+	for _, t := range s.Topics {
+		w.int("qanat.log.size", t.HotBytes, "topic", t.Topic, "tier", "hot")
+		w.int("qanat.log.size", t.ColdBytes, "topic", t.Topic, "tier", "cold")
+	}
+	if s.DiskFree >= 0 {
+		w.int("qanat.disk.free", s.DiskFree)
+	}
+}
+
+func observeTier(w observer, s TierState) {
+	w.int("qanat.tier.puts", s.Puts)
+	w.int("qanat.tier.gets", s.Gets)
+	w.int("qanat.tier.requests", s.Heads, "operation", "head")
+	w.int("qanat.tier.requests", s.Lists, "operation", "list")
+	w.int("qanat.tier.requests", s.Deletes, "operation", "delete")
+	w.int("qanat.tier.io", s.BytesUp, "direction", "transmit")
+	w.int("qanat.tier.io", s.BytesDown, "direction", "receive")
+	w.int("qanat.tier.backlog", s.BacklogBytes)
+	w.float("qanat.tier.backlog.age", s.BacklogSeconds)
+	w.int("qanat.tier.cache.hits", s.CacheHits)
+	w.int("qanat.tier.cache.misses", s.CacheMisses)
+	w.int("qanat.tier.cache.size", s.CacheBytes)
+	w.int("qanat.tier.orphans", s.Orphans)
+}
+
+func observeQuorum(w observer, s QuorumState) {
+	w.int("qanat.raft.term", int64(s.Term))
+	w.int("qanat.raft.applied", int64(s.Applied))
+	w.int("qanat.raft.commit", int64(s.Commit))
+	w.int("qanat.raft.snapshot", int64(s.Snapshot))
+	w.int("qanat.raft.leader", one(s.Leading))
+	w.int("qanat.raft.has_leader", one(s.HasLeader))
+}
+
+func one(b bool) int64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// observeCluster writes the cluster's state; single partitions only while there are no more than limit of them.
+func observeCluster(w observer, s ClusterState, limit int) {
+	w.int("kafka.brokers", int64(s.Brokers))
+	led := 0
+	for _, t := range s.Topics {
+		led += len(t.Led)
+	}
+	detail := led <= limit
+	leftOut := 0
+	if !detail {
+		leftOut = led
+	}
+	w.int("qanat.metrics.series_left_out", int64(leftOut))
+	for _, t := range s.Topics {
+		w.int("kafka.topic.partitions", int64(t.Partitions), "topic", t.Name)
+		if !detail {
+			continue
+		}
+		for _, p := range t.Led {
+			index := strconv.Itoa(int(p.Index))
+			w.int("kafka.partition.current_offset", p.End, "topic", t.Name, "partition", index)
+			w.int("kafka.partition.oldest_offset", p.Oldest, "topic", t.Name, "partition", index)
+			w.int("kafka.partition.replicas", int64(p.Replicas), "topic", t.Name, "partition", index)
+			w.int("kafka.partition.replicas_in_sync", int64(p.ISR), "topic", t.Name, "partition", index)
+		}
+	}
+	for _, g := range s.Groups {
+		w.int("kafka.consumer_group.members", int64(g.Members), "group", g.Name)
+		for _, sum := range g.byTopic() {
+			w.int("kafka.consumer_group.offset_sum", sum.offset, "group", g.Name, "topic", sum.topic)
+			w.int("kafka.consumer_group.lag_sum", sum.lag, "group", g.Name, "topic", sum.topic)
+			if sum.age >= 0 {
+				w.float("qanat.consumer_group.lag.age", sum.age, "group", g.Name, "topic", sum.topic)
+			}
+		}
+		if !detail {
+			continue
+		}
+		for _, o := range g.Offsets {
+			index := strconv.Itoa(int(o.Partition))
+			w.int("kafka.consumer_group.offset", o.Committed, "group", g.Name, "topic", o.Topic, "partition", index)
+			if o.Lag >= 0 {
+				w.int("kafka.consumer_group.lag", o.Lag, "group", g.Name, "topic", o.Topic, "partition", index)
+			}
+		}
+	}
+}
+
+// topicSum is what a group has done in one topic.
+type topicSum struct {
+	topic       string
+	offset, lag int64
+	age         float64 // worst; negative when unknown of every partition
+}
+
+func (g GroupState) byTopic() []topicSum {
+	var sums []topicSum
+	at := map[string]int{}
+	for _, o := range g.Offsets {
+		i, ok := at[o.Topic]
+		if !ok {
+			i = len(sums)
+			at[o.Topic] = i
+			sums = append(sums, topicSum{topic: o.Topic, age: -1})
+		}
+		sums[i].offset += o.Committed
+		sums[i].lag += max(o.Lag, 0)
+		sums[i].age = max(sums[i].age, o.Age)
+	}
+	return sums
+}

@@ -1,0 +1,90 @@
+package telemetry
+
+// Sources are asked at each collection. Every field may be nil: its metrics
+// are then absent. The functions must be quick and must not block on network
+// or disk, and may be called from several goroutines.
+type Sources struct {
+	Server  func() ServerState
+	Log     func() LogState
+	Tier    func() TierState
+	Quorum  func() QuorumState
+	Cluster func() ClusterState
+}
+
+// ServerState counts what connections did.
+type ServerState struct {
+	BytesIn, BytesOut                   int64 // since the start
+	Connections                         int64 // now
+	Accepted, RefusedByLimit            int64 // since the start
+	QueuedBytes                         int64 // now
+	PartitionsOnline, PartitionsOffline int64
+}
+
+// LogState is what is kept, here and in the bucket, for partitions that this broker hosts.
+type LogState struct {
+	HotSegments, ColdSegments int64
+	Topics                    []TopicSize
+	DiskFree                  int64 // negative: unknown
+}
+
+// TopicSize is the size of a topic's segments in bytes.
+type TopicSize struct {
+	Topic               string
+	HotBytes, ColdBytes int64
+}
+
+// TierState counts, since the start, what was asked of the bucket.
+type TierState struct {
+	Puts, Gets, Heads, Lists, Deletes int64
+	BytesUp, BytesDown                int64
+	BacklogBytes                      int64   // now
+	BacklogSeconds                    float64 // now: age of the oldest closed segment that is not in the bucket
+	CacheHits, CacheMisses            int64
+	CacheBytes                        int64 // now
+	Orphans                           int64
+}
+
+// QuorumState is the metadata quorum as this broker sees it.
+type QuorumState struct {
+	Term, Applied, Commit, Snapshot uint64
+	Leading, HasLeader              bool
+}
+
+// ClusterState is topics and groups. A broker reports the partitions that it
+// leads and the groups that it coordinates, so that sums over brokers count everything once.
+type ClusterState struct {
+	Brokers int
+	Topics  []TopicState
+	Groups  []GroupState
+}
+
+// TopicState is a topic with those of its partitions that this broker leads.
+type TopicState struct {
+	Name       string
+	Partitions int // of the whole topic
+	Led        []PartitionState
+}
+
+// PartitionState is one partition.
+type PartitionState struct {
+	Index         int32
+	Oldest, End   int64 // End as consumers see it: the high watermark
+	Leader        int32
+	Replicas, ISR int
+}
+
+// GroupState is one group.
+type GroupState struct {
+	Name    string
+	Members int
+	Offsets []GroupOffset // sorted by topic
+}
+
+// GroupOffset is one committed offset, and how far behind it is.
+type GroupOffset struct {
+	Topic     string
+	Partition int32
+	Committed int64
+	Lag       int64   // records; negative when the partition's end is unknown here
+	Age       float64 // seconds that the oldest uncommitted record has waited; 0 without lag, negative when unknown
+}
