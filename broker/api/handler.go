@@ -1,7 +1,19 @@
 package api
 
 import (
+	"context"
+	"log/slog"
+	"math"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
 	"github.com/qanat-io/qanat/broker/partition"
+	"github.com/qanat-io/qanat/metadata/command"
+	"github.com/qanat-io/qanat/metadata/config"
+	"github.com/qanat-io/qanat/metadata/image"
 	"github.com/qanat-io/qanat/metadata/quorum"
 	"github.com/qanat-io/qanat/wire"
 	"github.com/qanat-io/qanat/wire/kafka"
@@ -11,29 +23,229 @@ import (
 type Partitions interface {
 	// Get returns nil when the broker does not host p (yet). Lock-free.
 	Get(p kafka.Partition) *partition.Partition
+	// Await returns when p, whose creation has been committed, is hosted, or says why that failed.
+	Await(ctx context.Context, p kafka.Partition) error
 }
 
-// Deps are the parts that answers are made from.
+// Volume is the local data directory, as DescribeLogDirs reports it.
+type Volume struct {
+	Dir string
+	// Space tells the volume's size and what is free of it, in bytes. May be nil: unknown.
+	Space func() (total, usable int64, err error)
+}
+
+// Deps are the parts that answers are made from. Those marked optional may be left zero.
 type Deps struct {
 	Node       kafka.BrokerID
 	Quorum     *quorum.Quorum
 	Partitions Partitions
+	Config     *config.Broker
+	Log        *slog.Logger     // optional
+	Clock      func() time.Time // optional: time.Now
+	Volume     Volume
+	BucketURL  string // optional: "" without a bucket
 }
 
-// Handler answers every served API.
+// Handler answers every served API. It is safe for concurrent use; Handle is called by each connection's reading goroutine.
 type Handler struct {
 	Deps
+
+	// find returns the partition as the leader that answers read and write, nil when it is not hosted here. It is
+	// Partitions.Get but in tests.
+	find func(kafka.Partition) leader
+	// await is Partitions.Await, likewise.
+	await func(context.Context, kafka.Partition) error
+
+	settings  settings
+	view      viewCache
+	sessions  *sessions
+	fetchers  sync.Pool // *fetcher, for fetches without a session
+	produces  sync.Pool // *produceCall
+	producers producerIDs
+	lookups   chan struct{} // a token per ListOffsets lookup that may wait for the bucket
+	configs   sync.Mutex    // one read-modify-write of configurations at a time
 }
 
-// New returns a handler over its parts.
-func New(d Deps) *Handler { return &Handler{Deps: d} }
+// leader is what this package asks of a *partition.Partition; see there for each method.
+type leader interface {
+	ID() kafka.Partition
+	Produce(records []byte, acks partition.Acks, w partition.Waiter, slot int)
+	Read(r partition.ReadRequest) (partition.ReadResult, error)
+	Subscribe(l partition.Listener) (cancel func())
+	LeaderEpoch() kafka.LeaderEpoch
+	HighWatermark() kafka.Offset
+	LastStable() kafka.Offset
+	LogStart() kafka.Offset
+	ListOffset(ctx context.Context, timestamp int64, committed bool) (partition.Listed, error)
+	MayBlock(timestamp int64) bool
+	CheckEpoch(current kafka.LeaderEpoch) error
+	EpochEnd(requested kafka.LeaderEpoch) partition.EpochEnd
+	Sizes() (local, remote int64)
+	Producers() []partition.ProducerInfo
+}
 
-// Handle implements wire.Handler.
-func (h *Handler) Handle(x *wire.Exchange) {
-	if f := handlers[x.Key]; f != nil {
-		f(h, x)
+var _ leader = (*partition.Partition)(nil)
+
+// settings are the static configuration values that requests consult, read once.
+type settings struct {
+	autoCreate        bool
+	deleteTopics      bool
+	partitions        int32
+	replicationFactor int
+	fetchMaxBytes     int
+	sessionSlots      int
+	partitionsPerPage int
+}
+
+// lookupTokens bounds how many ListOffsets lookups wait for the bucket at once.
+const lookupTokens = 32
+
+// New returns a handler over its parts.
+func New(d Deps) *Handler {
+	if d.Log == nil {
+		d.Log = slog.New(slog.DiscardHandler)
+	}
+	if d.Clock == nil {
+		d.Clock = time.Now
+	}
+	h := &Handler{Deps: d, lookups: make(chan struct{}, lookupTokens)}
+	h.find = func(p kafka.Partition) leader {
+		if q := d.Partitions.Get(p); q != nil {
+			return q
+		}
+		return nil
+	}
+	h.await = d.Partitions.Await
+	h.settings = readSettings(d.Config)
+	h.sessions = newSessions(h.settings.sessionSlots)
+	h.fetchers.New = func() any { return newFetcher(h) }
+	h.produces.New = func() any { return &produceCall{h: h} }
+	return h
+}
+
+func readSettings(c *config.Broker) settings {
+	return settings{
+		autoCreate:        c.Bool("auto.create.topics.enable"),
+		deleteTopics:      c.Bool("delete.topic.enable"),
+		partitions:        int32(c.Int("num.partitions")),
+		replicationFactor: int(c.Int("default.replication.factor")),
+		fetchMaxBytes:     int(c.Int("fetch.max.bytes")),
+		sessionSlots:      int(c.Int("max.incremental.fetch.session.cache.slots")),
+		partitionsPerPage: int(c.Int("max.request.partition.size.limit")),
 	}
 }
 
+// Handle implements wire.Handler.
+func (h *Handler) Handle(x *wire.Exchange) {
+	f := handlers[x.Key]
+	if f == nil {
+		x.Reply(wire.Reply{Close: refuse(kerr.UnsupportedVersion, "api key %d has no handler", x.Key)})
+		return
+	}
+	f(h, x)
+}
+
 // handlers has one line per API key; the functions live in the file named after the API.
-var handlers = map[int16]func(*Handler, *wire.Exchange){}
+var handlers = map[int16]func(*Handler, *wire.Exchange){
+	0:  (*Handler).produce,
+	1:  (*Handler).fetch,
+	2:  (*Handler).listOffsets,
+	3:  (*Handler).metadata,
+	18: (*Handler).apiVersions,
+	19: (*Handler).createTopics,
+	20: (*Handler).deleteTopics,
+	21: (*Handler).deleteRecords,
+	22: (*Handler).initProducerID,
+	23: (*Handler).offsetForLeaderEpoch,
+	32: (*Handler).describeConfigs,
+	33: (*Handler).alterConfigs,
+	35: (*Handler).describeLogDirs,
+	37: (*Handler).createPartitions,
+	44: (*Handler).incrementalAlterConfigs,
+	55: (*Handler).describeQuorum,
+	60: (*Handler).describeCluster,
+	61: (*Handler).describeProducers,
+	75: (*Handler).describeTopicPartitions,
+}
+
+// reply answers with a message in the request's version.
+func reply(x *wire.Exchange, m kmsg.Response) {
+	m.SetVersion(x.Version)
+	x.Reply(wire.Reply{Message: m})
+}
+
+// maxAdminWait bounds how long an administrative request may hold up its connection, whatever its client asks for.
+const maxAdminWait = 5 * time.Minute
+
+// within is the context of a blocking request: it ends with the connection, or after the request's own timeout.
+func within(x *wire.Exchange, timeoutMs int32) (context.Context, context.CancelFunc) {
+	wait := time.Duration(timeoutMs) * time.Millisecond
+	return context.WithTimeout(gone(x), min(max(wait, time.Millisecond), maxAdminWait))
+}
+
+// gone is the context that ends with the exchange's connection.
+func gone(x *wire.Exchange) context.Context {
+	if x.Client == nil || x.Client.Gone == nil {
+		return context.Background()
+	}
+	return x.Client.Gone
+}
+
+// listener is the name of the listener that the exchange came in by.
+func listener(x *wire.Exchange) string {
+	if x.Client == nil {
+		return ""
+	}
+	return x.Client.Listener
+}
+
+// propose submits all commands at once, so that they share quorum entries, and waits for each one's outcome.
+func (h *Handler) propose(ctx context.Context, commands []command.Command) []error {
+	type outcome struct {
+		i   int
+		err error
+	}
+	done := make(chan outcome, len(commands))
+	for i, c := range commands {
+		h.Quorum.ProposeAsync(c, func(_ any, err error) { done <- outcome{i, err} })
+	}
+	errs := make([]error, len(commands))
+	for i := range errs {
+		errs[i] = errPending
+	}
+	for range commands {
+		select {
+		case o := <-done:
+			errs[o.i] = o.err
+		case <-ctx.Done():
+			return errs // those without an outcome are pending: they may still be applied
+		}
+	}
+	return errs
+}
+
+var errPending = refuse(kerr.RequestTimedOut, "the metadata quorum has not answered in time")
+
+// endpoint is where clients of a listener reach a broker; the first endpoint stands in where the listener has none.
+func endpoint(b *image.Broker, listener string) (host string, port int32, ok bool) {
+	for _, e := range b.Endpoints {
+		if e.Listener == listener {
+			return e.Host, e.Port, true
+		}
+	}
+	if len(b.Endpoints) == 0 {
+		return "", 0, false
+	}
+	return b.Endpoints[0].Host, b.Endpoints[0].Port, true
+}
+
+// rack is a nullable rack field.
+func rack(b *image.Broker) *string {
+	if b.Rack == "" {
+		return nil
+	}
+	return &b.Rack
+}
+
+// unauthorized is what an authorized-operations field says when they were not asked for or are not known.
+const unauthorized = math.MinInt32

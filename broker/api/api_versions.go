@@ -1,0 +1,82 @@
+package api
+
+import (
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/qanat-io/qanat/wire"
+)
+
+// ApiVersions (key 18, v0-4): what is served, and nothing else.
+//
+//   - v3 carries the client's software name and version (KIP-511); a name or version of a form that could not be a metrics
+//     label is refused with INVALID_REQUEST.
+//   - A version newer than ours is answered as v0 with UNSUPPORTED_VERSION and the range of this key only, from which the
+//     client picks again.
+//   - Features (KIP-584): only metadata.version, whose level tells tools which generation of Kafka's metadata to expect.
+//     group.version, transaction.version, share.version and streams.version switch clients to newer protocols and are
+//     absent until those are served. Up to v3 a feature may not have the minimum 0 (KIP-1011); ours does not.
+
+// metadataVersion is the level of Kafka's metadata.version whose requests the wire table follows: 29 is 4.2-IV1.
+const metadataVersion = 29
+
+// maxAPIVersions is the newest version of ApiVersions answered in its own format.
+const maxAPIVersions = 4
+
+func (h *Handler) apiVersions(x *wire.Exchange) {
+	resp := kmsg.NewPtrApiVersionsResponse()
+	req, ok := x.Request.(*kmsg.ApiVersionsRequest)
+	if !ok || x.Version < 0 || x.Version > maxAPIVersions {
+		resp.ErrorCode = kerr.UnsupportedVersion.Code
+		for _, a := range wire.Table() {
+			if a.Key == x.Key {
+				resp.ApiKeys = append(resp.ApiKeys, advertised(a))
+			}
+		}
+		x.Reply(wire.Reply{Message: resp}) // version 0, whatever was asked
+		return
+	}
+	if x.Version >= 3 {
+		if !softwareName(req.ClientSoftwareName) || !softwareName(req.ClientSoftwareVersion) {
+			resp.ErrorCode = kerr.InvalidRequest.Code
+			reply(x, resp)
+			return
+		}
+		if x.Client != nil {
+			x.Client.Software, x.Client.SoftwareVersion = req.ClientSoftwareName, req.ClientSoftwareVersion
+		}
+	}
+	table := wire.Table()
+	resp.ApiKeys = make([]kmsg.ApiVersionsResponseApiKey, 0, len(table))
+	for _, a := range table {
+		resp.ApiKeys = append(resp.ApiKeys, advertised(a))
+	}
+	supported := kmsg.NewApiVersionsResponseSupportedFeature()
+	supported.Name, supported.MinVersion, supported.MaxVersion = "metadata.version", metadataVersion, metadataVersion
+	finalized := kmsg.NewApiVersionsResponseFinalizedFeature()
+	finalized.Name, finalized.MinVersionLevel, finalized.MaxVersionLevel = "metadata.version", metadataVersion, metadataVersion
+	resp.SupportedFeatures = []kmsg.ApiVersionsResponseSupportedFeature{supported}
+	resp.FinalizedFeatures = []kmsg.ApiVersionsResponseFinalizedFeature{finalized}
+	resp.FinalizedFeaturesEpoch = 0 // features do not change while running
+	reply(x, resp)
+}
+
+func advertised(a wire.API) kmsg.ApiVersionsResponseApiKey {
+	k := kmsg.NewApiVersionsResponseApiKey()
+	k.ApiKey, k.MinVersion, k.MaxVersion = a.Key, a.Min, a.Max
+	return k
+}
+
+// softwareName is KIP-511's [a-zA-Z0-9](?:[a-zA-Z0-9\-.]*[a-zA-Z0-9])?.
+func softwareName(s string) bool {
+	alnum := func(c byte) bool { return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' }
+	if s == "" || !alnum(s[0]) || !alnum(s[len(s)-1]) {
+		return false
+	}
+	for i := range len(s) {
+		if c := s[i]; !alnum(c) && c != '-' && c != '.' {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,42 @@
+package api
+
+import (
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/qanat-io/qanat/wire"
+	"github.com/qanat-io/qanat/wire/kafka"
+)
+
+// DescribeProducers (key 61, v0; KIP-664): the producers whose state a partition's leader holds.
+
+func (h *Handler) describeProducers(x *wire.Exchange) {
+	req := x.Request.(*kmsg.DescribeProducersRequest)
+	resp := kmsg.NewPtrDescribeProducersResponse()
+	resp.Topics = make([]kmsg.DescribeProducersResponseTopic, len(req.Topics))
+	m := h.Quorum.Image()
+	for i := range req.Topics {
+		t, rt := &req.Topics[i], &resp.Topics[i]
+		rt.Topic = t.Topic
+		rt.Partitions = make([]kmsg.DescribeProducersResponseTopicPartition, len(t.Partitions))
+		for j, index := range t.Partitions {
+			rp := &rt.Partitions[j]
+			*rp = kmsg.NewDescribeProducersResponseTopicPartition()
+			rp.Partition = index
+			l, err := h.leadingNamed(m, t.Topic, index)
+			if err == nil {
+				err = l.CheckEpoch(kafka.NoEpoch)
+			}
+			if err != nil {
+				rp.ErrorCode, rp.ErrorMessage = code(err), message(err)
+				continue
+			}
+			for _, p := range l.Producers() {
+				ap := kmsg.NewDescribeProducersResponseTopicPartitionActiveProducer()
+				ap.ProducerID, ap.ProducerEpoch, ap.LastSequence = int64(p.ID), int32(p.Epoch), p.LastSequence
+				ap.LastTimestamp, ap.CoordinatorEpoch, ap.CurrentTxnStartOffset = p.LastTimestamp, p.CoordinatorEpoch, int64(p.TxnStart)
+				rp.ActiveProducers = append(rp.ActiveProducers, ap)
+			}
+		}
+	}
+	reply(x, resp)
+}

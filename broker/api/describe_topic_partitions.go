@@ -1,0 +1,99 @@
+package api
+
+import (
+	"sort"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/qanat-io/qanat/wire"
+)
+
+// DescribeTopicPartitions (key 75, v0; KIP-966): topics in name order, a page of partitions at a time. The cursor is the first
+// partition of the next page. No topics means all. A topic that does not exist is an entry with an error, and counts for
+// nothing. A page has at most ResponsePartitionLimit partitions, and never more than max.request.partition.size.limit.
+
+func (h *Handler) describeTopicPartitions(x *wire.Exchange) {
+	req := x.Request.(*kmsg.DescribeTopicPartitionsRequest)
+	resp := kmsg.NewPtrDescribeTopicPartitionsResponse()
+	v := h.view.of(h.Quorum.Image())
+	names := make([]string, 0, len(req.Topics))
+	for i := range req.Topics {
+		names = append(names, req.Topics[i].Topic)
+	}
+	all := len(names) == 0
+	if all {
+		for i := range v.topics {
+			names = append(names, *v.topics[i].Topic)
+		}
+	}
+	sort.Strings(names)
+	page := page{left: min(max(int(req.ResponsePartitionLimit), 1), h.settings.partitionsPerPage)}
+	if req.Cursor != nil {
+		page.topic, page.from = req.Cursor.Topic, max(int(req.Cursor.Partition), 0)
+	}
+	for i, name := range names {
+		if name < page.topic || i > 0 && names[i-1] == name {
+			continue
+		}
+		if !page.add(resp, v, name, all) {
+			break
+		}
+	}
+	reply(x, resp)
+}
+
+// page is where a page begins and how much of it is left.
+type page struct {
+	topic string
+	from  int // partition of topic
+	left  int
+}
+
+// add appends a topic, as far as the page goes; it returns false when the page is full and the cursor set.
+func (p *page) add(resp *kmsg.DescribeTopicPartitionsResponse, v *view, name string, all bool) bool {
+	dt := kmsg.NewDescribeTopicPartitionsResponseTopic()
+	dt.Topic, dt.AuthorizedOperations, dt.IsInternal = &name, unauthorized, internalTopic(name)
+	i, ok := v.byName[name]
+	if !ok {
+		dt.ErrorCode = kerr.UnknownTopicOrPartition.Code
+		if err := checkTopicName(name); err != nil {
+			dt.ErrorCode = code(err)
+		}
+		if !all {
+			resp.Topics = append(resp.Topics, dt)
+		}
+		return true
+	}
+	t := &v.topics[i]
+	dt.TopicID = t.TopicID
+	from := 0
+	if name == p.topic {
+		from = min(p.from, len(t.Partitions))
+	}
+	if p.left == 0 {
+		resp.NextCursor = cursor(name, from)
+		return false
+	}
+	next := min(from+p.left, len(t.Partitions))
+	for j := range t.Partitions[from:next] {
+		mp := &t.Partitions[from+j]
+		dp := kmsg.NewDescribeTopicPartitionsResponseTopicPartition()
+		dp.ErrorCode, dp.Partition, dp.LeaderID, dp.LeaderEpoch = mp.ErrorCode, mp.Partition, mp.Leader, mp.LeaderEpoch
+		dp.Replicas, dp.ISR, dp.OfflineReplicas = mp.Replicas, mp.ISR, mp.OfflineReplicas
+		dt.Partitions = append(dt.Partitions, dp)
+	}
+	p.left -= next - from
+	resp.Topics = append(resp.Topics, dt)
+	if next < len(t.Partitions) {
+		resp.NextCursor = cursor(name, next)
+		return false
+	}
+	return true
+}
+
+func cursor(topic string, partition int) *kmsg.DescribeTopicPartitionsResponseNextCursor {
+	c := kmsg.NewDescribeTopicPartitionsResponseNextCursor()
+	c.Topic, c.Partition = topic, int32(partition)
+	return &c
+}

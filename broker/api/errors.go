@@ -1,0 +1,107 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+
+	"github.com/qanat-io/qanat/broker/partition"
+	"github.com/qanat-io/qanat/metadata/command"
+	"github.com/qanat-io/qanat/metadata/image"
+	"github.com/qanat-io/qanat/metadata/quorum"
+)
+
+// verdict pairs a decision of a lower package with the code that Kafka gives to it.
+type verdict struct {
+	err  error
+	code *kerr.Error
+}
+
+// verdicts is the one place where Go errors become Kafka codes. The first that errors.Is finds wins. A test holds it against
+// the sentinels that the packages below declare.
+var verdicts = []verdict{
+	// Reading and writing a partition.
+	{partition.ErrNotLeader, kerr.NotLeaderForPartition},
+	{partition.ErrFencedEpoch, kerr.FencedLeaderEpoch},
+	{partition.ErrUnknownEpoch, kerr.UnknownLeaderEpoch},
+	{partition.ErrOutOfRange, kerr.OffsetOutOfRange},
+	{partition.ErrOutOfOrderSequence, kerr.OutOfOrderSequenceNumber},
+	{partition.ErrProducerFenced, kerr.InvalidProducerEpoch},
+	{partition.ErrCorruptBatch, kerr.CorruptMessage},
+	{partition.ErrUnsupportedMagic, kerr.UnsupportedForMessageFormat},
+	{partition.ErrTooLarge, kerr.MessageTooLarge},
+	{partition.ErrInvalidTimestamp, kerr.InvalidTimestamp},
+	{partition.ErrInvalidRecord, kerr.InvalidRecord},
+	{partition.ErrNoSpace, kerr.KafkaStorageError}, // retriable: space may return
+	{partition.ErrStorage, kerr.KafkaStorageError},
+	{partition.ErrNotEnoughReplicas, kerr.NotEnoughReplicas},
+	{partition.ErrTransactional, kerr.InvalidTxnState},
+
+	// Changing the cluster.
+	{image.ErrTopicExists, kerr.TopicAlreadyExists},
+	{image.ErrUnknownTopic, kerr.UnknownTopicOrPartition},
+	{image.ErrUnknownPartition, kerr.UnknownTopicOrPartition},
+	{image.ErrPartitionCount, kerr.InvalidPartitions},
+	{image.ErrStaleEpoch, kerr.FencedLeaderEpoch},
+	{image.ErrUnknownGroup, kerr.GroupIDNotFound},
+	{image.ErrFenced, kerr.StaleBrokerEpoch},
+	{image.ErrInvalid, kerr.InvalidRequest},
+	{image.ErrForgotten, kerr.RequestTimedOut}, // applied, but how it ended is not known any more
+	{image.ErrOtherCluster, kerr.InconsistentClusterID},
+	{command.ErrTooLarge, kerr.InvalidRequest},
+	{quorum.ErrNotReady, kerr.NotController}, // admin clients look for the controller again and retry
+
+	// Waiting.
+	{context.DeadlineExceeded, kerr.RequestTimedOut},
+	{context.Canceled, kerr.RequestTimedOut},
+}
+
+// refusal is a decision of this package: a code and why, for a person.
+type refusal struct {
+	code    *kerr.Error
+	message string
+}
+
+func (r *refusal) Error() string { return r.message }
+
+// refuse declines a request, or a part of one, with a code and a reason.
+func refuse(code *kerr.Error, format string, args ...any) error {
+	return &refusal{code: code, message: fmt.Sprintf(format, args...)}
+}
+
+// code is the Kafka error code for err, 0 for nil. An error that nobody decided on is UNKNOWN_SERVER_ERROR, except where a
+// caller knows better (see produceCode).
+func code(err error) int16 {
+	if err == nil {
+		return 0
+	}
+	if c := known(err); c != nil {
+		return c.Code
+	}
+	return kerr.UnknownServerError.Code
+}
+
+// known finds the code of an error that somebody decided on, nil for others.
+func known(err error) *kerr.Error {
+	var r *refusal
+	if errors.As(err, &r) {
+		return r.code
+	}
+	for i := range verdicts {
+		if errors.Is(err, verdicts[i].err) {
+			return verdicts[i].code
+		}
+	}
+	return nil
+}
+
+// message is what a response's ErrorMessage field says: nil where there is no error.
+func message(err error) *string {
+	if err == nil {
+		return nil
+	}
+	s := err.Error()
+	return &s
+}
