@@ -1,0 +1,77 @@
+package wire
+
+import (
+	"context"
+	"net"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
+)
+
+// Client is what is known of a connection's other end. One per connection, shared by its exchanges.
+type Client struct {
+	Addr                      net.Addr
+	Listener                  string
+	ID                        string // connection's number, for logs
+	Software, SoftwareVersion string // from ApiVersions; written before any other request is handled
+	// Gone is done when the connection has ended: parked work for it is dropped.
+	Gone context.Context
+}
+
+// Exchange is one request and the way back for its answer. Reply is called exactly once, from any goroutine, perhaps
+// before Handle has returned; nothing of the exchange may be touched afterwards but by Handle itself, for reading.
+type Exchange struct {
+	Client        *Client
+	Key, Version  int16
+	CorrelationID int32
+	ClientID      string
+	// Request is decoded; its fields of bytes alias the frame. It is nil for an ApiVersions request that is newer than
+	// the table.
+	Request kmsg.Request
+
+	owner Owner
+}
+
+// Owner is where an exchange's answer goes: the connection.
+type Owner interface {
+	// Finish is called by Reply.
+	Finish(x *Exchange, r Reply)
+	// OnHurry is called by OnHurry.
+	OnHurry(x *Exchange, f func())
+}
+
+// NewOwnedExchange returns an exchange to be filled by its owner.
+func NewOwnedExchange(o Owner) *Exchange { return &Exchange{owner: o} }
+
+// Own sets the owner of an exchange that lies in another struct.
+func (x *Exchange) Own(o Owner) { x.owner = o }
+
+// NewExchange returns an exchange whose answer goes to finish and that is never hurried. For tests of handlers.
+func NewExchange(finish func(*Exchange, Reply)) *Exchange { return &Exchange{owner: finisher(finish)} }
+
+type finisher func(*Exchange, Reply)
+
+func (f finisher) Finish(x *Exchange, r Reply)   { f(x, r) }
+func (f finisher) OnHurry(x *Exchange, g func()) {}
+
+// Reply answers. The frame (and all that aliases it) must not be used afterwards. It never blocks on the client.
+func (x *Exchange) Reply(r Reply) { x.owner.Finish(x, r) }
+
+// OnHurry registers f, to be called at most once when another request has arrived behind this unanswered one: a parked
+// cold fetch then answers with what it has. If one is already there, f is called before OnHurry returns. f must not block;
+// it may be called while or after the exchange is answered.
+func (x *Exchange) OnHurry(f func()) { x.owner.OnHurry(x, f) }
+
+// Reply is an answer: exactly one of its fields is set.
+type Reply struct {
+	Message kmsg.Response  // encoded with AppendTo; its version must be set
+	Fetch   *FetchResponse // a Fetch response around runs; its runs are released by whoever was given the Reply
+	None    bool           // acks=0: nothing is sent
+	Close   error          // the connection is closed without an answer
+}
+
+// Handler serves exchanges. Handle is called on the connection's reading goroutine in the order of arrival; while it runs no
+// further request of the connection is read, so what must be in order (appends, commits) is started before it returns and what
+// takes time (durability, data, other nodes) is answered later.
+type Handler interface {
+	Handle(x *Exchange)
+}
