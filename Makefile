@@ -10,7 +10,7 @@ VERSION  := $(shell git describe --tags --always --dirty 2>/dev/null || echo unk
 PACKAGES := ./...
 TOOLS    := $(CURDIR)/bin/tools
 
-STATICCHECK := honnef.co/go/tools/cmd/staticcheck@2026.2
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 S3SERVER    := github.com/versity/versitygw/cmd/versitygw@v1.8.0
 
 .PHONY: help
@@ -28,7 +28,7 @@ run: build ## build and start one broker here, with a directory as its bucket
 .PHONY: test
 test: ## install what the tests need and run them
 	$(GO) mod download
-	$(GO) test $(PACKAGES)
+	integration/scripts/s3 $(GO) test -timeout 20m $(PACKAGES)
 
 .PHONY: check
 check: ## format, vet, staticcheck, layers, generated files
