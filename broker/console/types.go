@@ -1,0 +1,169 @@
+package console
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// ErrNotFound says that there is no such topic.
+var ErrNotFound = errors.New("not found")
+
+// ErrNoBucket says that the broker keeps nothing in a bucket.
+var ErrNoBucket = errors.New("this broker has no bucket (bucket.url)")
+
+// Backend answers what the port is asked; package broker implements it. Its
+// methods may be called concurrently and return within their context.
+type Backend interface {
+	// Live returns what is wrong when the process should be killed and started anew.
+	Live() error
+	// Ready returns why clients should be sent elsewhere (starting, stopping, behind), nil when they should not.
+	Ready() error
+	Status() Status
+	Brokers() []Broker
+	Quorum() Quorum
+	// Storage lists one topic, or all of them for "", sorted by name; ErrNotFound.
+	Storage(ctx context.Context, topic string) ([]TopicStorage, error)
+	// Tier returns ErrNoBucket without a bucket.
+	Tier(ctx context.Context) (Tier, error)
+	// Sweep lists the bucket and deletes orphans older than grace (0: the configured one); ErrNoBucket.
+	Sweep(ctx context.Context, grace time.Duration, dryRun bool) (Sweep, error)
+}
+
+// Status is /v1/status.
+type Status struct {
+	Version    string     `json:"version"`
+	ClusterID  string     `json:"cluster_id"`
+	NodeID     int32      `json:"node_id"`
+	Started    time.Time  `json:"started"`
+	Listeners  []Listener `json:"listeners"`
+	DataDir    string     `json:"data_dir"`
+	Bucket     string     `json:"bucket"` // without options; "" for none
+	Topics     int        `json:"topics"`
+	Partitions int        `json:"partitions"`
+	// Offline are partitions whose storage failed.
+	Offline []OfflinePartition `json:"offline"`
+}
+
+// Listener is where clients connect.
+type Listener struct {
+	Name       string `json:"name"`
+	Address    string `json:"address"`
+	Advertised string `json:"advertised"`
+}
+
+// OfflinePartition is a partition whose storage failed, and why.
+type OfflinePartition struct {
+	Topic     string `json:"topic"`
+	Partition int32  `json:"partition"`
+	Error     string `json:"error"`
+}
+
+// Broker is one of /v1/brokers.
+type Broker struct {
+	ID        int32      `json:"id"`
+	Epoch     int64      `json:"epoch"`
+	Rack      string     `json:"rack"`
+	Listeners []Listener `json:"listeners"`
+	Version   string     `json:"version"`
+}
+
+// Quorum is /v1/quorum.
+type Quorum struct {
+	Leader   int32    `json:"leader"` // -1 without one
+	Term     uint64   `json:"term"`
+	Last     uint64   `json:"last_index"`
+	Commit   uint64   `json:"commit_index"`
+	Applied  uint64   `json:"applied_index"`
+	Snapshot uint64   `json:"snapshot_index"`
+	Members  []Member `json:"members"`
+}
+
+// Member is one of the quorum's.
+type Member struct {
+	ID      int32  `json:"id"`
+	Address string `json:"address"`
+	Voter   bool   `json:"voter"`
+}
+
+// TopicStorage is one of /v1/storage.
+type TopicStorage struct {
+	Topic      string             `json:"topic"`
+	TopicID    string             `json:"topic_id"`
+	Partitions []PartitionStorage `json:"partitions"`
+}
+
+// PartitionStorage is where a partition's offsets are. Ranges are half-open.
+// The hot and the cold range overlap where the disk still holds what the bucket has.
+type PartitionStorage struct {
+	Partition     int32  `json:"partition"`
+	Leader        int32  `json:"leader"`
+	LeaderEpoch   int32  `json:"leader_epoch"`
+	LogStart      int64  `json:"log_start"`
+	HighWatermark int64  `json:"high_watermark"`
+	LogEnd        int64  `json:"log_end"`
+	Hot           Extent `json:"hot"`
+	Cold          Extent `json:"cold"`
+	Upload        Upload `json:"upload"`
+	Error         string `json:"error,omitempty"` // storage is offline
+}
+
+// Extent is one tier's share: [Start, End) in Segments segments.
+type Extent struct {
+	Start    int64 `json:"start"`
+	End      int64 `json:"end"`
+	Bytes    int64 `json:"bytes"`
+	Segments int   `json:"segments"`
+}
+
+// Upload is how far a partition's archive is behind.
+type Upload struct {
+	Enabled        bool       `json:"enabled"`
+	Uploading      bool       `json:"uploading"`
+	PendingBytes   int64      `json:"pending_bytes"`
+	PendingSeconds float64    `json:"pending_seconds"` // age of the oldest closed segment that is not in the bucket
+	LastError      string     `json:"last_error,omitempty"`
+	LastErrorAt    *time.Time `json:"last_error_at,omitempty"`
+}
+
+// Tier is /v1/tier. Counts are since the start.
+type Tier struct {
+	Bucket         string        `json:"bucket"`
+	Puts           int64         `json:"puts"`
+	Gets           int64         `json:"gets"`
+	Heads          int64         `json:"heads"`
+	Lists          int64         `json:"lists"`
+	Deletes        int64         `json:"deletes"`
+	BytesUp        int64         `json:"bytes_up"`
+	BytesDown      int64         `json:"bytes_down"`
+	BacklogBytes   int64         `json:"backlog_bytes"`
+	BacklogSeconds float64       `json:"backlog_seconds"`
+	CacheBytes     int64         `json:"cache_bytes"`
+	HotBytes       int64         `json:"hot_bytes"`
+	ColdBytes      int64         `json:"cold_bytes"`
+	Uploading      int           `json:"uploading"`
+	Failing        []TierFailure `json:"failing"`
+}
+
+// TierFailure is a partition whose last upload failed.
+type TierFailure struct {
+	Topic        string    `json:"topic"`
+	Partition    int32     `json:"partition"`
+	PendingBytes int64     `json:"pending_bytes"`
+	Error        string    `json:"error"`
+	At           time.Time `json:"at"`
+}
+
+// Sweep is the answer of /v1/tier/sweep.
+type Sweep struct {
+	DryRun      bool     `json:"dry_run"`
+	Objects     int      `json:"objects"` // that the listing had
+	Orphans     int      `json:"orphans"`
+	OrphanBytes int64    `json:"orphan_bytes"`
+	Keys        []string `json:"keys"` // of the orphans; the first thousand
+}
+
+// Failure is the body of every answer that is not 2xx.
+type Failure struct {
+	Error string `json:"error"`
+}
