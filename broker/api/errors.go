@@ -7,6 +7,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
+	"github.com/qanat-io/qanat/broker/coordinator"
+	"github.com/qanat-io/qanat/broker/group"
 	"github.com/qanat-io/qanat/broker/partition"
 	"github.com/qanat-io/qanat/metadata/command"
 	"github.com/qanat-io/qanat/metadata/image"
@@ -52,6 +54,24 @@ var verdicts = []verdict{
 	{image.ErrOtherCluster, kerr.InconsistentClusterID},
 	{command.ErrTooLarge, kerr.InvalidRequest},
 	{quorum.ErrNotReady, kerr.NotController}, // admin clients look for the controller again and retry
+
+	// Groups.
+	{group.ErrInvalidGroupID, kerr.InvalidGroupID},
+	{group.ErrInvalidSessionTimeout, kerr.InvalidSessionTimeout},
+	{group.ErrUnknownMember, kerr.UnknownMemberID},
+	{group.ErrFencedInstance, kerr.FencedInstanceID},
+	{group.ErrIllegalGeneration, kerr.IllegalGeneration},
+	{group.ErrRebalanceInProgress, kerr.RebalanceInProgress},
+	{group.ErrInconsistentProtocol, kerr.InconsistentGroupProtocol},
+	{group.ErrMemberIDRequired, kerr.MemberIDRequired},
+	{group.ErrMaxSize, kerr.GroupMaxSizeReached},
+	{group.ErrNotAvailable, kerr.CoordinatorNotAvailable},
+	{group.ErrNonEmpty, kerr.NonEmptyGroup},
+	{group.ErrNotFound, kerr.GroupIDNotFound},
+	{group.ErrSubscribed, kerr.GroupSubscribedToTopic},
+	{group.ErrTooLarge, kerr.MessageTooLarge},
+	{coordinator.ErrLoading, kerr.CoordinatorLoadInProgress},
+	{coordinator.ErrStopped, kerr.CoordinatorNotAvailable},
 
 	// Waiting.
 	{context.DeadlineExceeded, kerr.RequestTimedOut},

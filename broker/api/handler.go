@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/qanat-io/qanat/broker/coordinator"
 	"github.com/qanat-io/qanat/broker/partition"
 	"github.com/qanat-io/qanat/metadata/command"
 	"github.com/qanat-io/qanat/metadata/config"
@@ -39,6 +40,7 @@ type Deps struct {
 	Node       kafka.BrokerID
 	Quorum     *quorum.Quorum
 	Partitions Partitions
+	Groups     *coordinator.Coordinator
 	Config     *config.Broker
 	Log        *slog.Logger     // optional
 	Clock      func() time.Time // optional: time.Now
@@ -56,6 +58,7 @@ type Handler struct {
 	// await is Partitions.Await, likewise.
 	await func(context.Context, kafka.Partition) error
 
+	quorum    metadataQuorum
 	settings  settings
 	view      viewCache
 	sessions  *sessions
@@ -83,6 +86,16 @@ type leader interface {
 	Sizes() (local, remote int64)
 	Producers() []partition.ProducerInfo
 }
+
+// metadataQuorum is what this package asks of a *quorum.Quorum; see there for each method. An interface for the tests' sake.
+type metadataQuorum interface {
+	Image() *image.Image
+	Propose(ctx context.Context, c command.Command) (result any, err error)
+	ProposeAsync(c command.Command, done func(result any, err error))
+	Status() quorum.Status
+}
+
+var _ metadataQuorum = (*quorum.Quorum)(nil)
 
 var _ leader = (*partition.Partition)(nil)
 
@@ -115,6 +128,7 @@ func New(d Deps) *Handler {
 		}
 		return nil
 	}
+	h.quorum = d.Quorum
 	h.await = d.Partitions.Await
 	h.settings = readSettings(d.Config)
 	h.sessions = newSessions(h.settings.sessionSlots)
@@ -151,6 +165,15 @@ var handlers = map[int16]func(*Handler, *wire.Exchange){
 	1:  (*Handler).fetch,
 	2:  (*Handler).listOffsets,
 	3:  (*Handler).metadata,
+	8:  (*Handler).offsetCommit,
+	9:  (*Handler).offsetFetch,
+	10: (*Handler).findCoordinator,
+	11: (*Handler).joinGroup,
+	12: (*Handler).heartbeat,
+	13: (*Handler).leaveGroup,
+	14: (*Handler).syncGroup,
+	15: (*Handler).describeGroups,
+	16: (*Handler).listGroups,
 	18: (*Handler).apiVersions,
 	19: (*Handler).createTopics,
 	20: (*Handler).deleteTopics,
@@ -161,7 +184,9 @@ var handlers = map[int16]func(*Handler, *wire.Exchange){
 	33: (*Handler).alterConfigs,
 	35: (*Handler).describeLogDirs,
 	37: (*Handler).createPartitions,
+	42: (*Handler).deleteGroups,
 	44: (*Handler).incrementalAlterConfigs,
+	47: (*Handler).offsetDelete,
 	55: (*Handler).describeQuorum,
 	60: (*Handler).describeCluster,
 	61: (*Handler).describeProducers,
@@ -207,7 +232,7 @@ func (h *Handler) propose(ctx context.Context, commands []command.Command) []err
 	}
 	done := make(chan outcome, len(commands))
 	for i, c := range commands {
-		h.Quorum.ProposeAsync(c, func(_ any, err error) { done <- outcome{i, err} })
+		h.quorum.ProposeAsync(c, func(_ any, err error) { done <- outcome{i, err} })
 	}
 	errs := make([]error, len(commands))
 	for i := range errs {

@@ -37,7 +37,7 @@ func (c *Coordinator) proposeDeletion(e *entry, now time.Time, deleted func(erro
 	e.g.Kill(now)
 	e.persists++
 	c.quorum.ProposeAsync(command.DeleteGroup{Group: e.name}, func(_ any, err error) {
-		c.inbox.add(note{e: e, err: err, deleted: deleted})
+		c.inbox.add(note{e: e, err: outcome(err), deleted: deleted})
 	})
 }
 

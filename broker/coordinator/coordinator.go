@@ -212,7 +212,7 @@ func (c *Coordinator) settle(e *entry, now time.Time, out *group.Effects) {
 		e.persists++
 		seq := p.Seq
 		c.quorum.ProposeAsync(command.PutGroup{Group: e.name, Type: groupType, State: p.State}, func(_ any, err error) {
-			c.inbox.add(note{e: e, seq: seq, err: err})
+			c.inbox.add(note{e: e, seq: seq, err: outcome(err)})
 		})
 	}
 	known := e.shard.groups[e.name] == e

@@ -84,7 +84,7 @@ func chunk(offsets []command.OffsetCommit) int {
 
 // applied is the quorum's callback; outcomes come in order, one at a time or not.
 func (p *pendingCommit) applied(result any, err error) {
-	if err != nil {
+	if err = outcome(err); err != nil {
 		p.failed.CompareAndSwap(nil, &err)
 	} else if gone, _ := result.([]kafka.Partition); len(gone) > 0 {
 		for {

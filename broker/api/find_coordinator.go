@@ -1,0 +1,70 @@
+package api
+
+import (
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/qanat-io/qanat/metadata/image"
+	"github.com/qanat-io/qanat/wire"
+)
+
+// FindCoordinator (key 10, v0-6): which broker coordinates a group.
+//
+//   - This broker coordinates every group. v4+ asks for several keys at once (KIP-699).
+//   - Transactions and share groups have no coordinator here yet. As Kafka answers for a kind that it does not serve:
+//     INVALID_REQUEST, upon which clients give up with a message, where COORDINATOR_NOT_AVAILABLE would make them wait
+//     for what does not come.
+
+// Kinds of coordinators, the request's CoordinatorType.
+const (
+	groupCoordinator       = 0
+	transactionCoordinator = 1
+	shareCoordinator       = 2
+)
+
+func (h *Handler) findCoordinator(x *wire.Exchange) {
+	req := x.Request.(*kmsg.FindCoordinatorRequest)
+	resp := kmsg.NewPtrFindCoordinatorResponse()
+	if x.Version < 4 {
+		c := h.coordinatorOf(h.quorum.Image(), x, req.CoordinatorType, req.CoordinatorKey)
+		resp.ErrorCode, resp.ErrorMessage = c.ErrorCode, c.ErrorMessage
+		resp.NodeID, resp.Host, resp.Port = c.NodeID, c.Host, c.Port
+		reply(x, resp)
+		return
+	}
+	m := h.quorum.Image()
+	resp.Coordinators = make([]kmsg.FindCoordinatorResponseCoordinator, len(req.CoordinatorKeys))
+	for i, key := range req.CoordinatorKeys {
+		resp.Coordinators[i] = h.coordinatorOf(m, x, req.CoordinatorType, key)
+	}
+	reply(x, resp)
+}
+
+func (h *Handler) coordinatorOf(m *image.Image, x *wire.Exchange, kind int8, key string) kmsg.FindCoordinatorResponseCoordinator {
+	c := kmsg.NewFindCoordinatorResponseCoordinator()
+	c.Key, c.NodeID, c.Port = key, -1, -1
+	err := servedCoordinator(kind)
+	if err == nil {
+		if b, ok := m.Broker(h.Node); ok {
+			if host, port, ok := endpoint(b, listener(x)); ok {
+				c.NodeID, c.Host, c.Port = int32(b.ID), host, port
+				return c
+			}
+		}
+		err = refuse(kerr.CoordinatorNotAvailable, "this broker is not registered yet")
+	}
+	c.ErrorCode, c.ErrorMessage = code(err), message(err)
+	return c
+}
+
+func servedCoordinator(kind int8) error {
+	switch kind {
+	case groupCoordinator:
+		return nil
+	case transactionCoordinator:
+		return refuse(kerr.InvalidRequest, "transactions are not served")
+	case shareCoordinator:
+		return refuse(kerr.InvalidRequest, "share groups are not served")
+	}
+	return refuse(kerr.InvalidRequest, "there is no coordinator of type %d", kind)
+}
