@@ -65,7 +65,7 @@ const maxConfigWaitMs = 30_000
 func (h *Handler) alter(x *wire.Exchange, edits []configEdit, validateOnly bool) []error {
 	h.configs.Lock()
 	defer h.configs.Unlock()
-	m := h.Quorum.Image()
+	m := h.quorum.Image()
 	errs := make([]error, len(edits))
 	times := map[resource]int{}
 	for i := range edits {

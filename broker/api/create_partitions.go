@@ -17,7 +17,7 @@ func (h *Handler) createPartitions(x *wire.Exchange) {
 	req := x.Request.(*kmsg.CreatePartitionsRequest)
 	resp := kmsg.NewPtrCreatePartitionsResponse()
 	resp.Topics = make([]kmsg.CreatePartitionsResponseTopic, len(req.Topics))
-	m := h.Quorum.Image()
+	m := h.quorum.Image()
 	brokers := live(m)
 	times := map[string]int{}
 	for i := range req.Topics {

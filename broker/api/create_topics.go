@@ -34,7 +34,7 @@ func (h *Handler) createTopics(x *wire.Exchange) {
 	for i := range req.Topics {
 		times[req.Topics[i].Topic]++
 	}
-	planner := h.newPlanner(h.Quorum.Image())
+	planner := h.newPlanner(h.quorum.Image())
 	errs := make([]error, len(req.Topics))
 	plans := make([]command.CreateTopic, len(req.Topics))
 	var commands []command.Command
@@ -81,7 +81,7 @@ func (h *Handler) createdTopic(name string, c *command.CreateTopic, err error, v
 	}
 	ct.NumPartitions = int32(len(c.Partitions))
 	ct.ReplicationFactor = int16(len(c.Partitions[0]))
-	m := h.Quorum.Image()
+	m := h.quorum.Image()
 	entries := h.Config.DescribeTopic(c.Configs, h.dynamicBroker(m), h.dynamicDefault(m))
 	ct.Configs = make([]kmsg.CreateTopicsResponseTopicConfig, 0, len(entries))
 	for i := range entries {

@@ -23,7 +23,7 @@ func (h *Handler) deleteRecords(x *wire.Exchange) {
 	ctx, cancel := within(x, req.TimeoutMillis)
 	defer cancel()
 	var trims []trim
-	m := h.Quorum.Image()
+	m := h.quorum.Image()
 	for i := range req.Topics {
 		t, rt := &req.Topics[i], &resp.Topics[i]
 		rt.Topic = t.Topic

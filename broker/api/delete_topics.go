@@ -25,7 +25,7 @@ func (h *Handler) deleteTopics(x *wire.Exchange) {
 	}
 	resp := kmsg.NewPtrDeleteTopicsResponse()
 	resp.Topics = make([]kmsg.DeleteTopicsResponseTopic, len(wanted))
-	m := h.Quorum.Image()
+	m := h.quorum.Image()
 	errs := make([]error, len(wanted))
 	found := make([]*image.Topic, len(wanted))
 	times := map[kafka.TopicID]int{}

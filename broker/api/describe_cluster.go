@@ -27,7 +27,7 @@ func (h *Handler) describeCluster(x *wire.Exchange) {
 		reply(x, resp)
 		return
 	}
-	m := h.Quorum.Image()
+	m := h.quorum.Image()
 	resp.ClusterID = m.ClusterID()
 	resp.ControllerID = int32(h.controller())
 	m.Brokers(func(b *image.Broker) bool {

@@ -32,7 +32,7 @@ func (h *Handler) describeConfigs(x *wire.Exchange) {
 	req := x.Request.(*kmsg.DescribeConfigsRequest)
 	resp := kmsg.NewPtrDescribeConfigsResponse()
 	resp.Resources = make([]kmsg.DescribeConfigsResponseResource, len(req.Resources))
-	m := h.Quorum.Image()
+	m := h.quorum.Image()
 	described := map[resource]bool{}
 	for i := range req.Resources {
 		r, rr := &req.Resources[i], &resp.Resources[i]

@@ -29,7 +29,7 @@ func (h *Handler) describeLogDirs(x *wire.Exchange) {
 			local.TotalBytes, local.UsableBytes = total, usable
 		}
 	}
-	m := h.Quorum.Image()
+	m := h.quorum.Image()
 	add := func(t *image.Topic, partitions []int32, all bool) {
 		l, r := h.topicSizes(t, partitions, all)
 		if len(l.Partitions) > 0 {

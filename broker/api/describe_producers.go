@@ -13,7 +13,7 @@ func (h *Handler) describeProducers(x *wire.Exchange) {
 	req := x.Request.(*kmsg.DescribeProducersRequest)
 	resp := kmsg.NewPtrDescribeProducersResponse()
 	resp.Topics = make([]kmsg.DescribeProducersResponseTopic, len(req.Topics))
-	m := h.Quorum.Image()
+	m := h.quorum.Image()
 	for i := range req.Topics {
 		t, rt := &req.Topics[i], &resp.Topics[i]
 		rt.Topic = t.Topic

@@ -22,7 +22,7 @@ const metadataLog = "__cluster_metadata"
 func (h *Handler) describeQuorum(x *wire.Exchange) {
 	req := x.Request.(*kmsg.DescribeQuorumRequest)
 	resp := kmsg.NewPtrDescribeQuorumResponse()
-	status := h.Quorum.Status()
+	status := h.quorum.Status()
 	for i := range req.Topics {
 		t := &req.Topics[i]
 		rt := kmsg.NewDescribeQuorumResponseTopic()
@@ -61,12 +61,12 @@ func quorumPartition(s *quorum.Status, topic string, partition int32) kmsg.Descr
 func quorumReplica(m quorum.Member) kmsg.DescribeQuorumResponseTopicPartitionReplicaState {
 	r := kmsg.NewDescribeQuorumResponseTopicPartitionReplicaState()
 	r.ReplicaID, r.LogEndOffset = int32(m.ID), int64(m.LastIndex)
-	r.LastFetchTimestamp, r.LastCaughtUpTimestamp = millis(m.LastFetch), millis(m.LastCaughtUp)
+	r.LastFetchTimestamp, r.LastCaughtUpTimestamp = unixMillis(m.LastFetch), unixMillis(m.LastCaughtUp)
 	return r
 }
 
-// millis is a time on the wire; -1 when it is not known.
-func millis(t time.Time) int64 {
+// unixMillis is a time on the wire; -1 when it is not known.
+func unixMillis(t time.Time) int64 {
 	if t.IsZero() {
 		return -1
 	}

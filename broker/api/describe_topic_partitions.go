@@ -16,7 +16,7 @@ import (
 func (h *Handler) describeTopicPartitions(x *wire.Exchange) {
 	req := x.Request.(*kmsg.DescribeTopicPartitionsRequest)
 	resp := kmsg.NewPtrDescribeTopicPartitionsResponse()
-	v := h.view.of(h.Quorum.Image())
+	v := h.view.of(h.quorum.Image())
 	names := make([]string, 0, len(req.Topics))
 	for i := range req.Topics {
 		names = append(names, req.Topics[i].Topic)

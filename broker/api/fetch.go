@@ -230,7 +230,7 @@ func (f *fetcher) hint(p *wire.FetchPartition, s *slot, resp *wire.FetchResponse
 	if f.x.Version < 12 || p.ErrorCode != kerr.NotLeaderForPartition.Code && p.ErrorCode != kerr.FencedLeaderEpoch.Code {
 		return
 	}
-	m := f.h.Quorum.Image()
+	m := f.h.quorum.Image()
 	id := s.key.id
 	if !f.byID() {
 		t, ok := m.TopicByName(s.key.name)

@@ -146,7 +146,7 @@ func (f *fetcher) readSlot(s *slot) bool {
 	f.bytes -= s.result.Run.Len()
 	s.drop()
 	if s.leader == nil {
-		if err := s.resolve(f.h, f.h.Quorum.Image(), f.byID()); err != nil {
+		if err := s.resolve(f.h, f.h.quorum.Image(), f.byID()); err != nil {
 			f.failSlot(s, err, again)
 			return true
 		}
@@ -161,7 +161,7 @@ func (f *fetcher) readSlot(s *slot) bool {
 		err := s.err
 		s.unsubscribe()
 		s.leader = nil
-		if gone := s.resolve(f.h, f.h.Quorum.Image(), f.byID()); gone != nil {
+		if gone := s.resolve(f.h, f.h.quorum.Image(), f.byID()); gone != nil {
 			err = gone
 		}
 		s.leader = nil // the next fetch resolves it

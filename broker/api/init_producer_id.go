@@ -51,7 +51,7 @@ func (h *Handler) newProducerID(ctx context.Context, req *kmsg.InitProducerIDReq
 	} else if id != nil {
 		return 0, errNoTxn
 	}
-	return h.producers.next(ctx, h.Quorum.Propose)
+	return h.producers.next(ctx, h.quorum.Propose)
 }
 
 // producerIDs gives out the ids of a block. The zero value has none left.

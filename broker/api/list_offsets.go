@@ -38,7 +38,7 @@ func (h *Handler) listOffsets(x *wire.Exchange) {
 	req := x.Request.(*kmsg.ListOffsetsRequest)
 	resp := kmsg.NewPtrListOffsetsResponse()
 	resp.Topics = make([]kmsg.ListOffsetsResponseTopic, len(req.Topics))
-	m := h.Quorum.Image()
+	m := h.quorum.Image()
 	committed := req.IsolationLevel == 1
 	repeated := repeatedPartitions(req)
 	var waiting []lookup

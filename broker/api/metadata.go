@@ -38,7 +38,7 @@ func (h *Handler) metadata(x *wire.Exchange) {
 	if !all {
 		failed = h.autoCreate(x, req)
 	}
-	m := h.Quorum.Image()
+	m := h.quorum.Image()
 	v := h.view.of(m)
 	clusterID := m.ClusterID()
 	resp.ClusterID = &clusterID
@@ -126,7 +126,7 @@ func (h *Handler) autoCreate(x *wire.Exchange, req *kmsg.MetadataRequest) map[st
 	if !h.settings.autoCreate || x.Version >= 4 && !req.AllowAutoTopicCreation {
 		return nil
 	}
-	m := h.Quorum.Image()
+	m := h.quorum.Image()
 	var planner *planner
 	var names []string
 	var commands []command.Command
@@ -173,7 +173,7 @@ func (h *Handler) autoCreate(x *wire.Exchange, req *kmsg.MetadataRequest) map[st
 // controller is the node that administrative clients are sent to: the quorum's leader, or this broker, which takes any
 // request, while there is none.
 func (h *Handler) controller() kafka.BrokerID {
-	if id := h.Quorum.Status().LeaderID; id != kafka.NoBroker {
+	if id := h.quorum.Status().LeaderID; id != kafka.NoBroker {
 		return id
 	}
 	return h.Node

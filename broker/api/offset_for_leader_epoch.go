@@ -15,7 +15,7 @@ func (h *Handler) offsetForLeaderEpoch(x *wire.Exchange) {
 	req := x.Request.(*kmsg.OffsetForLeaderEpochRequest)
 	resp := kmsg.NewPtrOffsetForLeaderEpochResponse()
 	resp.Topics = make([]kmsg.OffsetForLeaderEpochResponseTopic, len(req.Topics))
-	m := h.Quorum.Image()
+	m := h.quorum.Image()
 	for i := range req.Topics {
 		t, rt := &req.Topics[i], &resp.Topics[i]
 		rt.Topic = t.Topic

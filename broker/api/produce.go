@@ -56,7 +56,7 @@ func (h *Handler) produce(x *wire.Exchange) {
 		c.finished()
 		return
 	}
-	m := h.Quorum.Image()
+	m := h.quorum.Image()
 	slot := 0
 	for i := range req.Topics {
 		t := &req.Topics[i]
@@ -193,7 +193,7 @@ func (c *produceCall) finished() {
 
 // hintLeaders adds KIP-951's leader hints to partitions that this broker does not lead.
 func (h *Handler) hintLeaders(x *wire.Exchange, resp *kmsg.ProduceResponse) {
-	m := h.Quorum.Image()
+	m := h.quorum.Image()
 	for i := range resp.Topics {
 		t := &resp.Topics[i]
 		for j := range t.Partitions {

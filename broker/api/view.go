@@ -10,8 +10,9 @@ import (
 	"github.com/qanat-io/qanat/wire/kafka"
 )
 
-// view is an image as Metadata shows it, ready to be sent: a full Metadata response shares its slices. Immutable once
-// published; responses that hold parts of it only read them.
+// view is an image's topics as Metadata shows them, ready to be sent: a full Metadata response shares its slices. Immutable
+// once published; responses that hold parts of it only read them. It outlives images that differ in other things, such as
+// committed offsets.
 type view struct {
 	image  *image.Image
 	topics []kmsg.MetadataResponseTopic // in name order
@@ -25,15 +26,15 @@ type viewCache struct {
 	building sync.Mutex // one builder; the others wait and share
 }
 
-// of returns the view of an image, built if it is not the newest one's.
+// of returns the view of an image, built if the newest one does not fit.
 func (c *viewCache) of(m *image.Image) *view {
-	if v := c.current.Load(); v != nil && v.image == m {
+	if v := c.current.Load(); v != nil && v.image.SameTopology(m) {
 		return v
 	}
 	c.building.Lock()
 	defer c.building.Unlock()
 	old := c.current.Load()
-	if old != nil && old.image == m {
+	if old != nil && old.image.SameTopology(m) {
 		return old
 	}
 	v := buildView(m)
