@@ -45,6 +45,23 @@ func ReadFooter(r io.ReaderAt, size int64) (*Footer, error) {
 	return decodeTrailer(tail[len(tail)-want:len(tail)-footerLen], fixed)
 }
 
+// DecodeTrailer decodes an object's trailer and fixed footer when exactly these
+// are at hand: b is the last len(b) bytes of an object of the given size, as a
+// reader that knows the data's size from elsewhere asks for.
+func DecodeTrailer(b []byte, size int64) (*Footer, error) {
+	if len(b) < footerLen || int64(len(b)) > size {
+		return nil, corruptf("trailer of %d bytes in an object of %d", len(b), size)
+	}
+	fixed, err := decodeFixed(b[len(b)-footerLen:], size)
+	if err != nil {
+		return nil, err
+	}
+	if fixed.trailerLen != int64(len(b)-footerLen) {
+		return nil, corruptf("trailer of %d bytes, expected are %d", fixed.trailerLen, len(b)-footerLen)
+	}
+	return decodeTrailer(b[:len(b)-footerLen], fixed)
+}
+
 // readFull reads all of p. A reader may say EOF together with the last bytes.
 func readFull(r io.ReaderAt, p []byte, at int64) error {
 	n, err := r.ReadAt(p, at)

@@ -1,0 +1,205 @@
+package cold
+
+import (
+	"container/list"
+	"sort"
+	"time"
+
+	"github.com/qanat-io/qanat/tier/manifest"
+	"github.com/qanat-io/qanat/tier/segment"
+	"github.com/qanat-io/qanat/wire/kafka"
+)
+
+// blockSize is the most that a block holds, unless a single index entry's
+// batches are larger. It is what clients ask of a partition at a time
+// (max.partition.fetch.bytes), so that one answer takes one block.
+const blockSize = 1 << 20
+
+// footerBlock stands for the footer where blocks are numbered.
+const footerBlock = -1
+
+// How long a failure is reported without asking the bucket again: clients
+// retry faster than that.
+const (
+	cooldown        = time.Second
+	corruptCooldown = 10 * time.Second
+)
+
+// remote is one object. Guarded by Reader.mu; footer and blocks are immutable
+// once set.
+type remote struct {
+	key   string
+	entry manifest.Entry
+
+	footer *segment.Footer // nil until loaded
+	blocks []block         // and one more that marks the end
+	slabs  []*slab         // by block; nil where nobody has it
+
+	load    loadState
+	failed  map[int]failure
+	waiters map[int][]waiter
+	curious []*stream     // to be planned again when the footer is there
+	live    int           // slabs that point here
+	used    *list.Element // in Reader.footers, once loaded
+}
+
+type loadState int
+
+const (
+	loadNone loadState = iota
+	loadQueued
+	loadRunning
+)
+
+// block is a range of the data that begins with an index entry.
+type block struct {
+	pos   int64
+	first kafka.Offset
+}
+
+type failure struct {
+	err   error
+	until time.Time
+}
+
+// waiter is a read that was told ErrLoading.
+type waiter struct {
+	stream *stream // nil for Footer
+	ready  func()
+}
+
+// remote returns the object of an entry, known or not.
+func (r *Reader) remote(p kafka.Partition, e manifest.Entry) *remote {
+	key := e.Key(r.cluster, p)
+	rm := r.remotes[key]
+	if rm == nil {
+		rm = &remote{key: key, entry: e, failed: map[int]failure{}, waiters: map[int][]waiter{}}
+		r.remotes[key] = rm
+	}
+	return rm
+}
+
+// loaded installs the footer and lets those go on who wait for it.
+func (rm *remote) loaded(r *Reader, f *segment.Footer) {
+	rm.load = loadNone
+	rm.footer = f
+	rm.blocks = cutBlocks(f)
+	rm.slabs = make([]*slab, rm.count())
+	delete(rm.failed, footerBlock)
+	rm.used = r.footers.PushFront(rm)
+	r.footerN += rm.bytes()
+	rm.call(r, footerBlock)
+	rm.plan(r)
+	r.trimFooters()
+}
+
+// plan lets the streams that came to this object's border look again.
+func (rm *remote) plan(r *Reader) {
+	for _, s := range rm.curious {
+		r.ahead.push(s)
+	}
+	rm.curious = nil
+}
+
+// bytes is about what the remote takes in memory.
+func (rm *remote) bytes() int64 {
+	f := rm.footer
+	return int64(1024 + 24*len(f.Index) + 4*len(f.Chunks) + 16*len(f.Epochs) + 32*len(f.Aborted) + len(f.State) + 32*len(rm.blocks))
+}
+
+func (r *Reader) touch(rm *remote) { r.footers.MoveToFront(rm.used) }
+
+// trimFooters forgets the footers longest unused, but for those with slabs or waiters.
+func (r *Reader) trimFooters() {
+	for e := r.footers.Back(); e != nil && r.footerN > r.cfg.FooterBytes; {
+		rm := e.Value.(*remote)
+		e = e.Prev()
+		if rm.live == 0 && len(rm.waiters) == 0 && rm.used != r.footers.Front() {
+			r.footers.Remove(rm.used)
+			r.footerN -= rm.bytes()
+			delete(r.remotes, rm.key)
+		}
+	}
+}
+
+// cutBlocks groups index entries into blocks.
+func cutBlocks(f *segment.Footer) []block {
+	var blocks []block
+	for i, e := range f.Index {
+		end := f.DataSize
+		if i+1 < len(f.Index) {
+			end = f.Index[i+1].Pos
+		}
+		if len(blocks) == 0 || end-blocks[len(blocks)-1].pos > blockSize {
+			blocks = append(blocks, block{e.Pos, e.Offset})
+		}
+	}
+	return append(blocks, block{f.DataSize, f.Next})
+}
+
+func (rm *remote) count() int { return len(rm.blocks) - 1 }
+
+// block returns the number of the block that holds offset, 0 for one below the first.
+func (rm *remote) block(offset kafka.Offset) int {
+	n := rm.count()
+	return max(sort.Search(n, func(i int) bool { return rm.blocks[i].first > offset })-1, 0)
+}
+
+// size is the length of blocks [from, to).
+func (rm *remote) size(from, to int) int64 { return rm.blocks[to].pos - rm.blocks[from].pos }
+
+// failure returns the block's error while it is fresh.
+func (rm *remote) failure(block int) error {
+	f, ok := rm.failed[block]
+	if !ok {
+		return nil
+	}
+	if time.Now().After(f.until) {
+		delete(rm.failed, block)
+		return nil
+	}
+	return f.err
+}
+
+// fail remembers an error and wakes who waits for the block.
+func (rm *remote) fail(r *Reader, block int, err error, d time.Duration) {
+	r.stats.failures.Add(1)
+	rm.failed[block] = failure{err, time.Now().Add(d)}
+	rm.call(r, block)
+}
+
+// call makes ready the reads that wait for the block.
+func (rm *remote) call(r *Reader, block int) {
+	for _, w := range rm.waiters[block] {
+		if w.stream != nil {
+			w.stream.waiting--
+		}
+		r.calls = append(r.calls, w.ready)
+	}
+	delete(rm.waiters, block)
+}
+
+func (rm *remote) callAll(r *Reader) {
+	for b := range rm.waiters {
+		rm.call(r, b)
+	}
+}
+
+// callStream makes ready the stream's reads only.
+func (rm *remote) callStream(r *Reader, s *stream) {
+	for b, ws := range rm.waiters {
+		kept := ws[:0]
+		for _, w := range ws {
+			if w.stream == s {
+				s.waiting--
+				r.calls = append(r.calls, w.ready)
+			} else {
+				kept = append(kept, w)
+			}
+		}
+		clear(ws[len(kept):])
+		if rm.waiters[b] = kept; len(kept) == 0 {
+			delete(rm.waiters, b)
+		}
+	}
+}
