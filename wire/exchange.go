@@ -18,14 +18,14 @@ type Client struct {
 }
 
 // Exchange is one request and the way back for its answer. Reply is called exactly once, from any goroutine, perhaps
-// before Handle has returned; nothing of the exchange may be touched afterwards but by Handle itself, for reading.
+// before Handle has returned; nothing of the exchange or its request may be touched afterwards.
 type Exchange struct {
 	Client        *Client
 	Key, Version  int16
 	CorrelationID int32
 	ClientID      string
-	// Request is decoded; its fields of bytes alias the frame. It is nil for an ApiVersions request that is newer than
-	// the table.
+	// Request is decoded. A Produce request's records alias the frame, which is gone after Reply; the bytes of all others
+	// may be kept. It is nil for an ApiVersions request that is newer than the table.
 	Request kmsg.Request
 
 	owner Owner

@@ -61,8 +61,12 @@ func ParseHeader(frame []byte) (h Header, body []byte, err error) {
 // noTags is a tag section of which no tag is known.
 var noTags = step{kind: tags}
 
-// Aliases tells whether the decoded request will point into the frame: it has fields of bytes, which kmsg does not copy.
+// Aliases tells whether the decoded request will point into the body: it has fields of bytes, which kmsg does not copy.
 func (h *Header) Aliases() bool { return h.program != nil && h.program.blobs }
+
+// Borrows tells whether the request may only be used until its Reply, since its frame is another's afterwards. That is
+// Produce, whose records are most of what a broker reads. The bytes of other requests are the handler's to keep.
+func (h *Header) Borrows() bool { return h.Key == produceKey }
 
 // Flexible tells whether the request, and so its answer, has tags.
 func (h *Header) Flexible() bool { return h.program != nil && h.program.flexible }

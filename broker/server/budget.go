@@ -1,0 +1,109 @@
+package server
+
+import "sync"
+
+// budget is the bytes of requests in flight of all connections. It is given out first come, first served, so that a large
+// request is not starved by small ones; one that is larger than the whole budget goes alone. A connection asks for one
+// piece at a time, so there are no more waiters than connections.
+type budget struct {
+	mu    sync.Mutex
+	total int64
+	used  int64
+	head  *claim // waiting, oldest first
+	tail  *claim
+}
+
+// claim is a connection's place in the queue, guarded by the budget's lock.
+type claim struct {
+	n         int64
+	next      *claim
+	granted   bool
+	withdrawn bool
+	wake      func() // called without the lock when granted
+}
+
+func newBudget(total int64) *budget { return &budget{total: total} }
+
+// acquire takes n bytes and returns nil, or queues for them and returns the claim: it is granted later, which wake tells,
+// or dropped.
+func (b *budget) acquire(n int64, wake func()) *claim {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.head == nil && b.fits(n) {
+		b.used += n
+		return nil
+	}
+	cl := &claim{n: n, wake: wake}
+	if b.tail == nil {
+		b.head = cl
+	} else {
+		b.tail.next = cl
+	}
+	b.tail = cl
+	return cl
+}
+
+func (b *budget) fits(n int64) bool { return b.used == 0 || b.used+n <= b.total }
+
+// granted tells whether a queued claim has its bytes.
+func (b *budget) granted(cl *claim) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return cl.granted
+}
+
+// drop ends a queued claim: its bytes, if it was granted, go back.
+func (b *budget) drop(cl *claim) {
+	b.mu.Lock()
+	granted := cl.granted
+	cl.withdrawn = !granted // it stays in the queue and is passed over
+	woken := b.grant()
+	b.mu.Unlock()
+	wakeAll(woken)
+	if granted {
+		b.release(cl.n)
+	}
+}
+
+// release returns n bytes.
+func (b *budget) release(n int64) {
+	if n == 0 {
+		return
+	}
+	b.mu.Lock()
+	if b.used -= n; b.used < 0 {
+		panic("server: more bytes returned to the budget than taken")
+	}
+	woken := b.grant()
+	b.mu.Unlock()
+	wakeAll(woken)
+}
+
+// grant serves the head of the queue while it fits, and returns whom to wake, as a list.
+func (b *budget) grant() (woken *claim) {
+	for b.head != nil && (b.head.withdrawn || b.fits(b.head.n)) {
+		cl := b.head
+		if b.head = cl.next; b.head == nil {
+			b.tail = nil
+		}
+		cl.next = nil
+		if !cl.withdrawn {
+			b.used += cl.n
+			cl.granted = true
+			cl.next, woken = woken, cl
+		}
+	}
+	return woken
+}
+
+func wakeAll(cl *claim) {
+	for ; cl != nil; cl = cl.next {
+		cl.wake()
+	}
+}
+
+func (b *budget) inFlight() int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.used
+}

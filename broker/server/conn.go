@@ -1,0 +1,216 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"runtime/debug"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/qanat-io/qanat/wire"
+)
+
+// Why connections end. All but the first few are worth a line in the log.
+var (
+	errHangup   = errors.New("the client hung up")
+	errStopping = errors.New("the server stops")
+	errIdle     = errors.New("idle for too long")
+	errSlow     = errors.New("a request took too long to arrive")
+	errStalled  = errors.New("the client does not take its answers")
+	errTooLarge = errors.New("request is larger than socket.request.max.bytes")
+	errPanic    = errors.New("panic")
+)
+
+// conn is one connection. Its reader is the goroutine of serve; whoever holds the writing flag is its writer.
+type conn struct {
+	server *Server
+	nc     net.Conn
+	raw    syscall.RawConn // nil unless the connection is plain TCP on a system that sys_linux.go knows
+	ip     netip.Addr
+	client wire.Client
+	cancel context.CancelFunc // of client.Gone
+
+	// Times on the server's clock, for the sweeper, which is what enforces them; 0 means none.
+	lastRead   atomic.Int64 // when something arrived last
+	frameUntil atomic.Int64 // when the frame being read must be whole
+	stuckSince atomic.Int64 // since when the socket takes nothing of an answer
+
+	lastClientID string // the reader's: clients send the same one every time
+
+	mu sync.Mutex
+	// head to tail are the requests without an answer on the wire, in order of arrival; inFlight counts them and those
+	// that the writer has taken.
+	head, tail *request
+	inFlight   int
+	bytes      int64 // of requests in flight that count against the connection's bound
+	writing    bool  // somebody is the writer
+	parked     bool  // the reader waits for a bound and wants to be woken
+	draining   bool  // no further requests are read; the connection ends when those in flight are answered
+	closed     bool
+
+	handling atomic.Pointer[request] // what the reader's Handle is called for
+
+	// The writer's.
+	out     *outbox
+	rw      rawWrite
+	writeFn func(fd uintptr) bool
+	wakeups chan struct{} // for park where there is no raw connection
+}
+
+func newConn(s *Server, nc net.Conn, listener string, ip netip.Addr, number uint64) *conn {
+	ctx, cancel := context.WithCancel(context.Background())
+	c := &conn{server: s, nc: nc, ip: ip, cancel: cancel, raw: rawConn(nc)}
+	c.client = wire.Client{Addr: nc.RemoteAddr(), Listener: listener, ID: strconv.FormatUint(number, 10), Gone: ctx}
+	c.lastRead.Store(s.now())
+	c.writeFn = c.writeRaw
+	if c.raw == nil {
+		c.wakeups = make(chan struct{}, 1)
+	}
+	return c
+}
+
+// serve reads requests until the connection ends. A panic on the way ends this connection only.
+func (c *conn) serve() {
+	defer func() {
+		if p := recover(); p != nil {
+			c.panicked(p)
+		}
+	}()
+	r := reader{c: c}
+	defer r.free()
+	r.init()
+	for {
+		if err := r.next(); err != nil {
+			if c.isDraining() && (isTimeout(err) || errors.Is(err, errStopping)) {
+				return // answers are still due: the last of them ends the connection
+			}
+			c.shutdown(err)
+			return
+		}
+	}
+}
+
+func (c *conn) panicked(p any) {
+	c.server.log.Error("panic on a connection", "client", c.client.Addr, "connection", c.client.ID, "panic", p,
+		"stack", string(debug.Stack()))
+	c.shutdown(fmt.Errorf("%w: %v", errPanic, p))
+}
+
+// shutdown ends the connection: the socket is closed, Gone is done, and what waited to be written is released. Requests
+// without an answer are let go of when they are answered. It may be called from anywhere, any number of times.
+func (c *conn) shutdown(why error) {
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return
+	}
+	c.closed = true
+	var unsent []*request // answered, and nobody's: whoever answers later sees closed
+	for r := c.head; r != nil; r = r.next {
+		if r.answered {
+			unsent = append(unsent, r)
+		}
+	}
+	c.head, c.tail = nil, nil
+	c.wakeLocked()
+	c.mu.Unlock()
+
+	c.cancel()
+	if err := c.nc.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+		c.server.log.Debug("close connection", "client", c.client.Addr, "error", err)
+	}
+	for _, r := range unsent {
+		r.dropAnswer()
+	}
+	level := slog.LevelInfo
+	if why == nil || errors.Is(why, errHangup) || errors.Is(why, errIdle) || errors.Is(why, errStopping) {
+		level = slog.LevelDebug
+	}
+	c.server.log.Log(context.Background(), level, "connection closed", "client", c.client.Addr, "connection", c.client.ID, "cause", why)
+	c.server.forget(c)
+}
+
+// drain stops reading and ends the connection when nothing is in flight any more.
+func (c *conn) drain() {
+	c.mu.Lock()
+	c.draining = true
+	idle := c.inFlight == 0
+	var hurries []func()
+	for r := c.head; r != nil; r = r.next {
+		if f := r.hurryLocked(); f != nil {
+			hurries = append(hurries, f)
+		}
+	}
+	c.kickLocked()
+	c.mu.Unlock()
+	for _, f := range hurries {
+		f()
+	}
+	if idle {
+		c.shutdown(errStopping)
+	}
+}
+
+func (c *conn) isDraining() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.draining
+}
+
+// aLongTimeAgo as a read deadline takes the reader out of its wait.
+var aLongTimeAgo = time.Unix(1, 0)
+
+// kickLocked takes the reader out of its wait.
+func (c *conn) kickLocked() {
+	if err := c.nc.SetReadDeadline(aLongTimeAgo); err != nil && !errors.Is(err, net.ErrClosed) {
+		c.server.log.Debug("set read deadline", "client", c.client.Addr, "error", err)
+	}
+	if c.wakeups != nil {
+		select {
+		case c.wakeups <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// wakeLocked takes the reader out of its wait for a bound, if that is what it is doing.
+func (c *conn) wakeLocked() {
+	if c.parked {
+		c.parked = false
+		c.kickLocked()
+	}
+}
+
+func (c *conn) wake() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.wakeLocked()
+}
+
+// sweep ends the connection if its time is up. now is the server's clock.
+func (c *conn) sweep(now int64) {
+	cfg := &c.server.cfg
+	if until := c.frameUntil.Load(); until != 0 && now > until {
+		c.shutdown(errSlow)
+		return
+	}
+	if since := c.stuckSince.Load(); since != 0 && now-since > int64(cfg.WriteTimeout) {
+		c.shutdown(errStalled)
+		return
+	}
+	if cfg.MaxIdle > 0 && now-c.lastRead.Load() > int64(cfg.MaxIdle) {
+		c.mu.Lock()
+		busy := c.inFlight > 0
+		c.mu.Unlock()
+		if !busy {
+			c.shutdown(errIdle)
+		}
+	}
+}
