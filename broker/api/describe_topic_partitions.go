@@ -11,7 +11,10 @@ import (
 
 // DescribeTopicPartitions (key 75, v0; KIP-966): topics in name order, a page of partitions at a time. The cursor is the first
 // partition of the next page. No topics means all. A topic that does not exist is an entry with an error, and counts for
-// nothing. A page has at most ResponsePartitionLimit partitions, and never more than max.request.partition.size.limit.
+// nothing. A page has at most ResponsePartitionLimit partitions, and never more than partitionsPerPage.
+
+// partitionsPerPage is Kafka's default of max.request.partition.size.limit.
+const partitionsPerPage = 2000
 
 func (h *Handler) describeTopicPartitions(x *wire.Exchange) {
 	req := x.Request.(*kmsg.DescribeTopicPartitionsRequest)
@@ -28,7 +31,7 @@ func (h *Handler) describeTopicPartitions(x *wire.Exchange) {
 		}
 	}
 	sort.Strings(names)
-	page := page{left: min(max(int(req.ResponsePartitionLimit), 1), h.settings.partitionsPerPage)}
+	page := page{left: min(max(int(req.ResponsePartitionLimit), 1), partitionsPerPage)}
 	if req.Cursor != nil {
 		page.topic, page.from = req.Cursor.Topic, max(int(req.Cursor.Partition), 0)
 	}

@@ -194,10 +194,7 @@ func (f *fetcher) keepChanged(slots []*slot) []*slot {
 func (f *fetcher) fill(p *wire.FetchPartition, s *slot, resp *wire.FetchResponse) {
 	r := &s.result
 	if !s.held { // no room was left to read it
-		r.HighWatermark, r.LastStable, r.LogStart = -1, -1, -1
-		if s.leader != nil {
-			r.HighWatermark, r.LastStable, r.LogStart = s.leader.HighWatermark(), s.leader.LastStable(), s.leader.LogStart()
-		}
+		f.look(s)
 	}
 	*p = wire.FetchPartition{
 		Partition: s.key.index, ErrorCode: s.code(), PreferredReadReplica: -1,
@@ -221,6 +218,21 @@ func (f *fetcher) fill(p *wire.FetchPartition, s *slot, resp *wire.FetchResponse
 		f.ready.push(s)
 	}
 	s.result, s.err, s.held = partition.ReadResult{}, nil, false
+}
+
+// look tells what there is to tell of a partition without reading it.
+func (f *fetcher) look(s *slot) {
+	r := &s.result
+	r.HighWatermark, r.LastStable, r.LogStart = -1, -1, -1
+	if s.leader == nil {
+		s.err = s.resolve(f.h, f.h.quorum.Image(), f.byID())
+	}
+	if s.err == nil {
+		s.err = s.leader.CheckEpoch(s.currentEpoch)
+	}
+	if s.err == nil {
+		r.HighWatermark, r.LastStable, r.LogStart = s.leader.HighWatermark(), s.leader.LastStable(), s.leader.LogStart()
+	}
 }
 
 var noAborted = []wire.AbortedTxn{}

@@ -150,9 +150,9 @@ func (f *fetcher) readSlot(s *slot) bool {
 			f.failSlot(s, err, again)
 			return true
 		}
-		if f.session != nil {
-			s.subscribe() // before the read: what comes after it is news
-		}
+	}
+	if f.session != nil {
+		s.subscribe() // before the read: what comes after it is news
 	}
 	limit := min(int(s.maxBytes), f.maxBytes-f.bytes)
 	s.read(max(limit, 1), f.committed, f.x.Client)

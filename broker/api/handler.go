@@ -107,7 +107,6 @@ type settings struct {
 	replicationFactor int
 	fetchMaxBytes     int
 	sessionSlots      int
-	partitionsPerPage int
 }
 
 // lookupTokens bounds how many ListOffsets lookups wait for the bucket at once.
@@ -145,7 +144,6 @@ func readSettings(c *config.Broker) settings {
 		replicationFactor: int(c.Int("default.replication.factor")),
 		fetchMaxBytes:     int(c.Int("fetch.max.bytes")),
 		sessionSlots:      int(c.Int("max.incremental.fetch.session.cache.slots")),
-		partitionsPerPage: int(c.Int("max.request.partition.size.limit")),
 	}
 }
 
