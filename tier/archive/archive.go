@@ -1,0 +1,269 @@
+package archive
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/qanat-io/qanat/tier/hot"
+	"github.com/qanat-io/qanat/tier/manifest"
+	"github.com/qanat-io/qanat/tier/object"
+	"github.com/qanat-io/qanat/wire/kafka"
+)
+
+// Committer decides what exists: broker passes the quorum in.
+type Committer interface {
+	// CommitSegment adds e to the partition's manifest under the uploader's epoch; manifest.ErrStaleEpoch and
+	// manifest.ErrNotContiguous are final refusals, other errors may be retried with the same entry.
+	// A final refusal is a promise: e is not in the manifest, and no earlier attempt at it will still get there.
+	// (Manifest.Append keeps it: an entry that is there is accepted again, whatever the epoch is by then.)
+	CommitSegment(ctx context.Context, p kafka.Partition, e manifest.Entry) error
+	// TrimSegments moves the log start offset to start (only ever forward) and removes the entries wholly below it.
+	TrimSegments(ctx context.Context, p kafka.Partition, epoch kafka.LeaderEpoch, start kafka.Offset) error
+}
+
+// Source is a partition as the archive sees it; tier/log implements it. All
+// methods are quick, and safe for concurrent use.
+type Source interface {
+	Partition() kafka.Partition
+	Topic() string
+	Epoch() kafka.LeaderEpoch    // -1 while not leader: nothing is uploaded
+	Local() Local                // *hot.Log
+	Manifest() manifest.Manifest // as last published
+	Start() kafka.Offset         // log start offset, as last published
+	StableEnd() kafka.Offset     // high watermark: only sealed segments wholly below it are uploaded
+	Policy() Policy
+}
+
+// DamageReporter is a Source that wants to hear of a local segment whose
+// bytes are not what was written (it is never uploaded). Called again at each
+// attempt, without locks.
+type DamageReporter interface {
+	SegmentDamaged(base kafka.Offset, err error)
+}
+
+// Local is what the archive needs of a local log; *hot.Log is one.
+type Local interface {
+	Segments() []hot.SegmentInfo
+	Size() int64
+	OpenSealed(base kafka.Offset) (*hot.Sealed, error)
+	Roll() error
+	ReleaseBefore(next kafka.Offset) (int64, error)
+}
+
+var _ Local = (*hot.Log)(nil)
+
+// Policy is what the topic's configuration says.
+type Policy struct {
+	Remote         bool      // remote.storage.enable and not remote.log.copy.disable
+	LocalRetention Retention // what may stay local once uploaded
+	Retention      Retention // in all
+}
+
+// Retention; negative means without limit.
+type Retention struct {
+	Age   time.Duration
+	Bytes int64
+}
+
+// Config is the archive's settings. The zero value of a field stands for the default.
+type Config struct {
+	Cluster        string
+	Workers        int           // uploads at a time, 4
+	BytesPerSecond int64         // upload budget, 0 without limit
+	StallTimeout   time.Duration // an upload without progress for so long is cancelled and retried, 30 s
+	Interval       time.Duration // between looks at each partition, 30 s; Poke asks for one now
+	OrphanGrace    time.Duration // how old an object that no manifest names must be to be swept, 24 h
+	SweepInterval  time.Duration // between sweeps (see SweepWith), 6 h
+}
+
+func (c Config) withDefaults() Config {
+	def := func(v *time.Duration, d time.Duration) {
+		if *v <= 0 {
+			*v = d
+		}
+	}
+	if c.Workers <= 0 {
+		c.Workers = 4
+	}
+	def(&c.StallTimeout, 30*time.Second)
+	def(&c.Interval, 30*time.Second)
+	def(&c.OrphanGrace, 24*time.Hour)
+	def(&c.SweepInterval, 6*time.Hour)
+	return c
+}
+
+// Live tells a partition's manifest, and whether the partition exists at all,
+// by an image that is not older than the call.
+type Live func(kafka.Partition) (m manifest.Manifest, exists bool)
+
+// Archive is one broker's. Its methods are safe for concurrent use, before,
+// during and after Run.
+type Archive struct {
+	bucket    object.Bucket
+	committer Committer
+	cfg       Config
+	clock     func() time.Time // stamps and ages; timers are the runtime's
+	log       *slog.Logger
+	observer  Observer
+	live      Live
+	budget    *budget
+	stats     counters
+	// letGo closes a segment: (*hot.Sealed).Close, which a test's segments, having no file, cannot bear.
+	letGo func(*hot.Sealed) error
+	// wake asks Run to look at the queues again. Holds one request: more say nothing new.
+	wake chan struct{}
+
+	mu       sync.Mutex
+	parts    map[kafka.Partition]*part
+	due      dueHeap // parts that wait for their next look
+	ready    []*part // parts whose look is due; each at most once
+	looks    int     // running
+	uploads  []*job  // jobs that wait for a worker; at most maxJobs of a partition
+	working  int     // running
+	pace     pace    // of uploads, while the bucket asks to slow down
+	deletes  deletes
+	sweepDue time.Time
+	sweeping bool
+	// named holds the keys of objects that are being uploaded, or are uploaded and not yet
+	// published: no sweep touches them, however old they are.
+	named map[string]struct{}
+}
+
+// New returns an archive that does nothing until Run.
+func New(b object.Bucket, c Committer, cfg Config, clock func() time.Time, log *slog.Logger) *Archive {
+	cfg = cfg.withDefaults()
+	return &Archive{
+		bucket: b, committer: c, cfg: cfg, clock: clock, log: log,
+		budget: newBudget(cfg.BytesPerSecond),
+		letGo:  (*hot.Sealed).Close,
+		wake:   make(chan struct{}, 1),
+		parts:  map[kafka.Partition]*part{},
+		named:  map[string]struct{}{},
+	}
+}
+
+// SweepWith lets Run sweep orphans every SweepInterval. Called before Run, by
+// one broker of a cluster.
+func (a *Archive) SweepWith(live Live) {
+	a.live = live
+}
+
+// part is what the archive knows of a partition.
+type part struct {
+	id  kafka.Partition
+	src Source
+
+	// The following are guarded by Archive.mu.
+
+	removed bool
+	// at is when the next look is due, heapIndex its place in the heap: -1 while being looked at or ready.
+	at        time.Time
+	heapIndex int
+	again     bool // a look was asked for while one was due or running
+	// jobs are the segments on their way, contiguous, oldest first.
+	jobs       []*job
+	committing bool // some goroutine commits jobs from the front
+	// Failures in a row, and until when nothing is tried again.
+	failures  int
+	notBefore time.Time
+	status    Status
+
+	// seen is the manifest at the last look as leader: what it names and the next does not,
+	// left from the front. Owned by the look, of which there is one at a time.
+	seen manifest.Manifest
+}
+
+// Add starts caring for a partition. A Source of the same partition that is there already is replaced.
+func (a *Archive) Add(s Source) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	id := s.Partition()
+	a.remove(id)
+	p := &part{id: id, src: s, heapIndex: -1}
+	p.status.Partition = id
+	a.parts[id] = p
+	a.schedule(p, time.Now())
+	a.signal()
+}
+
+// Remove stops caring for a partition: what is under way is cancelled, what
+// is in the bucket stays. A look that is running may still end after it.
+func (a *Archive) Remove(p kafka.Partition) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.remove(p)
+}
+
+func (a *Archive) remove(id kafka.Partition) {
+	p := a.parts[id]
+	if p == nil {
+		return
+	}
+	delete(a.parts, id)
+	p.removed = true
+	a.unschedule(p)
+	for _, j := range p.jobs {
+		a.drop(j, fmt.Errorf("partition %s was removed", id))
+	}
+	p.jobs = nil
+}
+
+// RemovePartition is Remove for a partition whose topic is deleted: its objects are deleted in the background.
+// What a crash or a full queue leaves, a sweep finds.
+func (a *Archive) RemovePartition(p kafka.Partition) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.remove(p)
+	a.deletes.add(deletion{prefix: manifest.Prefix(a.cfg.Cluster, p)}, &a.stats)
+	a.signal()
+}
+
+// Poke asks for a look at the partition soon (a segment was sealed, the high watermark passed it, the manifest changed).
+// It is cheap, and asking often is asking once.
+func (a *Archive) Poke(id kafka.Partition) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if p := a.parts[id]; p != nil {
+		a.pokeLocked(p)
+	}
+}
+
+func (a *Archive) pokeLocked(p *part) {
+	if p.removed {
+		return
+	}
+	if p.heapIndex < 0 {
+		p.again = true
+		return
+	}
+	a.schedule(p, time.Now())
+	a.signal()
+}
+
+func (a *Archive) signal() {
+	select {
+	case a.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Delays between attempts at the same thing: doubled from the first to the
+// last, and drawn at random below that ("full jitter"), so that many
+// partitions whose bucket comes back do not all come at once.
+const (
+	firstDelay = time.Second
+	lastDelay  = 2 * time.Minute
+)
+
+// delay is how long to wait after so many failures in a row.
+func delay(failures int) time.Duration {
+	most := lastDelay
+	if shift := failures - 1; shift < 7 {
+		most = min(lastDelay, firstDelay<<max(shift, 0))
+	}
+	return time.Duration(rand.Int64N(int64(most)) + 1)
+}

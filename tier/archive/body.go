@@ -1,0 +1,229 @@
+package archive
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/qanat-io/qanat/tier/hot"
+	"github.com/qanat-io/qanat/tier/segment"
+	"github.com/qanat-io/qanat/wire/kafka"
+)
+
+// errDamaged says that a local segment is not what was written.
+var errDamaged = errors.New("local segment is damaged: not uploaded")
+
+// prepared is an object but for its data, which stays in the segment's file.
+type prepared struct {
+	at, data     int64 // the data's position in the file, and its length
+	maxTimestamp int64
+	trailer      []byte
+}
+
+// prepare reads the whole segment, checks every CRC in it, and builds the footer.
+func (a *Archive) prepare(j *job, sealed *hot.Sealed) (*prepared, error) {
+	size := sealed.Info.Size
+	footer, err := segment.Scan(sealed.Data, size)
+	if err != nil {
+		return nil, scanError(j.segment.Base, err)
+	}
+	at := int64(0)
+	if j.base > j.segment.Base {
+		if at, err = locate(sealed.Data, &footer, j.base); err != nil {
+			return nil, fmt.Errorf("segment %d: %w", j.segment.Base, err)
+		}
+		if footer, err = segment.Scan(io.NewSectionReader(sealed.Data, at, size-at), size-at); err != nil {
+			return nil, scanError(j.segment.Base, err)
+		}
+	}
+	if footer.Base != j.base || footer.Next != j.next() {
+		return nil, fmt.Errorf("%w: segment %d holds [%d, %d), want [%d, %d)", errDamaged, j.segment.Base, footer.Base, footer.Next, j.base, j.next())
+	}
+	footer.Cluster = a.cfg.Cluster
+	footer.Topic = j.part.src.Topic()
+	footer.Partition = j.part.id
+	footer.Epoch = j.epoch
+	footer.State = sealed.State
+	if len(sealed.Epochs) > 0 {
+		footer.Epochs = sealed.Epochs // of the whole history, not only of this data
+	}
+	return &prepared{at: at, data: footer.DataSize, maxTimestamp: footer.MaxTimestamp, trailer: footer.Append(nil)}, nil
+}
+
+func scanError(base kafka.Offset, err error) error {
+	if errors.Is(err, segment.ErrCorrupt) {
+		return fmt.Errorf("%w: segment %d: %w", errDamaged, base, err)
+	}
+	return fmt.Errorf("read segment %d: %w", base, err)
+}
+
+// locate finds the position of the batch that begins at offset.
+func locate(r io.ReaderAt, f *segment.Footer, offset kafka.Offset) (int64, error) {
+	from := f.Locate(offset)
+	to := f.DataSize
+	for _, e := range f.Index {
+		if e.Pos > from.Pos {
+			to = e.Pos
+			break
+		}
+	}
+	p := make([]byte, to-from.Pos)
+	if n, err := r.ReadAt(p, from.Pos); n < len(p) {
+		return 0, fmt.Errorf("read index interval: %w", err)
+	}
+	pos, ok := segment.Search(p, offset)
+	if !ok || kafka.Offset(binary.BigEndian.Uint64(p[pos:])) != offset {
+		return 0, fmt.Errorf("%w: no batch begins at offset %d", errDamaged, offset)
+	}
+	return from.Pos + int64(pos), nil
+}
+
+func (p *prepared) body(data io.ReaderAt) *joined {
+	return &joined{data: data, at: p.at, n: p.data, trailer: p.trailer}
+}
+
+// joined is a stretch of a file followed by bytes in memory: an object without a copy of it.
+type joined struct {
+	data    io.ReaderAt
+	at, n   int64
+	trailer []byte
+}
+
+func (b *joined) size() int64 { return b.n + int64(len(b.trailer)) }
+
+func (b *joined) ReadAt(p []byte, off int64) (n int, err error) {
+	if off < 0 {
+		return 0, fmt.Errorf("read object at %d", off)
+	}
+	if off < b.n {
+		want := min(int64(len(p)), b.n-off)
+		if n, err = b.data.ReadAt(p[:want], b.at+off); int64(n) < want {
+			if err == nil || err == io.EOF {
+				err = io.ErrUnexpectedEOF // the file has become shorter
+			}
+			return n, err
+		}
+	}
+	if n < len(p) {
+		if rest := off + int64(n) - b.n; rest < int64(len(b.trailer)) {
+			n += copy(p[n:], b.trailer[rest:])
+		}
+	}
+	if n < len(p) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+// watched is a body whose reader is cancelled when it stops asking for bytes,
+// and which gives them no faster than the budget allows.
+type watched struct {
+	*joined
+	ctx    context.Context
+	budget *budget
+	// progress is when bytes were last asked for or given, in nanoseconds; paused
+	// counts those who wait for the budget, which is no stall.
+	progress atomic.Int64
+	paused   atomic.Int32
+
+	mu    sync.Mutex
+	timer *time.Timer // nil when stopped
+}
+
+var errStalled = errors.New("upload made no progress")
+
+// watch cancels with errStalled when nothing was read for the timeout; that
+// includes the wait for the store's answer behind the last byte.
+func watch(ctx context.Context, cancel context.CancelCauseFunc, body *joined, timeout time.Duration, b *budget) *watched {
+	w := &watched{joined: body, ctx: ctx, budget: b}
+	w.touch()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.timer = time.AfterFunc(timeout, func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if w.timer == nil {
+			return
+		}
+		left := timeout - time.Since(time.Unix(0, w.progress.Load()))
+		if w.paused.Load() > 0 {
+			left = timeout
+		}
+		if left > 0 {
+			w.timer.Reset(left)
+			return
+		}
+		cancel(fmt.Errorf("%w for %v", errStalled, timeout))
+	})
+	return w
+}
+
+func (w *watched) touch() { w.progress.Store(time.Now().UnixNano()) }
+
+func (w *watched) stop() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.timer.Stop()
+	w.timer = nil
+}
+
+func (w *watched) ReadAt(p []byte, off int64) (int, error) {
+	w.touch()
+	w.paused.Add(1)
+	err := w.budget.wait(w.ctx, len(p))
+	w.paused.Add(-1)
+	w.touch()
+	if err != nil {
+		return 0, err
+	}
+	return w.joined.ReadAt(p, off)
+}
+
+// budget is a token bucket of bytes that all uploads share. nil has no limit.
+type budget struct {
+	perSecond float64
+	mu        sync.Mutex
+	// free is when all that was granted so far will have been earned.
+	free time.Time
+}
+
+// budgetBurst is how far uploads may run ahead after a pause.
+const budgetBurst = 100 * time.Millisecond
+
+func newBudget(bytesPerSecond int64) *budget {
+	if bytesPerSecond <= 0 {
+		return nil
+	}
+	return &budget{perSecond: float64(bytesPerSecond)}
+}
+
+// wait returns when n more bytes may go.
+func (b *budget) wait(ctx context.Context, n int) error {
+	if b == nil {
+		return ctx.Err()
+	}
+	b.mu.Lock()
+	now := time.Now()
+	if earliest := now.Add(-budgetBurst); b.free.Before(earliest) {
+		b.free = earliest
+	}
+	b.free = b.free.Add(time.Duration(float64(n) / b.perSecond * float64(time.Second)))
+	pause := b.free.Sub(now)
+	b.mu.Unlock()
+	if pause <= 0 {
+		return ctx.Err()
+	}
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	case <-timer.C:
+		return nil
+	}
+}

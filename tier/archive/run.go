@@ -1,0 +1,217 @@
+package archive
+
+import (
+	"container/heap"
+	"context"
+	"math/rand/v2"
+	"sync"
+	"time"
+)
+
+// maxLooks is how many partitions are looked at at once. Looks are short, but
+// one may wait for the quorum, or for the file system to unlink.
+const maxLooks = 4
+
+// Run works until ctx ends, and returns when everything it started has ended.
+// Uploads under way are cancelled then: a restart begins them anew.
+func (a *Archive) Run(ctx context.Context) error {
+	var group sync.WaitGroup
+	defer group.Wait()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	a.mu.Lock()
+	a.sweepDue = time.Now().Add(spread(a.cfg.SweepInterval))
+	a.mu.Unlock()
+	for {
+		timer.Reset(a.pump(ctx, &group))
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-a.wake:
+		case <-timer.C:
+		}
+	}
+}
+
+// pump starts what is due and has room, and returns how long nothing more will be.
+func (a *Archive) pump(ctx context.Context, group *sync.WaitGroup) time.Duration {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := time.Now()
+	next := now.Add(time.Hour)
+	soonest := func(t time.Time) {
+		if t.Before(next) {
+			next = t
+		}
+	}
+
+	for len(a.due) > 0 && !a.due[0].at.After(now) {
+		p := a.due[0]
+		a.unschedule(p)
+		a.ready = append(a.ready, p)
+	}
+	if len(a.due) > 0 {
+		soonest(a.due[0].at)
+	}
+	for a.looks < maxLooks && len(a.ready) > 0 {
+		p := a.ready[0]
+		a.ready[0] = nil
+		a.ready = a.ready[1:]
+		if p.removed {
+			continue
+		}
+		a.looks++
+		p.again = false
+		group.Go(func() { a.visit(ctx, p) })
+	}
+
+	for a.working < a.cfg.Workers && len(a.uploads) > 0 {
+		if at := a.pace.next(now); at.After(now) {
+			soonest(at)
+			break
+		}
+		j := a.uploads[0]
+		a.uploads[0] = nil
+		a.uploads = a.uploads[1:]
+		j.queued = false
+		if j.dropped || j.part.notBefore.After(now) {
+			continue // the latter comes back with the partition's next look
+		}
+		a.pace.started(now)
+		a.working++
+		group.Go(func() { a.work(ctx, j) })
+	}
+
+	if !a.deletes.running && len(a.deletes.queue) > 0 {
+		if a.deletes.notBefore.After(now) {
+			soonest(a.deletes.notBefore)
+		} else {
+			a.deletes.running = true
+			group.Go(func() { a.deleteSome(ctx) })
+		}
+	}
+
+	if a.live != nil && !a.sweeping {
+		if a.sweepDue.After(now) {
+			soonest(a.sweepDue)
+		} else {
+			a.sweeping = true
+			group.Go(func() { a.sweepNow(ctx) })
+		}
+	}
+	return max(0, next.Sub(now))
+}
+
+// visit looks at a partition and arranges the next look.
+func (a *Archive) visit(ctx context.Context, p *part) {
+	err := a.look(ctx, p)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.looks--
+	if !p.removed {
+		now := time.Now()
+		next := now.Add(spread(a.cfg.Interval))
+		switch {
+		case err != nil && ctx.Err() == nil:
+			a.failed(p, err)
+		case len(p.jobs) == 0:
+			p.failures, p.notBefore = 0, time.Time{}
+		}
+		if p.notBefore.After(now) && p.notBefore.Before(next) {
+			next = p.notBefore
+		}
+		if p.again && err == nil {
+			next = now
+		}
+		a.schedule(p, next)
+	}
+	a.signal()
+}
+
+// failed notes an error and puts off the partition's next attempt.
+func (a *Archive) failed(p *part, err error) {
+	p.failures++
+	p.notBefore = time.Now().Add(delay(p.failures))
+	p.status.LastError, p.status.LastErrorAt = err.Error(), a.clock()
+	if p.heapIndex >= 0 && p.notBefore.Before(p.at) {
+		a.schedule(p, p.notBefore)
+	}
+	a.log.Warn("archive failed", "topic", p.src.Topic(), "partition", p.id.Index, "error", err, "failures", p.failures, "retry_in", time.Until(p.notBefore).Round(time.Millisecond))
+}
+
+// spread is d give or take a tenth, so that partitions do not all come due together.
+func spread(d time.Duration) time.Duration {
+	return d - d/10 + time.Duration(rand.Int64N(int64(d/5)+1))
+}
+
+// schedule puts the part's next look at the given time.
+func (a *Archive) schedule(p *part, at time.Time) {
+	p.at = at
+	if p.heapIndex >= 0 {
+		heap.Fix(&a.due, p.heapIndex)
+		return
+	}
+	heap.Push(&a.due, p)
+}
+
+func (a *Archive) unschedule(p *part) {
+	if p.heapIndex >= 0 {
+		heap.Remove(&a.due, p.heapIndex)
+	}
+}
+
+// dueHeap orders parts by their next look.
+type dueHeap []*part
+
+func (h dueHeap) Len() int           { return len(h) }
+func (h dueHeap) Less(i, j int) bool { return h[i].at.Before(h[j].at) }
+func (h dueHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].heapIndex, h[j].heapIndex = i, j
+}
+func (h *dueHeap) Push(x any) {
+	p := x.(*part)
+	p.heapIndex = len(*h)
+	*h = append(*h, p)
+}
+func (h *dueHeap) Pop() any {
+	old := *h
+	p := old[len(old)-1]
+	old[len(old)-1] = nil
+	*h = old[:len(old)-1]
+	p.heapIndex = -1
+	return p
+}
+
+// pace holds uploads apart while the bucket answers "slow down": the gap
+// doubles with each such answer and halves with each success.
+type pace struct {
+	gap  time.Duration
+	last time.Time // an upload began
+}
+
+const (
+	firstGap = 100 * time.Millisecond
+	lastGap  = 30 * time.Second
+)
+
+// next is when the next upload may begin.
+func (p *pace) next(now time.Time) time.Time {
+	if p.gap == 0 {
+		return now
+	}
+	return p.last.Add(p.gap)
+}
+
+func (p *pace) started(now time.Time) { p.last = now }
+
+func (p *pace) slower(now time.Time) {
+	p.gap = min(lastGap, max(firstGap, 2*p.gap))
+	p.last = now
+}
+
+func (p *pace) faster() {
+	if p.gap /= 2; p.gap < firstGap {
+		p.gap = 0
+	}
+}

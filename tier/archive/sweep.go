@@ -1,0 +1,138 @@
+package archive
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/qanat-io/qanat/tier/manifest"
+	"github.com/qanat-io/qanat/tier/object"
+)
+
+// SweepReport tells what a sweep found.
+type SweepReport struct {
+	Objects     int   // segments of this cluster, by their names
+	Orphans     int   // of them, those that no manifest names and that are older than the grace
+	OrphanBytes int64 // of those
+	Deleted     int   // 0 after a dry run
+	Keys        []string
+	// MoreKeys: there were more orphans than Keys holds.
+	MoreKeys bool
+}
+
+// maxSweepKeys bounds the report's list.
+const maxSweepKeys = 10_000
+
+// Sweep lists the bucket and deletes objects older than the grace that no manifest names; live answers for every
+// partition in the image. It touches only names that a segment of this
+// cluster can have, none that an upload of this broker is using, and none
+// younger than the grace, by the store's clock and this one's.
+//
+// The grace must be longer than any broker takes from the beginning of an
+// upload to its publication. On error the report tells of what was done before.
+func (a *Archive) Sweep(ctx context.Context, live Live, grace time.Duration, dryRun bool) (SweepReport, error) {
+	var r SweepReport
+	if grace < 0 {
+		return r, fmt.Errorf("sweep with a grace of %v", grace)
+	}
+	young := a.clock().Add(-grace)
+	var after string // the last key of the page before
+	for {
+		page, more, err := a.suspects(ctx, &after, young, &r)
+		if err != nil {
+			return r, fmt.Errorf("sweep: %w", err)
+		}
+		for _, o := range page {
+			if err := a.sweepObject(ctx, live, o, dryRun, &r); err != nil {
+				return r, fmt.Errorf("sweep: %w", err)
+			}
+		}
+		if !more {
+			return r, nil
+		}
+	}
+}
+
+// suspects lists on to the next page of objects that may be orphans. The
+// listing is not held open over deletions; it begins anew behind the last key.
+func (a *Archive) suspects(ctx context.Context, after *string, young time.Time, r *SweepReport) (page []object.Info, more bool, err error) {
+	last := *after
+	err = a.bucket.List(ctx, a.cfg.Cluster+"/", func(i object.Info) error {
+		if i.Key <= last {
+			return nil
+		}
+		*after = i.Key
+		if _, _, err := manifest.ParseKey(a.cfg.Cluster, i.Key); err != nil {
+			return nil // not a segment: not ours to judge
+		}
+		r.Objects++
+		if !i.Modified.Before(young) {
+			return nil
+		}
+		if page = append(page, i); len(page) == maxSweepPage {
+			return errPageFull
+		}
+		return nil
+	})
+	if errors.Is(err, errPageFull) {
+		return page, true, nil
+	}
+	return page, false, err
+}
+
+// maxSweepPage bounds what a sweep holds in memory: most of a healthy bucket is older than the grace.
+const maxSweepPage = 1 << 17
+
+// sweepObject deletes the object if nothing names it.
+func (a *Archive) sweepObject(ctx context.Context, live Live, o object.Info, dryRun bool, r *SweepReport) error {
+	p, e, err := manifest.ParseKey(a.cfg.Cluster, o.Key)
+	if err != nil {
+		return nil
+	}
+	// This order: what is being committed is named until it is published, so one of the two always sees it.
+	a.mu.Lock()
+	_, named := a.named[o.Key]
+	a.mu.Unlock()
+	if named {
+		return nil
+	}
+	if m, exists := live(p); exists && m.Holds(e) {
+		return nil
+	}
+	r.Orphans++
+	r.OrphanBytes += o.Size
+	if len(r.Keys) < maxSweepKeys {
+		r.Keys = append(r.Keys, o.Key)
+	} else {
+		r.MoreKeys = true
+	}
+	if dryRun {
+		return nil
+	}
+	if err := a.deleteObject(ctx, o); err != nil {
+		return err
+	}
+	r.Deleted++
+	return nil
+}
+
+// sweepNow is the sweep that Run does by itself.
+func (a *Archive) sweepNow(ctx context.Context) {
+	r, err := a.Sweep(ctx, a.live, a.cfg.OrphanGrace, false)
+	a.stats.swept.Add(int64(r.Deleted))
+	next := spread(a.cfg.SweepInterval)
+	switch {
+	case ctx.Err() != nil:
+	case err != nil:
+		next = min(next, lastDelay)
+		a.log.Warn("sweep failed", "error", err, "retry_in", next)
+	case r.Deleted > 0:
+		a.log.Info("orphans swept", "objects", r.Objects, "orphans", r.Orphans, "bytes", r.OrphanBytes)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.sweeping = false
+	a.sweepDue = time.Now().Add(next)
+	a.signal()
+}
