@@ -1,0 +1,258 @@
+package hot
+
+import (
+	"errors"
+	"fmt"
+	"syscall"
+
+	"github.com/qanat-io/qanat/tier/segment"
+	"github.com/qanat-io/qanat/wire/batch"
+	"github.com/qanat-io/qanat/wire/kafka"
+)
+
+// Append writes batches, contiguous from End, with one vectored write, and asks for a flush unless async. It may roll
+// first. It returns when the bytes are written (visible to readers up to End), not durable.
+//
+// Either all batches are appended or none. Errors: ErrNoSpace (undone, may be tried again), ErrDamaged, ErrBroken,
+// ErrFlush, ErrClosed; ErrInvalid for batches that do not continue the log.
+func (l *Log) Append(batches []batch.View) error {
+	if len(batches) == 0 {
+		return nil
+	}
+	l.mu.Lock()
+	err := l.append(batches)
+	async := l.cfg.Async
+	l.mu.Unlock()
+	if err == nil && async {
+		l.onDurable(l.DurableEnd())
+	}
+	return err
+}
+
+func (l *Log) append(batches []batch.View) error {
+	if err := l.writable(); err != nil {
+		return err
+	}
+	total, err := l.checkBatches(batches)
+	if err != nil {
+		return err
+	}
+	t := l.view.Load().tail
+	if t.end.pos > 0 && (t.end.pos+total > l.cfg.segmentBytes() || l.aged(t, l.cfg)) {
+		if t, err = l.roll(true); err != nil {
+			return l.failed("roll", err)
+		}
+	}
+	if total > l.cfg.segmentBytes() && len(batches) > 1 {
+		return l.appendSpread(t, batches)
+	}
+	if err := l.write(t, batches); err != nil {
+		return l.undo(t, err)
+	}
+	l.publish(t, batches)
+	l.owe(t, false, !l.cfg.Async)
+	return nil
+}
+
+// checkBatches checks that the batches continue the log, and sums their sizes.
+func (l *Log) checkBatches(batches []batch.View) (total int64, err error) {
+	next, epoch := l.End(), kafka.NoEpoch
+	if h := l.Epochs(); len(h) > 0 {
+		epoch = h[len(h)-1].Epoch
+	}
+	for _, v := range batches {
+		switch {
+		case len(v) < batch.HeaderLen || len(v) != v.Size():
+			return 0, fmt.Errorf("append: %w: a batch of %d bytes is not whole", ErrInvalid, len(v))
+		case v.BaseOffset() != next || v.LastOffsetDelta() < 0:
+			return 0, fmt.Errorf("append: %w: batch at %d where the log continues with %d", ErrInvalid, v.BaseOffset(), next)
+		case v.LeaderEpoch() < epoch:
+			return 0, fmt.Errorf("append: %w: leader epoch %d after %d", ErrInvalid, v.LeaderEpoch(), epoch)
+		}
+		next, epoch = v.NextOffset(), v.LeaderEpoch()
+		total += int64(len(v))
+	}
+	return total, nil
+}
+
+// write puts the batches behind the tail's end. Nothing is published.
+func (l *Log) write(t *tail, batches []batch.View) error {
+	l.bufs = l.bufs[:0]
+	for _, v := range batches {
+		l.bufs = append(l.bufs, v)
+	}
+	err := t.file.WriteVAt(l.bufs, t.end.pos)
+	clear(l.bufs)
+	return err
+}
+
+// publish shows written batches to readers, the end last.
+func (l *Log) publish(t *tail, batches []batch.View) {
+	if t.known.created == 0 {
+		t.known.created = l.now()
+		t.created.Store(t.known.created)
+	}
+	history := l.Epochs()
+	grown := history
+	for _, v := range batches {
+		grown = withEpoch(grown, v.LeaderEpoch(), v.BaseOffset())
+		t.add(v)
+	}
+	if len(grown) != len(history) {
+		l.setEpochs(grown)
+	}
+	l.end.Store(int64(t.end.offset))
+	if l.cfg.Async {
+		l.durable.Store(int64(t.end.offset))
+	}
+}
+
+// undo takes a failed write back.
+func (l *Log) undo(t *tail, err error) error {
+	if cutErr := t.file.Truncate(t.end.pos); cutErr != nil {
+		l.broken = fmt.Errorf("append: %w: %w", ErrBroken, errors.Join(err, cutErr))
+		return l.broken
+	}
+	return l.failed("append", err)
+}
+
+// failed turns a write error, after which the log is as it was, into a decision.
+func (l *Log) failed(what string, err error) error {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return fmt.Errorf("%s: %w: %w", what, ErrNoSpace, err)
+	}
+	l.broken = fmt.Errorf("%s: %w: %w", what, ErrBroken, err)
+	l.env.Log.Error("write failed", "partition", l.partition.String(), "error", err)
+	return l.broken
+}
+
+// appendSpread appends more than one segment holds: as many batches to each as fit, at least one. Everything is written
+// before anything is shown, so that a failure leaves no trace.
+func (l *Log) appendSpread(first *tail, batches []batch.View) (err error) {
+	tails := []*tail{first}
+	var groups [][]batch.View
+	defer func() {
+		if err != nil {
+			for _, t := range tails[1:] {
+				l.discard(t)
+			}
+		}
+	}()
+	for len(batches) > 0 {
+		n, size := 1, int64(len(batches[0]))
+		for n < len(batches) && size+int64(len(batches[n])) <= l.cfg.segmentBytes() {
+			size += int64(len(batches[n]))
+			n++
+		}
+		if len(groups) == len(tails) {
+			t, err := l.createTail(batches[0].BaseOffset())
+			if err != nil {
+				return l.undo(first, err)
+			}
+			tails = append(tails, t)
+		}
+		if err := l.write(tails[len(groups)], batches[:n]); err != nil {
+			return l.undo(first, err)
+		}
+		groups = append(groups, batches[:n])
+		batches = batches[n:]
+	}
+	for i, group := range groups {
+		if i > 0 {
+			l.switchTo(tails[i], false)
+		}
+		l.publish(tails[i], group)
+		l.owe(tails[i], i > 0, false)
+	}
+	if !l.cfg.Async {
+		l.flushLazily()
+	}
+	return nil
+}
+
+// Roll closes the active segment if it holds anything.
+func (l *Log) Roll() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.writable(); err != nil {
+		return err
+	}
+	if l.view.Load().tail.end.pos == 0 {
+		return nil
+	}
+	if _, err := l.roll(true); err != nil {
+		return l.failed("roll", err)
+	}
+	return nil
+}
+
+// Tick rolls by age. Called every second or so.
+func (l *Log) Tick() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	t := l.view.Load().tail
+	if t.end.pos == 0 || l.writable() != nil || !l.aged(t, l.cfg) {
+		return nil
+	}
+	if _, err := l.roll(true); err != nil {
+		return l.failed("roll", err)
+	}
+	return nil
+}
+
+// roll begins a new active segment at the end. mu is held.
+func (l *Log) roll(snapshot bool) (*tail, error) {
+	t, err := l.createTail(l.End())
+	if err != nil {
+		return nil, err
+	}
+	l.switchTo(t, snapshot)
+	l.owe(t, true, !l.cfg.Async)
+	return t, nil
+}
+
+// switchTo seals the active segment and makes t the active one. It waits for no disk: what it writes (the
+// state file) is flushed with the round that the caller asks for. mu is held.
+func (l *Log) switchTo(t *tail, snapshot bool) {
+	v := l.view.Load()
+	old := v.tail
+	old.seg.seal(old.end, old.known)
+	if l.cfg.Preallocate {
+		if err := old.file.Truncate(old.end.pos); err != nil { // gives back what was reserved
+			l.env.Log.Warn("segment keeps its reserved space", "partition", l.partition.String(), "error", err)
+		}
+	}
+	state := &stateFile{base: t.seg.base, epochs: l.Epochs(), prev: &prevSegment{old.seg.base, old.end.pos, old.known}}
+	if snapshot && l.state != nil {
+		state.blob = l.state.Snapshot()
+	}
+	if err := writeState(l.env.FS, l.dir, state); err != nil {
+		l.env.Log.Warn("state of a new segment not written", "partition", l.partition.String(), "error", err)
+	}
+	l.indexSealed(old)
+	l.view.Store(&view{segments: append(v.segments[:len(v.segments):len(v.segments)], t.seg), tail: t})
+	old.file.Release()
+}
+
+// indexSealed hands the entries of a tail that ends to the index; if it knows only a part, the whole is scanned when it is asked for.
+func (l *Log) indexSealed(t *tail) {
+	if t.floor.pos > 0 {
+		l.dropIndex(t.seg)
+		return
+	}
+	l.env.Flusher.cache.keep(t.seg, t.entries)
+	l.putIndex(t.seg, t.entries)
+}
+
+func (l *Log) putIndex(s *localSegment, entries []segment.IndexEntry) {
+	if l.env.Index != nil {
+		l.env.Index.Put(l.partition, s.base, append([]segment.IndexEntry(nil), entries...)) // Put keeps the slice
+	}
+}
+
+func (l *Log) dropIndex(s *localSegment) {
+	l.env.Flusher.cache.forget(s)
+	if l.env.Index != nil {
+		l.env.Index.Drop(l.partition, s.base)
+	}
+}

@@ -1,0 +1,560 @@
+package hot
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/qanat-io/qanat/tier/segment"
+	"github.com/qanat-io/qanat/wire/batch"
+	"github.com/qanat-io/qanat/wire/kafka"
+)
+
+// Open opens or creates the log in dir. start is where an empty log begins (the end of the remote log, or 0).
+// onDurable is called, from the flusher's goroutine or from Append in async mode, without locks, each time DurableEnd has grown; by the
+// time it runs a Truncate may have taken DurableEnd back, so the offset is news, DurableEnd the truth.
+//
+// When Open returns, everything up to End is on disk. Bad data is no error: see Recovered.Damage. Logs may
+// be opened in parallel, and share their flushes.
+func Open(env Env, dir string, p kafka.Partition, cfg Config, start kafka.Offset, onDurable func(kafka.Offset)) (*Log, Recovered, error) {
+	l := &Log{env: env, dir: dir, partition: p, cfg: cfg, onDurable: onDurable}
+	o := opening{Log: l, start: start}
+	if err := o.run(); err != nil {
+		return nil, o.found, fmt.Errorf("open log %s: %w", dir, err)
+	}
+	env.Flusher.register(l)
+	return l, o.found, nil
+}
+
+// opening is a log on its way up.
+type opening struct {
+	*Log
+	start kafka.Offset // where an empty log begins
+	found Recovered
+
+	rec       recoveryPoint
+	known     bool // rec exists
+	trusted   bool // without rec, nothing was ever flushed
+	files     listing
+	segments  []*localSegment
+	from      int    // segments[from:] are scanned, the first of them from rec's position if it is rec's
+	reached   border // end of what is whole, in the last of segments
+	last      facts  // of that one
+	epochs    []segment.EpochStart
+	recovered *indexer // of the last one, from the border where its scan began
+	begun     border   // that border
+	changed   bool     // files were cut or removed
+}
+
+func (o *opening) run() error {
+	if err := o.look(); err != nil {
+		return err
+	}
+	if err := o.dropLeftovers(); err != nil {
+		return err
+	}
+	if len(o.files.logs) == 0 {
+		return o.create()
+	}
+	if err := o.plan(); err != nil {
+		return err
+	}
+	if len(o.segments) == 0 {
+		return o.create()
+	}
+	if err := o.history(); err != nil {
+		return err
+	}
+	if err := o.scan(); err != nil {
+		return err
+	}
+	return o.finish()
+}
+
+// look reads the directory and finds the recovery point.
+func (o *opening) look() error {
+	names, err := o.env.FS.ReadDir(o.dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = o.env.FS.MkdirAll(o.dir)
+	}
+	if err != nil {
+		return err
+	}
+	if err := o.env.Flusher.covers(o.dir); err != nil {
+		return err
+	}
+	o.files = parseNames(names)
+	o.rec, o.known, o.trusted = o.env.Flusher.recoveryPointOf(o.partition)
+	return nil
+}
+
+// dropLeftovers finishes what a crash interrupted: a reset, whose files are all void, or a release.
+func (o *opening) dropLeftovers() error {
+	if !o.known {
+		return nil
+	}
+	keepFrom := 0
+	if o.rec.resetting {
+		keepFrom = len(o.files.logs)
+	} else {
+		for keepFrom+1 < len(o.files.logs) && o.files.logs[keepFrom] < o.rec.start {
+			keepFrom++
+		}
+		if keepFrom < len(o.files.logs) && o.files.logs[keepFrom] < o.rec.start {
+			keepFrom++
+		}
+	}
+	for _, base := range o.files.logs[:keepFrom] {
+		if err := o.remove(base, logSuffix); err != nil {
+			return err
+		}
+	}
+	o.files.logs = o.files.logs[keepFrom:]
+	keep := o.files.states[:0]
+	for _, base := range o.files.states {
+		if o.rec.resetting || base < o.rec.start {
+			if err := o.remove(base, stateSuffix); err != nil {
+				return err
+			}
+			continue
+		}
+		keep = append(keep, base)
+	}
+	o.files.states = keep
+	return nil
+}
+
+func (o *opening) remove(base kafka.Offset, suffix string) error {
+	o.changed = true
+	err := o.env.FS.Remove(o.path(base, suffix))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// create begins an empty log.
+func (o *opening) create() error {
+	start, epochs := o.start, []segment.EpochStart(nil)
+	if o.known {
+		if o.rec.offset > start && !o.rec.resetting {
+			o.harm(o.rec.start, max(start, o.rec.start), o.rec.offset, errors.New("all segments are missing"))
+		}
+		start = max(start, o.rec.offset)
+		if o.rec.resetting {
+			epochs = o.rec.epochs
+		}
+	}
+	if o.changed { // before a point says that the log is sound: the void files must not come back
+		if err := o.env.Flusher.barrier(nil, []string{o.dir}); err != nil {
+			return err
+		}
+	}
+	o.found.Clean, o.found.StateAt = o.found.Damage == nil, start
+	return o.begin(start, epochs)
+}
+
+// begin makes the log empty at start, with its first file. The directory's names are owed to the next flush.
+func (l *Log) begin(start kafka.Offset, epochs []segment.EpochStart) error {
+	t, err := l.createTail(start)
+	if err != nil {
+		return err
+	}
+	if len(epochs) > 0 {
+		if err := writeState(l.env.FS, l.dir, &stateFile{base: start, epochs: epochs}); err != nil {
+			l.discard(t)
+			return fmt.Errorf("write epoch history: %w", err)
+		}
+	}
+	rec := recoveryPoint{partition: l.partition, start: start, point: point{start, start, 0}, facts: noFacts}
+	if err := l.env.Flusher.recovery.put(rec); err != nil {
+		l.discard(t)
+		return err
+	}
+	l.setEpochs(epochs)
+	l.start.Store(int64(start))
+	l.end.Store(int64(start))
+	l.view.Store(&view{segments: []*localSegment{t.seg}, tail: t})
+	l.retreat(start, target{point: rec.point, facts: rec.facts})
+	l.settleAll(target{point: rec.point, facts: rec.facts})
+	l.owe(t, true, false)
+	return nil
+}
+
+// harm records damage: the log will be opened, but takes no appends.
+func (o *opening) harm(seg, base, next kafka.Offset, reason error) {
+	if o.found.Damage != nil {
+		return
+	}
+	d := &DamageError{Segment: seg, Base: base, Next: next, Reason: reason}
+	o.damage.Store(d)
+	o.found.Damage = d
+	o.env.Log.Error("local log is damaged", "partition", o.partition.String(), "segment", int64(seg), "next", int64(next), "error", reason)
+}
+
+// plan decides, from names alone, which segments are the log's and where the scan begins: at the recovery point if it is in one of them.
+func (o *opening) plan() error {
+	bases := o.files.logs
+	for _, base := range bases {
+		s := newSegment(o.dir, base)
+		info, err := o.env.FS.Stat(s.path)
+		if err != nil {
+			return err
+		}
+		s.size.Store(info.Size())
+		o.segments = append(o.segments, s)
+	}
+	if !o.known {
+		return nil // from the first
+	}
+	for o.from < len(bases) && bases[o.from] < o.rec.base {
+		o.from++
+	}
+	switch {
+	case o.from < len(bases) && bases[o.from] == o.rec.base:
+	case o.from == 0:
+		// The front is missing, the recovery point with it: the log starts later.
+	case o.rec.pos == 0:
+		// The segment that begins at the recovery point never came to disk; what follows it cannot be contiguous.
+		return o.drop(o.from)
+	case o.from == len(bases):
+		o.harm(o.rec.base, o.rec.base, o.rec.offset, errors.New("segment is missing"))
+	default:
+		o.harm(o.rec.base, o.rec.base, bases[o.from], errors.New("segment is missing"))
+	}
+	return nil
+}
+
+// drop removes the segments from i on, with their states.
+func (o *opening) drop(i int) error {
+	for n := len(o.segments) - 1; n >= i; n-- {
+		s := o.segments[n]
+		if err := o.remove(s.base, logSuffix); err != nil {
+			return err
+		}
+		o.found.Truncated += s.size.Load()
+	}
+	o.segments = o.segments[:i]
+	o.files.logs = o.files.logs[:i]
+	return nil
+}
+
+// scanFrom is the border where the scan of segments[o.from] begins, and the facts up to there.
+func (o *opening) scanFrom() (border, facts) {
+	if s := o.segments[o.from]; o.known && s.base == o.rec.base {
+		return border{o.rec.offset, o.rec.pos}, o.rec.facts
+	}
+	return border{offset: o.segments[o.from].base}, noFacts
+}
+
+// scan verifies everything from the recovery point on. The first batch that is not whole ends the log: it and all that
+// follows was never acknowledged. Only where no recovery point can be had, a bad batch with a segment behind it is damage.
+func (o *opening) scan() error {
+	for i := range o.segments[:min(o.from, len(o.segments))] {
+		if i+1 < len(o.segments) {
+			o.sealAt(i, border{o.segments[i+1].base, o.segments[i].size.Load()})
+		}
+	}
+	if o.from == len(o.segments) {
+		return o.scanNothing()
+	}
+	at, known := o.scanFrom()
+	for i := o.from; ; i++ {
+		s := o.segments[i]
+		if size := s.size.Load(); size < at.pos {
+			return o.tooShort(i, at, known)
+		}
+		x, end, bad, err := o.scanOne(s, at, known)
+		if err != nil {
+			return err
+		}
+		o.begun, o.recovered, o.reached, o.last = at, x, end, x.facts
+		if i+1 == len(o.segments) {
+			break
+		}
+		if bad == nil && o.segments[i+1].base == end.offset {
+			o.sealAt(i, end)
+			f := x.facts
+			s.facts.Store(o.dated(f))
+			at, known = border{offset: end.offset}, noFacts
+			continue
+		}
+		if !o.known && !o.trusted {
+			if bad == nil {
+				bad = fmt.Errorf("%w: it ends at offset %d, the next begins at %d", errBadBatch, end.offset, o.segments[i+1].base)
+			}
+			o.harm(s.base, s.base, o.segments[i+1].base, bad)
+			o.sealAt(i, border{o.segments[i+1].base, s.size.Load()})
+			at, known = border{offset: o.segments[i+1].base}, noFacts
+			continue
+		}
+		if err := o.drop(i + 1); err != nil {
+			return err
+		}
+		break
+	}
+	return nil
+}
+
+func (o *opening) sealAt(i int, end border) {
+	s := o.segments[i]
+	s.size.Store(end.pos)
+	s.next.Store(int64(end.offset))
+	s.sealed.Store(true)
+}
+
+// scanNothing handles a log whose newest segment, the recovery point's, is missing or never came to disk: the one before it, which is trusted, is the last.
+func (o *opening) scanNothing() error {
+	i := len(o.segments) - 1
+	s := o.segments[i]
+	o.reached = border{o.rec.offset, s.size.Load()}
+	if o.found.Damage != nil { // nothing of the missing one: only the offsets are kept from being used again
+		o.reached.offset = o.rec.base
+	}
+	f, err := o.factsOfNewest(s, o.reached)
+	o.last, o.begun, o.recovered = f, o.reached, &indexer{facts: f}
+	return err
+}
+
+// factsOfNewest walks the headers of a segment whose facts nobody wrote down.
+func (o *opening) factsOfNewest(s *localSegment, end border) (facts, error) {
+	h, err := s.acquire(&o.env)
+	if err != nil {
+		return noFacts, err
+	}
+	defer h.Release()
+	x, err := indexOf(h, s.base, end)
+	if errors.Is(err, errBadBatch) {
+		o.harm(s.base, s.base, end.offset, err)
+		err = nil
+	}
+	return *o.dated(x.facts), err
+}
+
+// tooShort handles a file that ends before the recovery point.
+func (o *opening) tooShort(i int, at border, known facts) error {
+	s := o.segments[i]
+	next := at.offset
+	if i+1 < len(o.segments) {
+		next = o.segments[i+1].base
+	}
+	o.harm(s.base, s.base, next, fmt.Errorf("%w: file has %d bytes of %d", errBadBatch, s.size.Load(), at.pos))
+	if err := o.drop(i + 1); err != nil {
+		return err
+	}
+	o.reached, o.begun, o.last, o.recovered = at, at, known, &indexer{facts: known}
+	return nil
+}
+
+// scanOne verifies one segment from at on. bad says why it ended before the file did.
+func (o *opening) scanOne(s *localSegment, at border, known facts) (x *indexer, end border, bad, err error) {
+	x = &indexer{facts: known}
+	size := s.size.Load()
+	if size == at.pos {
+		return x, at, nil, nil
+	}
+	h, err := s.acquire(&o.env)
+	if err != nil {
+		return x, at, nil, err
+	}
+	defer h.Release()
+	o.found.Scanned += size - at.pos
+	end, err = verify(h, at, size, func(v batch.View, where border) {
+		x.add(v, where)
+		o.epochs = withEpoch(o.epochs, v.LeaderEpoch(), v.BaseOffset())
+	})
+	if errors.Is(err, errBadBatch) {
+		bad, err = err, nil
+	}
+	return x, end, bad, err
+}
+
+// finish cuts what is not whole, makes durable what is kept, and publishes the log.
+func (o *opening) finish() error {
+	s := o.segments[len(o.segments)-1]
+	if err := o.dropStates(); err != nil {
+		return err
+	}
+	f, err := o.env.FS.OpenRW(s.path)
+	if err != nil {
+		return err
+	}
+	h := newHandle(f, o.env.Log)
+	if torn := s.size.Load() - o.reached.pos; torn > 0 && o.found.Damage == nil {
+		if err := f.Truncate(o.reached.pos); err != nil {
+			h.Release()
+			return fmt.Errorf("cut torn tail: %w", err)
+		}
+		o.found.Truncated += torn
+		o.changed = true
+	}
+	if o.changed || o.found.Scanned > 0 {
+		if err := o.flushScanned(h); err != nil {
+			h.Release()
+			return err
+		}
+	}
+	s.file.Store(h)
+	if o.last.created == 0 && o.reached.pos > 0 {
+		o.last.created = o.now()
+	}
+	o.publishOpened(s, h)
+	o.found.Clean = o.found.Scanned == 0 && o.found.Truncated == 0 && o.found.Damage == nil
+	if err := o.putPoint(); err != nil {
+		o.detach()
+		h.Release()
+		return err
+	}
+	return o.loadState()
+}
+
+// putPoint records what the scan has found, so that the next crash does not scan it again; never over damage, which the old point shows.
+func (o *opening) putPoint() error {
+	if o.found.Damage != nil || o.known && o.pending.flushed.point == o.rec.point {
+		return nil
+	}
+	return o.env.Flusher.recovery.put(o.pointOf(o.pending.flushed))
+}
+
+func (o *opening) publishOpened(s *localSegment, h *handle) {
+	end := o.reached
+	if o.known {
+		end.offset = max(end.offset, o.rec.offset) // after damage: no offset is given twice
+	}
+	t := newTail(s, h, o.begun, o.last)
+	t.end = end
+	t.entries = o.recovered.entries
+	if len(t.entries) > 0 {
+		shown := t.entries
+		t.index.Store(&shown)
+	}
+	s.size.Store(end.pos)
+	s.next.Store(int64(end.offset))
+	if end != o.begun {
+		r := newRing(end)
+		t.ring.Store(r)
+	}
+	o.setEpochs(o.epochs)
+	o.Log.start.Store(int64(o.segments[0].base))
+	o.end.Store(int64(end.offset))
+	o.view.Store(&view{segments: o.segments, tail: t})
+	o.settleAll(target{point: point{end.offset, s.base, end.pos}, facts: o.last})
+	o.pending.reached = o.pending.flushed
+}
+
+// flushScanned makes what the scan has kept durable: it may have been in the page cache only. Logs that open at the same time share one flush.
+func (o *opening) flushScanned(active *handle) error {
+	files := []syncer{active}
+	for _, s := range o.segments[min(o.from, len(o.segments)-1):] {
+		if s.base == o.segments[len(o.segments)-1].base {
+			continue
+		}
+		h, err := s.acquire(&o.env)
+		if err != nil {
+			return err
+		}
+		defer h.Release()
+		files = append(files, h)
+	}
+	return o.env.Flusher.barrier(files, []string{o.dir})
+}
+
+// dropStates removes states of segments that are gone; they would otherwise speak of another history if their base came again.
+func (o *opening) dropStates() error {
+	have := make(map[kafka.Offset]bool, len(o.segments))
+	for _, s := range o.segments {
+		have[s.base] = true
+	}
+	keep := o.files.states[:0]
+	for _, base := range o.files.states {
+		if have[base] {
+			keep = append(keep, base)
+			continue
+		}
+		if err := o.remove(base, stateSuffix); err != nil {
+			return err
+		}
+	}
+	o.files.states = keep
+	return nil
+}
+
+// history finds the epochs below the scan: from the newest usable state file at or below its segment, headers from there on, and the recovery point.
+func (o *opening) history() error {
+	i := min(o.from, len(o.segments)-1)
+	var state *stateFile
+	at := i
+	for ; at >= 0 && state == nil; at-- {
+		var err error
+		if state, err = o.usableState(o.segments[at].base); err != nil {
+			return err
+		}
+		if state != nil || at == 0 {
+			break
+		}
+	}
+	if state != nil {
+		o.epochs = state.epochs
+	}
+	for ; at < i; at++ {
+		if err := o.epochsOf(o.segments[at], o.segments[at+1].base); err != nil {
+			return err
+		}
+	}
+	if o.known && (o.from == len(o.segments) || o.segments[o.from].base == o.rec.base) {
+		for _, e := range o.rec.epochs {
+			o.epochs = withEpoch(o.epochs, e.Epoch, e.Start)
+		}
+	}
+	return nil
+}
+
+// epochsOf adds the epochs that begin in a sealed segment.
+func (o *opening) epochsOf(s *localSegment, next kafka.Offset) error {
+	h, err := s.acquire(&o.env)
+	if err != nil {
+		return err
+	}
+	defer h.Release()
+	buf := scanBuffers.Get().(*buffer)
+	defer scanBuffers.Put(buf)
+	_, err = walk(h, border{offset: s.base}, s.size.Load(), buf, func(v batch.View, _ border) (bool, error) {
+		o.epochs = withEpoch(o.epochs, v.LeaderEpoch(), v.BaseOffset())
+		return true, nil
+	})
+	if errors.Is(err, errBadBatch) {
+		o.harm(s.base, s.base, next, err)
+		return nil
+	}
+	return err
+}
+
+// usableState reads a state file; a corrupt one counts as missing.
+func (o *opening) usableState(base kafka.Offset) (*stateFile, error) {
+	state, err := readState(o.env.FS, o.dir, base)
+	if errors.Is(err, errBadState) {
+		o.env.Log.Warn("state file not usable", "partition", o.partition.String(), "error", err)
+		return nil, nil
+	}
+	return state, err
+}
+
+// loadState finds the newest snapshot.
+func (o *opening) loadState() error {
+	o.found.StateAt = o.Start()
+	for i := len(o.files.states) - 1; i >= 0; i-- {
+		base := o.files.states[i]
+		if base > o.End() {
+			continue
+		}
+		state, err := o.usableState(base)
+		if err != nil {
+			return err
+		}
+		if state != nil && state.blob != nil {
+			o.found.State, o.found.StateAt = state.blob, base
+			return nil
+		}
+	}
+	return nil
+}

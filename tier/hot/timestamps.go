@@ -1,0 +1,218 @@
+package hot
+
+import (
+	"errors"
+	"math"
+	"sort"
+
+	"github.com/qanat-io/qanat/tier/segment"
+	"github.com/qanat-io/qanat/wire/batch"
+	"github.com/qanat-io/qanat/wire/kafka"
+)
+
+// FindTime returns the first record at or after ts (milliseconds) below limit: its offset and timestamp, and its batch's epoch. It is
+// exact: segments and index entries whose largest timestamp is below ts are passed over, the batch found is looked into.
+func (l *Log) FindTime(ts int64, limit kafka.Offset) (offset kafka.Offset, at int64, epoch kafka.LeaderEpoch, ok bool, err error) {
+	err = l.reading(func(v *view) error {
+		offset, at, epoch, ok = 0, 0, kafka.NoEpoch, false
+		for _, s := range v.segments {
+			if s.base >= limit {
+				return nil
+			}
+			known, err := l.factsOf(v, s)
+			if err != nil {
+				return err
+			}
+			if known.maxTimestamp < ts {
+				continue
+			}
+			offset, at, epoch, ok, err = l.findTimeIn(v, s, ts, limit)
+			if ok || err != nil {
+				return blame(s, err)
+			}
+		}
+		return nil
+	})
+	return offset, at, epoch, ok, err
+}
+
+func (l *Log) findTimeIn(v *view, s *localSegment, ts int64, limit kafka.Offset) (offset kafka.Offset, at int64, epoch kafka.LeaderEpoch, ok bool, err error) {
+	h, err := s.acquire(&l.env)
+	if err != nil {
+		return 0, 0, 0, false, err
+	}
+	defer h.Release()
+	buf := scanBuffers.Get().(*buffer)
+	defer scanBuffers.Put(buf)
+	end := min(limit, l.End())
+	_, err = walk(h, l.timeFloor(v, s, h, ts), s.size.Load(), buf, func(b batch.View, from border) (bool, error) {
+		if b.BaseOffset() >= end {
+			return false, nil
+		}
+		if b.MaxTimestamp() < ts {
+			return true, nil
+		}
+		whole, err := readBatch(h, from, b.Size())
+		if err != nil {
+			return false, err
+		}
+		offset, at, ok, err = firstAtOrAfter(whole, ts)
+		ok = ok && offset < limit
+		epoch = b.LeaderEpoch()
+		return !ok, err // a header may promise a timestamp that no record has: go on then
+	})
+	return offset, at, epoch, ok, err
+}
+
+// timeFloor is a border before which no batch has a timestamp at or above ts: the nearest that is known.
+func (l *Log) timeFloor(v *view, s *localSegment, h *handle, ts int64) border {
+	if s == v.tail.seg {
+		if e, ok := timeFloorOf(v.tail.shown(), ts); ok {
+			return borderOf(e)
+		}
+	}
+	if p := s.entries.Load(); p != nil {
+		if e, ok := timeFloorOf(*p, ts); ok {
+			return borderOf(e)
+		}
+	} else if l.env.Index != nil {
+		if e, ok := l.env.Index.LookupTime(l.partition, s.base, ts); ok && agrees(h, e, s.size.Load()) {
+			return borderOf(e)
+		}
+	}
+	return border{offset: s.base}
+}
+
+// timeFloorOf is the last entry before which everything is below ts.
+func timeFloorOf(entries []segment.IndexEntry, ts int64) (segment.IndexEntry, bool) {
+	i := sort.Search(len(entries), func(i int) bool { return entries[i].MaxTimestamp >= ts })
+	if i == 0 {
+		return segment.IndexEntry{}, false
+	}
+	return entries[i-1], true
+}
+
+// readBatch reads a whole batch, whose header was checked against the file, and checks its CRC.
+func readBatch(h *handle, at border, size int) (batch.View, error) {
+	v := make(batch.View, size)
+	if err := readFull(h, v, at.pos); err != nil {
+		return nil, shortIsBad(err, at)
+	}
+	return v, v.CheckCRC()
+}
+
+func firstAtOrAfter(v batch.View, ts int64) (offset kafka.Offset, at int64, ok bool, err error) {
+	if v.Attributes().LogAppendTime() {
+		return v.BaseOffset(), v.MaxTimestamp(), v.MaxTimestamp() >= ts, nil
+	}
+	it := batch.Records(v)
+	for r := range it.All {
+		if r.Timestamp >= ts {
+			return r.Offset, r.Timestamp, true, nil
+		}
+	}
+	return 0, 0, false, it.Err()
+}
+
+// MaxTimestamp returns the largest timestamp in the local log and the offset of the first record that has it; ok is false when
+// no record has a timestamp.
+func (l *Log) MaxTimestamp() (offset kafka.Offset, at int64, ok bool, err error) {
+	err = l.reading(func(v *view) error {
+		offset, at, ok = 0, 0, false
+		best := noFacts
+		var in *localSegment
+		for _, s := range v.segments {
+			known, err := l.factsOf(v, s)
+			if err != nil {
+				return err
+			}
+			if known.maxTimestamp > best.maxTimestamp {
+				best, in = known, s
+			}
+		}
+		if in == nil || best.maxTimestamp < 0 {
+			return nil
+		}
+		h, err := in.acquire(&l.env)
+		if err != nil {
+			return blame(in, err)
+		}
+		defer h.Release()
+		offset, at, ok, err = l.maxTimestampAt(v, in, h, best.maxAt)
+		return blame(in, err)
+	})
+	return offset, at, ok, err
+}
+
+func (l *Log) maxTimestampAt(v *view, s *localSegment, h *handle, base kafka.Offset) (offset kafka.Offset, at int64, ok bool, err error) {
+	where, err := l.locate(v, s, h, base)
+	if err != nil {
+		return 0, 0, false, err
+	}
+	var header [batch.HeaderLen]byte
+	if err := readFull(h, header[:], where.pos); err != nil {
+		return 0, 0, false, shortIsBad(err, where)
+	}
+	if err := checkHeader(header[:], where, s.size.Load()-where.pos); err != nil {
+		return 0, 0, false, err
+	}
+	whole, err := readBatch(h, where, batch.View(header[:]).Size())
+	if err != nil {
+		return 0, 0, false, err
+	}
+	if whole.Attributes().LogAppendTime() {
+		return whole.BaseOffset(), whole.MaxTimestamp(), true, nil
+	}
+	at = noTimestamp
+	it := batch.Records(whole)
+	for r := range it.All {
+		if r.Timestamp > at {
+			offset, at = r.Offset, r.Timestamp
+		}
+	}
+	return offset, at, at >= 0, it.Err()
+}
+
+// factsOf are a segment's facts: of the active one as memory has them; of a sealed one from the state file of its
+// successor, or else by a walk over its headers.
+func (l *Log) factsOf(v *view, s *localSegment) (facts, error) {
+	if s == v.tail.seg {
+		t := v.tail
+		// maxTimestamp first: maxAt is written before it, so it names a batch with at least that timestamp.
+		maxTimestamp := t.maxTimestamp.Load()
+		return facts{created: t.created.Load(), maxTimestamp: maxTimestamp, maxAt: kafka.Offset(t.maxAt.Load())}, nil
+	}
+	if f := s.facts.Load(); f != nil {
+		return *f, nil
+	}
+	next := kafka.Offset(s.next.Load())
+	state, err := readState(l.env.FS, l.dir, next)
+	if err == nil && state != nil && state.prev != nil && state.prev.base == s.base && state.prev.size == s.size.Load() {
+		s.facts.CompareAndSwap(nil, &state.prev.facts)
+		return state.prev.facts, nil
+	}
+	if err != nil && !errors.Is(err, errBadState) {
+		return noFacts, err
+	}
+	h, err := s.acquire(&l.env)
+	if err != nil {
+		return noFacts, blame(s, err)
+	}
+	defer h.Release()
+	x, err := indexOf(h, s.base, border{next, s.size.Load()})
+	if err != nil {
+		return noFacts, blame(s, err)
+	}
+	f := l.dated(x.facts)
+	s.facts.CompareAndSwap(nil, f)
+	return *f, nil
+}
+
+// dated completes facts that were read from headers, which do not say when the segment began: now, at the latest.
+func (l *Log) dated(f facts) *facts {
+	f.created = l.now()
+	return &f
+}
+
+// unreadable stands for a segment whose facts cannot be had: nothing must take it for old.
+var unreadable = facts{maxTimestamp: math.MaxInt64}
