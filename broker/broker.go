@@ -3,9 +3,33 @@ package broker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
 
+	"golang.org/x/sync/errgroup"
+
+	"github.com/qanat-io/qanat/broker/console"
+	"github.com/qanat-io/qanat/broker/coordinator"
+	"github.com/qanat-io/qanat/broker/datadir"
+	"github.com/qanat-io/qanat/broker/hosted"
+	"github.com/qanat-io/qanat/broker/server"
+	"github.com/qanat-io/qanat/broker/telemetry"
 	"github.com/qanat-io/qanat/metadata/config"
+	"github.com/qanat-io/qanat/metadata/controller"
+	"github.com/qanat-io/qanat/metadata/image"
+	"github.com/qanat-io/qanat/metadata/quorum"
+	"github.com/qanat-io/qanat/tier/archive"
+	"github.com/qanat-io/qanat/tier/cold"
+	"github.com/qanat-io/qanat/tier/hot"
+	"github.com/qanat-io/qanat/tier/index"
+	"github.com/qanat-io/qanat/tier/object"
+	"github.com/qanat-io/qanat/tier/vfs"
+	"github.com/qanat-io/qanat/wire/kafka"
 )
 
 // Options are what a start needs besides its configuration.
@@ -13,21 +37,238 @@ type Options struct {
 	Version string
 	// Stdout receives the one line that says that the broker is ready.
 	Stdout io.Writer
+	// Log receives everything else. nil: standard error, as the configuration says.
+	Log *slog.Logger
 }
 
 // Broker is one running broker.
-type Broker struct{}
+type Broker struct {
+	cfg     *config.Broker
+	opts    Options
+	log     *slog.Logger
+	node    kafka.BrokerID
+	started time.Time
 
-// Open builds the broker's parts.
-func Open(ctx context.Context, cfg *config.Broker, o Options) (*Broker, error) {
-	return nil, errors.New("the broker is not wired yet")
+	fs      vfs.FS
+	dir     *datadir.Dir
+	quorum  *quorum.Quorum
+	index   *index.Index
+	bucket  *object.Counting
+	flusher *hot.Flusher
+	cold    *cold.Reader
+	archive *archive.Archive
+	hosted  *hosted.Set
+	groups  *coordinator.Coordinator
+
+	telemetry *telemetry.Telemetry
+	observer  *serverObserver
+	listeners []server.Listener
+	server    *server.Server
+	console   *console.Server // nil without admin.listener
+
+	// loaded is closed when the partitions of the first image are open; changes wait for it.
+	loaded   chan struct{}
+	serving  atomic.Bool
+	stopping atomic.Bool
+	// background is done when the parts that storage needs to close cleanly may end.
+	background context.Context
+	endStorage context.CancelFunc
+	storage    *errgroup.Group
+	closeOnce  sync.Once
+	closeErr   error
 }
 
-// Run serves until ctx ends, then stops in order.
-func (b *Broker) Run(ctx context.Context) error { return errors.New("the broker is not wired yet") }
+// Open builds a broker up to the point where it could serve. ctx bounds the start.
+func Open(ctx context.Context, cfg *config.Broker, o Options) (_ *Broker, err error) {
+	b := &Broker{
+		cfg: cfg, opts: o, log: o.Log, node: kafka.BrokerID(cfg.Int("node.id")), started: time.Now(),
+		fs: vfs.OS{}, loaded: make(chan struct{}),
+	}
+	if b.log == nil {
+		if b.log, err = telemetry.NewLogger(os.Stderr, cfg.String("log.level"), cfg.String("log.format")); err != nil {
+			return nil, err
+		}
+	}
+	if b.opts.Stdout == nil {
+		b.opts.Stdout = io.Discard
+	}
+	b.background, b.endStorage = context.WithCancel(context.WithoutCancel(ctx))
+	b.storage, b.background = errgroup.WithContext(b.background)
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, b.close())
+		}
+	}()
+	for _, step := range []func(context.Context) error{
+		b.openDirectory, b.openStores, b.openTiers, b.openListeners, b.join, b.openPartitions, b.openServing,
+	} {
+		if err := step(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return b, nil
+}
 
-// Addr is where clients connect, HOST:PORT.
-func (b *Broker) Addr() string { return "" }
+// openDirectory locks the directory and checks whose it is.
+func (b *Broker) openDirectory(context.Context) (err error) {
+	b.dir, err = datadir.Open(b.fs, b.cfg.DataDir(), b.cfg.String("cluster.id"), b.node)
+	return err
+}
 
-// AdminAddr is the admin listener's HOST:PORT; "" for none.
-func (b *Broker) AdminAddr() string { return "" }
+// openStores opens what takes a moment and does not depend on one another.
+func (b *Broker) openStores(ctx context.Context) error {
+	var g errgroup.Group
+	g.Go(func() (err error) {
+		b.index, err = index.Open(b.dir.Index(), b.log.With("part", "index"))
+		return err
+	})
+	g.Go(func() (err error) {
+		b.quorum, err = quorum.Open(b.quorumConfig(), time.Now, b.log.With("part", "quorum"))
+		if err != nil {
+			return err
+		}
+		if err := b.quorum.Ready(ctx); err != nil {
+			return fmt.Errorf("metadata quorum: %w", err)
+		}
+		return nil
+	})
+	g.Go(func() error { return b.openBucket(ctx) })
+	return g.Wait()
+}
+
+// bucketCheck bounds the look at the bucket when the broker starts.
+const bucketCheck = 5 * time.Second
+
+// openBucket opens the bucket and tries it. On a directory's first start a
+// bucket that does not answer is a mistake to correct; later it may be an outage, which a broker outlives.
+func (b *Broker) openBucket(ctx context.Context) error {
+	if !b.cfg.HasBucket() {
+		// No topic is tiered then (config.Topic.RemoteStorage), so nothing is ever kept there.
+		b.bucket = object.NewCounting(object.NewMem(time.Now))
+		return nil
+	}
+	bucket, err := object.Open(b.cfg.String("bucket.url"))
+	if err != nil {
+		return err
+	}
+	b.bucket = object.NewCounting(bucket)
+	ctx, cancel := context.WithTimeout(ctx, bucketCheck)
+	defer cancel()
+	if err := object.Check(ctx, bucket); err != nil {
+		if b.dir.Created {
+			return err
+		}
+		b.log.Error("bucket does not answer: segments stay local until it does", "bucket", bucket.URL(), "error", err)
+	}
+	return nil
+}
+
+// join registers this broker, which gives it its epoch, and starts its leaderships anew.
+func (b *Broker) join(ctx context.Context) error {
+	if _, err := b.quorum.Propose(ctx, b.registration()); err != nil {
+		return fmt.Errorf("register broker %d: %w", b.node, err)
+	}
+	for _, c := range controller.StartLeaders(b.quorum.Image(), b.node) {
+		if _, err := b.quorum.Propose(ctx, c); err != nil {
+			return fmt.Errorf("start leaderships of broker %d: %w", b.node, err)
+		}
+	}
+	return nil
+}
+
+// openPartitions opens what the image places here and from then on follows it.
+func (b *Broker) openPartitions(ctx context.Context) error {
+	b.quorum.Subscribe(func(_, m *image.Image, ch quorum.Changes) {
+		<-b.loaded
+		b.hosted.Apply(b.background, m, ch)
+	})
+	b.hosted.Load(ctx, b.quorum.Image())
+	close(b.loaded)
+	return ctx.Err()
+}
+
+// Run serves until ctx ends or a part fails, then stops in order.
+func (b *Broker) Run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return b.groups.Run(ctx) })
+	g.Go(func() error { return b.hosted.Run(ctx) })
+	g.Go(func() error { return b.server.Run(ctx) })
+	g.Go(func() error { return b.watchStorage(ctx) })
+	if b.console != nil {
+		g.Go(func() error { return b.console.Run(ctx) })
+	}
+	b.serving.Store(true)
+	b.announce()
+	<-ctx.Done()
+	b.stopping.Store(true)
+	err := g.Wait()
+	if errors.Is(err, context.Canceled) {
+		err = nil
+	}
+	return errors.Join(err, b.close())
+}
+
+// watchStorage ends the broker when a part below the partitions has ended by itself.
+func (b *Broker) watchStorage(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-b.background.Done():
+		return fmt.Errorf("storage has stopped: %w", context.Cause(b.background))
+	}
+}
+
+// close stops what serves nobody any more, from the top down. Called once
+// nothing is served; parts that were never opened are passed over.
+func (b *Broker) close() error {
+	b.closeOnce.Do(func() { b.closeErr = b.closeParts() })
+	return b.closeErr
+}
+
+func (b *Broker) closeParts() error {
+	var errs []error
+	if b.hosted != nil {
+		errs = append(errs, b.hosted.Close())
+	}
+	b.endStorage()
+	if err := b.storage.Wait(); err != nil && !errors.Is(err, context.Canceled) {
+		errs = append(errs, err)
+	}
+	for _, part := range []struct {
+		open  bool
+		close func() error
+	}{
+		{b.console != nil, func() error { return b.console.Close() }},
+		{true, b.closeListeners},
+		{b.flusher != nil, func() error { return b.flusher.Close() }},
+		{b.quorum != nil, func() error { return b.quorum.Close() }},
+		{b.index != nil, func() error { return b.index.Close() }},
+		{b.bucket != nil, func() error { return b.bucket.Close() }},
+		{b.telemetry != nil, b.closeTelemetry},
+		{b.dir != nil, func() error { return b.dir.Close() }},
+	} {
+		if part.open {
+			errs = append(errs, part.close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// telemetryFlush bounds the last push of metrics.
+const telemetryFlush = 3 * time.Second
+
+func (b *Broker) closeTelemetry() error {
+	ctx, cancel := context.WithTimeout(context.Background(), telemetryFlush)
+	defer cancel()
+	return b.telemetry.Close(ctx)
+}
+
+// fatal ends the process at once: what it is told may not be survived, or an
+// acknowledgement after it would be a lie.
+func (b *Broker) fatal(err error) {
+	b.log.Error("the broker cannot go on", "error", err)
+	os.Exit(exitFatal)
+}
+
+// exitFatal is the exit code of a broker that ended itself.
+const exitFatal = 70

@@ -32,7 +32,8 @@ func verify(records []byte, settings *config.Topic, now time.Time) (batch.View, 
 	if v.Attributes().Transactional() {
 		return nil, ErrTransactional
 	}
-	info, err := batch.Validate(v, limits(settings, now))
+	l := limits(settings, now)
+	info, err := batch.Validate(v, l)
 	if err != nil {
 		return nil, translate(err)
 	}
@@ -41,7 +42,7 @@ func verify(records []byte, settings *config.Topic, now time.Time) (batch.View, 
 	} else if info.MaxTimestamp != v.MaxTimestamp() && !v.Attributes().LogAppendTime() {
 		v.SetMaxTimestamp(info.MaxTimestamp)
 	}
-	return recompress(v, settings)
+	return recompress(v, settings, l)
 }
 
 func limits(settings *config.Topic, now time.Time) batch.Limits {
@@ -57,12 +58,16 @@ func limits(settings *config.Topic, now time.Time) batch.Limits {
 }
 
 // recompress gives the batch the codec of the topic's compression.type, unless that is the producer's choice.
-func recompress(v batch.View, settings *config.Topic) (batch.View, error) {
+func recompress(v batch.View, settings *config.Topic, l batch.Limits) (batch.View, error) {
 	codec, ok := codecs[settings.Compression]
 	if !ok || codec == v.Attributes().Codec() {
 		return v, nil
 	}
-	out, err := batch.Recompress(v, codec, settings.CompressionLevel[settings.Compression])
+	level, ok := settings.CompressionLevel[settings.Compression]
+	if !ok {
+		level = batch.DefaultLevel
+	}
+	out, err := batch.Recompress(nil, v, codec, level, l)
 	if err != nil {
 		return nil, translate(err)
 	}

@@ -1,0 +1,23 @@
+package broker
+
+import (
+	"context"
+
+	"github.com/qanat-io/qanat/metadata/command"
+	"github.com/qanat-io/qanat/metadata/quorum"
+	"github.com/qanat-io/qanat/tier/manifest"
+	"github.com/qanat-io/qanat/wire/kafka"
+)
+
+// committer is archive.Committer over the quorum: what the bucket holds is what the quorum says.
+type committer struct{ q *quorum.Quorum }
+
+func (c committer) CommitSegment(ctx context.Context, p kafka.Partition, e manifest.Entry) error {
+	_, err := c.q.Propose(ctx, command.CommitSegment{Partition: p, Entry: e})
+	return err
+}
+
+func (c committer) TrimSegments(ctx context.Context, p kafka.Partition, epoch kafka.LeaderEpoch, start kafka.Offset) error {
+	_, err := c.q.Propose(ctx, command.TrimLog{Partition: p, Epoch: epoch, Start: start})
+	return err
+}

@@ -1,0 +1,212 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net"
+	"time"
+
+	"github.com/qanat-io/qanat/broker/api"
+	"github.com/qanat-io/qanat/broker/console"
+	"github.com/qanat-io/qanat/broker/coordinator"
+	"github.com/qanat-io/qanat/broker/hosted"
+	"github.com/qanat-io/qanat/broker/partition"
+	"github.com/qanat-io/qanat/broker/server"
+	"github.com/qanat-io/qanat/broker/telemetry"
+	"github.com/qanat-io/qanat/metadata/command"
+	"github.com/qanat-io/qanat/metadata/quorum"
+	"github.com/qanat-io/qanat/tier/archive"
+	"github.com/qanat-io/qanat/tier/cold"
+	"github.com/qanat-io/qanat/tier/hot"
+	tierlog "github.com/qanat-io/qanat/tier/log"
+	"github.com/qanat-io/qanat/tier/manifest"
+	"github.com/qanat-io/qanat/wire/kafka"
+)
+
+// What each part is built with, in the order of Open.
+
+func (b *Broker) quorumConfig() quorum.Config {
+	return quorum.Config{
+		Dir:             b.dir.Metadata(),
+		ID:              b.node,
+		ClusterID:       b.dir.Meta.ClusterID,
+		Listen:          b.cfg.String("raft.listener"),
+		Bootstrap:       true, // a quorum of one
+		SnapshotEntries: uint64(b.cfg.Int("raft.snapshot.entries")),
+		Fatal:           b.fatal,
+	}
+}
+
+// openTiers builds flusher, cold reader, archive and the empty set of partitions, and starts the first three.
+func (b *Broker) openTiers(ctx context.Context) (err error) {
+	b.telemetry, err = telemetry.New(ctx, telemetry.Config{
+		Version: b.opts.Version, NodeID: int32(b.node), ClusterID: b.dir.Meta.ClusterID,
+		SeriesMax: int(b.cfg.Int("metrics.partition.series.max")),
+	}, b.log.With("part", "telemetry"))
+	if err != nil {
+		return err
+	}
+	if err := b.fs.MkdirAll(b.dir.Partitions()); err != nil {
+		return fmt.Errorf("create %s: %w", b.dir.Partitions(), err)
+	}
+	b.flusher, err = hot.NewFlusher(b.fs, b.dir.Partitions(), time.Now, b.log.With("part", "flusher"), b.fatal)
+	if err != nil {
+		return err
+	}
+	b.cold = cold.NewReader(b.bucket, b.dir.Meta.ClusterID, cold.Config{
+		MaxInFlight:  b.cfg.Int("tier.fetch.inflight.bytes"),
+		CacheBytes:   b.cfg.Int("tier.cache.bytes"),
+		Workers:      int(b.cfg.Int("remote.log.reader.threads")),
+		MinReadahead: b.cfg.Int("tier.readahead.min.bytes"),
+		MaxReadahead: b.cfg.Int("tier.readahead.max.bytes"),
+		RangeSize:    b.cfg.Int("tier.fetch.range.bytes"),
+	}, b.log.With("part", "cold"))
+	b.archive = archive.New(b.bucket, committer{b.quorum}, b.archiveConfig(), time.Now, b.log.With("part", "archive"))
+	if b.cfg.HasBucket() && b.cfg.Duration("tier.sweep.interval.ms") > 0 {
+		b.archive.SweepWith(b.live)
+	}
+	b.archive.Observe(archive.Observer{
+		Uploaded:     func(_ kafka.Partition, _ manifest.Entry, took time.Duration) { b.telemetry.Uploaded(took) },
+		UploadFailed: func(kafka.Partition, error) { b.telemetry.TierFailed(telemetry.Upload) },
+	})
+	b.flusher.Observe(func(logs int, took time.Duration) { b.telemetry.Flush(took, logs) })
+	b.hosted = hosted.New(b.partitionEnv(), b.dir.Partition, b.cfg, b.archive, b.log.With("part", "partitions"))
+	for _, run := range []func(context.Context) error{b.flusher.Run, b.cold.Run, b.archive.Run} {
+		b.storage.Go(func() error { return run(b.background) })
+	}
+	return nil
+}
+
+func (b *Broker) archiveConfig() archive.Config {
+	rate := b.cfg.Int("remote.log.manager.copy.max.bytes.per.second")
+	if rate == math.MaxInt64 {
+		rate = 0 // without limit
+	}
+	return archive.Config{
+		Cluster:        b.dir.Meta.ClusterID,
+		Workers:        int(b.cfg.Int("remote.log.manager.copier.thread.pool.size")),
+		BytesPerSecond: rate,
+		StallTimeout:   b.cfg.Duration("tier.upload.stall.timeout.ms"),
+		Interval:       b.cfg.Duration("log.retention.check.interval.ms"),
+		OrphanGrace:    b.cfg.Duration("tier.orphan.grace.ms"),
+		SweepInterval:  b.cfg.Duration("tier.sweep.interval.ms"),
+	}
+}
+
+func (b *Broker) partitionEnv() partition.Env {
+	log := b.log.With("part", "log")
+	return partition.Env{
+		Log: tierlog.Env{
+			Hot:  hot.Env{FS: b.fs, Flusher: b.flusher, Index: b.index, Clock: time.Now, Log: log},
+			Cold: b.cold,
+			Log:  log,
+		},
+		Node:           b.node,
+		Clock:          time.Now,
+		Sealed:         b.archive.Poke,
+		ProducerExpiry: b.cfg.Duration("producer.id.expiration.ms"),
+		Logger:         log,
+	}
+}
+
+// openListeners takes the addresses, so that the registration can name them.
+func (b *Broker) openListeners(ctx context.Context) error {
+	var lc net.ListenConfig
+	for _, l := range b.cfg.Listeners() {
+		socket, err := lc.Listen(ctx, "tcp", l.Address())
+		if err != nil {
+			return fmt.Errorf("listener %s: %w (another program may use the address: choose another with --listen or listeners)", l, err)
+		}
+		b.listeners = append(b.listeners, server.Listener{Name: l.Name, Listener: socket})
+	}
+	if address := b.cfg.String("admin.listener"); address != "" {
+		b.console = console.New(console.Config{
+			Listen: address, AllowedHosts: b.cfg.Strings("admin.allowed.hosts"), PProf: b.cfg.Bool("admin.pprof.enable"),
+		}, backend{b}, b.telemetry.Handler(), b.log.With("part", "admin"))
+		if err := b.console.Listen(ctx); err != nil {
+			return fmt.Errorf("%w (choose another address with --admin or admin.listener)", err)
+		}
+	}
+	return nil
+}
+
+func (b *Broker) registration() command.RegisterBroker {
+	r := command.RegisterBroker{
+		ID: b.node, Incarnation: kafka.NewTopicID(), Rack: b.cfg.String("broker.rack"), Version: b.opts.Version,
+	}
+	for _, l := range b.listeners {
+		a := b.cfg.Advertised(l.Name, l.Addr().(*net.TCPAddr).Port)
+		r.Endpoints = append(r.Endpoints, command.Endpoint{Listener: l.Name, Host: a.Host, Port: int32(a.Port), Security: a.Security})
+	}
+	return r
+}
+
+// openServing builds what answers clients.
+func (b *Broker) openServing(context.Context) error {
+	groups := coordinator.DefaultConfig()
+	groups.Limits.InitialDelay = b.cfg.Duration("group.initial.rebalance.delay.ms")
+	groups.Limits.MinSession = b.cfg.Duration("group.min.session.timeout.ms")
+	groups.Limits.MaxSession = b.cfg.Duration("group.max.session.timeout.ms")
+	groups.Limits.MaxSize = int(b.cfg.Int("group.max.size"))
+	groups.OffsetMetadataBytes = int(b.cfg.Int("offset.metadata.max.bytes"))
+	groups.OffsetsRetention = time.Duration(b.cfg.Int("offsets.retention.minutes")) * time.Minute
+	groups.CheckInterval = b.cfg.Duration("offsets.retention.check.interval.ms")
+	b.groups = coordinator.New(groups, b.quorum, b.log.With("part", "groups"))
+
+	handler := api.New(api.Deps{
+		Node: b.node, Quorum: b.quorum, Partitions: b.hosted, Groups: b.groups, Config: b.cfg,
+		Log: b.log.With("part", "api"), Clock: time.Now, BucketURL: b.bucketURL(),
+		Volume: api.Volume{Dir: b.dir.Path, Space: b.space},
+	})
+	b.observer = &serverObserver{t: b.telemetry}
+	b.server = server.New(server.Config{
+		Listeners:             b.listeners,
+		MaxRequestBytes:       int(b.cfg.Int("socket.request.max.bytes")),
+		MaxBytesPerConnection: b.cfg.Int("connection.queued.max.request.bytes"),
+		MaxBytes:              b.cfg.Int("queued.max.request.bytes"),
+		MaxPipelined:          int(b.cfg.Int("connection.queued.max.requests")),
+		MaxConnections:        int(b.cfg.Int("max.connections")),
+		MaxConnectionsPerIP:   int(b.cfg.Int("max.connections.per.ip")),
+		MaxIdle:               b.cfg.Duration("connections.max.idle.ms"),
+	}, handler, b.observer, b.log.With("part", "server"))
+	b.telemetry.Connect(b.sources())
+	return nil
+}
+
+// announce prints the one line that says that the broker is ready.
+func (b *Broker) announce() {
+	line := fmt.Sprintf("qanat is ready: clients connect to %s", b.Addr())
+	if admin := b.AdminAddr(); admin != "" {
+		line += ", admin port http://" + admin
+	}
+	line += fmt.Sprintf("; try: echo hello | qanat produce demo --brokers %s", b.Addr())
+	if _, err := fmt.Fprintln(b.opts.Stdout, line); err != nil {
+		b.log.Warn("say that the broker is ready", "error", err)
+	}
+	b.log.Info("broker is ready", "version", b.opts.Version, "node", b.node, "cluster", b.dir.Meta.ClusterID,
+		"partitions", b.hosted.Len(), "took", time.Since(b.started).Round(time.Millisecond))
+}
+
+// Addr is where clients connect, HOST:PORT; the first listener's.
+func (b *Broker) Addr() string { return b.listeners[0].Addr().String() }
+
+// AdminAddr is the admin listener's HOST:PORT; "" for none.
+func (b *Broker) AdminAddr() string {
+	if b.console == nil {
+		return ""
+	}
+	return b.console.Addr()
+}
+
+// closeListeners gives back the addresses; those that the server has closed already are passed over.
+func (b *Broker) closeListeners() error {
+	var errs []error
+	for _, l := range b.listeners {
+		if err := l.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}

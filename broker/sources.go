@@ -1,0 +1,132 @@
+package broker
+
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/qanat-io/qanat/broker/partition"
+	"github.com/qanat-io/qanat/broker/server"
+	"github.com/qanat-io/qanat/broker/telemetry"
+	"github.com/qanat-io/qanat/metadata/image"
+	"github.com/qanat-io/qanat/wire/kafka"
+)
+
+// serverObserver counts what the server tells and passes requests on to the telemetry.
+type serverObserver struct {
+	t                                     *telemetry.Telemetry
+	in, out, open, accepted, refusedCount atomic.Int64
+}
+
+func (o *serverObserver) Opened(string)  { o.open.Add(1); o.accepted.Add(1) }
+func (o *serverObserver) Closed(string)  { o.open.Add(-1) }
+func (o *serverObserver) Refused(string) { o.refusedCount.Add(1) }
+
+func (o *serverObserver) Request(r server.RequestStats) {
+	o.in.Add(int64(r.Request))
+	o.out.Add(int64(r.Response))
+	o.t.Request(r.Key, r.Total, false)
+}
+
+// sources is what metrics are asked of at each collection.
+func (b *Broker) sources() telemetry.Sources {
+	return telemetry.Sources{
+		Server: b.serverState, Log: b.logState, Tier: b.tierState, Quorum: b.quorumState, Cluster: b.clusterState,
+	}
+}
+
+func (b *Broker) serverState() telemetry.ServerState {
+	o := b.observer
+	return telemetry.ServerState{
+		BytesIn: o.in.Load(), BytesOut: o.out.Load(), Connections: o.open.Load(), Accepted: o.accepted.Load(),
+		RefusedByLimit: o.refusedCount.Load(), PartitionsOnline: int64(b.hosted.Len()), PartitionsOffline: int64(len(b.hosted.Failed())),
+	}
+}
+
+func (b *Broker) logState() telemetry.LogState {
+	s := telemetry.LogState{DiskFree: -1}
+	if _, free, err := b.space(); err == nil {
+		s.DiskFree = free
+	}
+	at := map[string]int{}
+	b.hosted.Each(func(p *partition.Partition) {
+		i, ok := at[p.Topic()]
+		if !ok {
+			i = len(s.Topics)
+			at[p.Topic()] = i
+			s.Topics = append(s.Topics, telemetry.TopicSize{Topic: p.Topic()})
+		}
+		hot, cold := p.Sizes()
+		s.Topics[i].HotBytes += hot
+		s.Topics[i].ColdBytes += cold
+		s.HotSegments += int64(len(p.Log().Local().Segments()))
+		s.ColdSegments += int64(p.Log().Manifest().Len())
+	})
+	return s
+}
+
+func (b *Broker) tierState() telemetry.TierState {
+	c, reader, stats := b.bucket.Counts(), b.cold.Stats(), b.archive.Stats()
+	s := telemetry.TierState{
+		Puts: c.Puts, Gets: c.Gets, Heads: c.Heads, Lists: c.Lists, Deletes: c.Deletes, BytesUp: c.Up, BytesDown: c.Down,
+		CacheHits: int64(reader.Hits), CacheMisses: int64(reader.Misses), CacheBytes: reader.Held, Orphans: stats.Swept,
+		BacklogBytes: stats.PendingBytes,
+	}
+	if !stats.PendingSince.IsZero() {
+		s.BacklogSeconds = time.Since(stats.PendingSince).Seconds()
+	}
+	return s
+}
+
+func (b *Broker) quorumState() telemetry.QuorumState {
+	s := b.quorum.Status()
+	return telemetry.QuorumState{
+		Term: s.Term, Applied: s.AppliedIndex, Commit: s.CommitIndex, Snapshot: s.SnapshotIndex,
+		Leading: s.LeaderID == b.node, HasLeader: s.LeaderID != kafka.NoBroker,
+	}
+}
+
+func (b *Broker) clusterState() telemetry.ClusterState {
+	m := b.quorum.Image()
+	var s telemetry.ClusterState
+	m.Brokers(func(*image.Broker) bool { s.Brokers++; return true })
+	m.Topics(func(t *image.Topic) bool {
+		state := telemetry.TopicState{Name: t.Name, Partitions: int(t.Partitions)}
+		m.Partitions(t.ID, func(p *image.Partition) bool {
+			if hosted := b.hosted.Get(p.Partition); hosted != nil && p.Leader == b.node {
+				state.Led = append(state.Led, telemetry.PartitionState{
+					Index: p.Index, Oldest: int64(hosted.LogStart()), End: int64(hosted.HighWatermark()),
+					Leader: int32(p.Leader), Replicas: len(p.Replicas), ISR: len(p.ISR),
+				})
+			}
+			return true
+		})
+		s.Topics = append(s.Topics, state)
+		return true
+	})
+	m.Groups(func(g *image.Group) bool {
+		s.Groups = append(s.Groups, b.groupState(m, g.Name))
+		return true
+	})
+	return s
+}
+
+func (b *Broker) groupState(m *image.Image, name string) telemetry.GroupState {
+	g := telemetry.GroupState{Name: name}
+	if d, err := b.groups.Describe(name); err == nil {
+		g.Members = len(d.Members)
+	}
+	m.Offsets(name, func(o *image.Offset) bool {
+		offset := telemetry.GroupOffset{
+			Topic: topicName(m, o.Partition), Partition: o.Partition.Index, Committed: int64(o.OffsetCommit.Offset), Lag: -1, Age: -1,
+		}
+		if p := b.hosted.Get(o.Partition); p != nil {
+			offset.Lag = max(0, int64(p.HighWatermark()-o.OffsetCommit.Offset))
+			if offset.Lag == 0 {
+				offset.Age = 0
+			}
+		}
+		g.Offsets = append(g.Offsets, offset)
+		return true
+	})
+	return g
+}

@@ -1,0 +1,243 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/qanat-io/qanat/broker/console"
+	"github.com/qanat-io/qanat/broker/partition"
+	"github.com/qanat-io/qanat/metadata/image"
+	"github.com/qanat-io/qanat/tier/archive"
+	"github.com/qanat-io/qanat/tier/manifest"
+	"github.com/qanat-io/qanat/wire/kafka"
+)
+
+// backend answers the admin port.
+type backend struct{ *Broker }
+
+var errStopping = errors.New("the broker is stopping")
+
+// Live is always true of a process that answers: what must not be survived ends it by itself.
+func (b backend) Live() error { return nil }
+
+func (b backend) Ready() error {
+	switch {
+	case b.stopping.Load():
+		return errStopping
+	case !b.serving.Load():
+		return errors.New("the broker is starting")
+	case b.quorum.LeaderID() == kafka.NoBroker:
+		return errors.New("the metadata quorum has no leader")
+	}
+	if failed := b.hosted.Failed(); len(failed) > 0 {
+		return fmt.Errorf("%d partitions are offline; see /v1/status", len(failed))
+	}
+	return b.groups.Serving()
+}
+
+func (b backend) Status() console.Status {
+	m := b.quorum.Image()
+	s := console.Status{
+		Version: b.opts.Version, ClusterID: b.dir.Meta.ClusterID, NodeID: int32(b.node), Started: b.started,
+		DataDir: b.dir.Path, Bucket: b.bucketURL(), Topics: m.TopicCount(), Partitions: b.hosted.Len(),
+		Offline: []console.OfflinePartition{},
+	}
+	if self, ok := m.Broker(b.node); ok {
+		s.Listeners = listenersOf(self)
+	}
+	for i, l := range b.listeners {
+		if i < len(s.Listeners) {
+			s.Listeners[i].Address = l.Addr().String()
+		}
+	}
+	for id, err := range b.hosted.Failed() {
+		s.Offline = append(s.Offline, console.OfflinePartition{Topic: topicName(m, id), Partition: id.Index, Error: err.Error()})
+	}
+	return s
+}
+
+func (b *Broker) bucketURL() string {
+	if !b.cfg.HasBucket() {
+		return ""
+	}
+	return b.bucket.URL()
+}
+
+func topicName(m *image.Image, p kafka.Partition) string {
+	if t, ok := m.TopicByID(p.Topic); ok {
+		return t.Name
+	}
+	return p.Topic.String()
+}
+
+func listenersOf(r *image.Broker) []console.Listener {
+	var list []console.Listener
+	for _, e := range r.Endpoints {
+		list = append(list, console.Listener{Name: e.Listener, Advertised: fmt.Sprintf("%s:%d", e.Host, e.Port)})
+	}
+	return list
+}
+
+func (b backend) Brokers() []console.Broker {
+	list := []console.Broker{}
+	b.quorum.Image().Brokers(func(r *image.Broker) bool {
+		list = append(list, console.Broker{
+			ID: int32(r.ID), Epoch: int64(r.Epoch), Rack: r.Rack, Listeners: listenersOf(r), Version: r.Version,
+		})
+		return true
+	})
+	return list
+}
+
+func (b backend) Quorum() console.Quorum {
+	s := b.quorum.Status()
+	q := console.Quorum{
+		Leader: int32(s.LeaderID), Term: s.Term, Last: s.LastIndex, Commit: s.CommitIndex, Applied: s.AppliedIndex, Snapshot: s.SnapshotIndex,
+	}
+	for _, m := range s.Voters {
+		q.Members = append(q.Members, console.Member{ID: int32(m.ID), Address: m.Addr, Voter: true})
+	}
+	for _, m := range s.NonVoters {
+		q.Members = append(q.Members, console.Member{ID: int32(m.ID), Address: m.Addr})
+	}
+	return q
+}
+
+func (b backend) Storage(_ context.Context, topic string) ([]console.TopicStorage, error) {
+	m := b.quorum.Image()
+	uploads := map[kafka.Partition]archive.Status{}
+	for _, s := range b.archive.Status() {
+		uploads[s.Partition] = s
+	}
+	failed := b.hosted.Failed()
+	var list []console.TopicStorage
+	m.Topics(func(t *image.Topic) bool {
+		if topic != "" && t.Name != topic {
+			return true
+		}
+		s := console.TopicStorage{Topic: t.Name, TopicID: t.ID.String(), Partitions: []console.PartitionStorage{}}
+		m.Partitions(t.ID, func(p *image.Partition) bool {
+			s.Partitions = append(s.Partitions, b.partitionStorage(p, uploads[p.Partition], failed[p.Partition]))
+			return true
+		})
+		list = append(list, s)
+		return true
+	})
+	if topic != "" && len(list) == 0 {
+		return nil, fmt.Errorf("%w: topic %q", console.ErrNotFound, topic)
+	}
+	return list, nil
+}
+
+func (b backend) partitionStorage(p *image.Partition, up archive.Status, failure error) console.PartitionStorage {
+	s := console.PartitionStorage{
+		Partition: p.Index, Leader: int32(p.Leader), LeaderEpoch: int32(p.LeaderEpoch), LogStart: int64(p.LogStart),
+		Cold: console.Extent{
+			Start: int64(max(p.Remote.Start(), p.LogStart)), End: int64(p.Remote.End()), Bytes: p.Remote.Bytes(), Segments: p.Remote.Len(),
+		},
+		Upload: console.Upload{
+			Uploading: up.Uploading, PendingBytes: up.PendingBytes, LastError: up.LastError,
+		},
+	}
+	if p.Remote.Len() == 0 {
+		s.Cold = console.Extent{}
+	}
+	if !up.PendingSince.IsZero() {
+		s.Upload.PendingSeconds = time.Since(up.PendingSince).Seconds()
+	}
+	if up.LastError != "" {
+		s.Upload.LastErrorAt = &up.LastErrorAt
+	}
+	if failure != nil {
+		s.Error = failure.Error()
+	}
+	if hosted := b.hosted.Get(p.Partition); hosted != nil {
+		local, _ := hosted.Sizes()
+		s.HighWatermark, s.LogEnd = int64(hosted.HighWatermark()), int64(hosted.LocalEnd())
+		s.Hot = console.Extent{
+			Start: int64(hosted.Log().LocalStart()), End: s.LogEnd, Bytes: local, Segments: len(hosted.Log().Local().Segments()),
+		}
+		s.Upload.Enabled = hosted.Log().Policy().Remote
+	}
+	return s
+}
+
+func (b backend) Tier(context.Context) (console.Tier, error) {
+	if !b.cfg.HasBucket() {
+		return console.Tier{}, console.ErrNoBucket
+	}
+	c := b.bucket.Counts()
+	t := console.Tier{
+		Bucket: b.bucket.URL(), Puts: c.Puts, Gets: c.Gets, Heads: c.Heads, Lists: c.Lists, Deletes: c.Deletes,
+		BytesUp: c.Up, BytesDown: c.Down, CacheBytes: b.cold.Stats().Held, Failing: []console.TierFailure{},
+	}
+	m := b.quorum.Image()
+	for _, s := range b.archive.Status() {
+		t.BacklogBytes += s.PendingBytes
+		if !s.PendingSince.IsZero() {
+			t.BacklogSeconds = max(t.BacklogSeconds, time.Since(s.PendingSince).Seconds())
+		}
+		if s.Uploading {
+			t.Uploading++
+		}
+		if s.LastError != "" {
+			t.Failing = append(t.Failing, console.TierFailure{
+				Topic: topicName(m, s.Partition), Partition: s.Partition.Index, PendingBytes: s.PendingBytes, Error: s.LastError, At: s.LastErrorAt,
+			})
+		}
+	}
+	slices.SortFunc(t.Failing, func(x, y console.TierFailure) int {
+		if x.Topic != y.Topic {
+			return strings.Compare(x.Topic, y.Topic)
+		}
+		return int(x.Partition - y.Partition)
+	})
+	b.hosted.Each(func(p *partition.Partition) {
+		hot, cold := p.Sizes()
+		t.HotBytes += hot
+		t.ColdBytes += cold
+	})
+	return t, nil
+}
+
+// sweepKeys bounds the keys that a sweep's answer lists.
+const sweepKeys = 1000
+
+func (b backend) Sweep(ctx context.Context, grace time.Duration, dryRun bool) (console.Sweep, error) {
+	if !b.cfg.HasBucket() {
+		return console.Sweep{}, console.ErrNoBucket
+	}
+	if grace == 0 {
+		grace = b.cfg.Duration("tier.orphan.grace.ms")
+	}
+	r, err := b.archive.Sweep(ctx, b.live, grace, dryRun)
+	if err != nil {
+		return console.Sweep{}, err
+	}
+	return console.Sweep{
+		DryRun: dryRun, Objects: r.Objects, Orphans: r.Orphans, OrphanBytes: r.OrphanBytes, Keys: r.Keys[:min(len(r.Keys), sweepKeys)],
+	}, nil
+}
+
+// live tells the sweep what exists.
+func (b *Broker) live(p kafka.Partition) (manifest.Manifest, bool) {
+	if ip, ok := b.quorum.Image().Partition(p); ok {
+		return ip.Remote, true
+	}
+	return manifest.Manifest{}, false
+}
+
+// space is the data volume's size and what of it this process may still write.
+func (b *Broker) space() (total, usable int64, err error) {
+	var s unix.Statfs_t
+	if err := unix.Statfs(b.dir.Path, &s); err != nil {
+		return 0, 0, fmt.Errorf("space on %s: %w", b.dir.Path, err)
+	}
+	return int64(s.Blocks) * int64(s.Bsize), int64(s.Bavail) * int64(s.Bsize), nil
+}
