@@ -85,6 +85,7 @@ type fakeLog struct {
 	hold      bool     // acks=-1 waits for flush
 	fail      error    // what Produce and Read end with
 	producers []partition.ProducerInfo
+	afterRead func() // called once, when a read has been made
 }
 
 func (l *fakeLog) ID() kafka.Partition { return l.id }
@@ -162,6 +163,10 @@ func (l *fakeLog) flush() {
 func (l *fakeLog) Read(r partition.ReadRequest) (partition.ReadResult, error) {
 	l.reads.Add(1)
 	l.mu.Lock()
+	if after := l.afterRead; after != nil {
+		l.afterRead = nil
+		defer after()
+	}
 	defer l.mu.Unlock()
 	res := partition.ReadResult{HighWatermark: l.high, LastStable: l.high, LogStart: l.start}
 	switch {
@@ -303,13 +308,14 @@ func (nowhere) Await(context.Context, kafka.Partition) error { return nil }
 // harness is a handler over a memory quorum and made-up partitions, which come and go with the image.
 type harness struct {
 	*Handler
-	t     testing.TB
-	meta  *memoryQuorum
-	mu    sync.Mutex
-	logs  map[kafka.Partition]*fakeLog
-	every []*fakeLog // also of deleted topics
-	peer  *wire.Client
-	leave context.CancelFunc
+	t      testing.TB
+	meta   *memoryQuorum
+	mu     sync.Mutex
+	logs   map[kafka.Partition]*fakeLog
+	every  []*fakeLog // also of deleted topics
+	topics byte
+	peer   *wire.Client
+	leave  context.CancelFunc
 }
 
 // newHarness starts with broker 1 registered; sets are configuration as "key=value".
@@ -384,7 +390,8 @@ func (s *harness) follow(_, m *image.Image) {
 // topic creates a topic and returns its id.
 func (s *harness) topic(name string, partitions int) kafka.TopicID {
 	s.t.Helper()
-	id := kafka.NewTopicID()
+	s.topics++
+	id := kafka.TopicID{15: s.topics} // the same in every run, so that failures repeat
 	s.propose1(command.CreateTopic{ID: id, Name: name, Partitions: slices.Repeat([][]kafka.BrokerID{{1}}, partitions)})
 	return id
 }

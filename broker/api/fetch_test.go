@@ -2,6 +2,8 @@ package api
 
 import (
 	"math"
+	"runtime"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -519,5 +521,72 @@ func TestFetchRefused(t *testing.T) {
 		if got != kerr.InvalidRequest.Code {
 			t.Errorf("v%d: error %d", version, got)
 		}
+	}
+}
+
+// What arrives between a read and the sleep that follows ends the sleep, or it never begins.
+func TestFetchNewsAfterRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newHarness(t)
+		id := s.topic("t", 1)
+		l := s.log(id, 0)
+		for i, epoch := range []int32{finalEpoch, initialEpoch} {
+			l.afterRead = func() { l.append(1) } // before the first subscribes, after the second has
+			c := s.start(fetchRequest(0, epoch, time.Hour, wanted{id, 0, kafka.Offset(i)}), fetchVersion)
+			synctest.Wait()
+			r := c.now(t).Fetch
+			if p := parts(r); p[0].Records.Len() != unit {
+				t.Errorf("%d bytes", p[0].Records.Len())
+			}
+			release(r)
+		}
+		s.nothingHeld()
+		s.leave()
+	})
+}
+
+// However appends and fetches race, no wake-up is lost: consumers that wait for minutes get everything at once. Run it with
+// -race and -count for more.
+func TestFetchLosesNoWakeUp(t *testing.T) {
+	const records, partitions = 3000, 2
+	for _, first := range []int32{finalEpoch, initialEpoch} {
+		s := newHarness(t)
+		id := s.topic("t", partitions)
+		var produced sync.WaitGroup
+		for i := range int32(partitions) {
+			produced.Go(func() {
+				for range records {
+					s.log(id, i).append(1)
+					runtime.Gosched()
+				}
+			})
+		}
+		deadline := time.After(time.Minute)
+		at := []wanted{{id, 0, 0}, {id, 1, 0}}
+		session, epoch, next := int32(0), first, at
+		for at[0].from+at[1].from < records*partitions {
+			c := s.start(fetchRequest(session, epoch, time.Hour, next...), fetchVersion)
+			var r *wire.FetchResponse
+			select {
+			case reply := <-c.replies:
+				r = reply.Fetch
+			case <-deadline:
+				t.Fatalf("still waiting at %d and %d of %d", at[0].from, at[1].from, records)
+			}
+			next = nil
+			for _, p := range parts(r) {
+				if p.Records.Len() > 0 || first == finalEpoch {
+					at[p.Partition].from += kafka.Offset(p.Records.Len() / unit)
+					next = append(next, at[p.Partition])
+				}
+			}
+			release(r)
+			if first == initialEpoch {
+				session, epoch = r.SessionID, epoch+1
+			}
+		}
+		produced.Wait()
+		s.nothingHeld()
+		s.leave()
 	}
 }
