@@ -1,0 +1,383 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+func (a *app) groupCommand() *cobra.Command {
+	c := a.parent("group", "Look at consumer groups, and move them",
+		a.groupListCommand(), a.groupDescribeCommand(), a.groupSeekCommand(), a.groupDeleteCommand())
+	c.Aliases = []string{"groups"}
+	return c
+}
+
+// groupRow is one of group list.
+type groupRow struct {
+	Group       string `json:"group"`
+	State       string `json:"state"`
+	Protocol    string `json:"protocol_type"`
+	Coordinator int32  `json:"coordinator"`
+}
+
+func (a *app) groupListCommand() *cobra.Command {
+	var states []string
+	c := a.outputs(&cobra.Command{
+		Use:     "list",
+		Aliases: []string{"ls"},
+		Short:   "List groups",
+		Args:    wantArgs(cobra.NoArgs),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			adm, err := a.admins(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer adm.Close()
+			groups, err := adm.ListGroups(cmd.Context(), states...)
+			if err != nil {
+				return fmt.Errorf("list groups: %w", err)
+			}
+			rows := []groupRow{}
+			t := table{columns: []string{"GROUP", "STATE", "+PROTOCOL", "+#COORDINATOR"}}
+			for _, g := range groups.Sorted() {
+				rows = append(rows, groupRow{g.Group, g.State, g.ProtocolType, g.Coordinator})
+				t.add(g.Group, g.State, g.ProtocolType, strconv.Itoa(int(g.Coordinator)))
+			}
+			return a.show(rows, t)
+		},
+	})
+	c.Flags().StringSliceVar(&states, "state", nil, "only groups in these states (Stable, Empty, …)")
+	return c
+}
+
+// groupDescription is one of group describe.
+type groupDescription struct {
+	Group       string         `json:"group"`
+	State       string         `json:"state"`
+	Protocol    string         `json:"protocol"`
+	Coordinator int32          `json:"coordinator"`
+	Members     int            `json:"members"`
+	Lag         int64          `json:"lag"`
+	LagSeconds  *float64       `json:"lag_seconds,omitempty"` // the worst; absent when unknown
+	Partitions  []groupOffsets `json:"partitions"`
+}
+
+type groupOffsets struct {
+	Topic      string   `json:"topic"`
+	Partition  int32    `json:"partition"`
+	Committed  int64    `json:"committed"` // -1: nothing is
+	Start      int64    `json:"start"`
+	End        int64    `json:"end"`
+	Lag        int64    `json:"lag"`
+	LagSeconds *float64 `json:"lag_seconds,omitempty"`
+	Member     string   `json:"member,omitempty"`
+	ClientID   string   `json:"client_id,omitempty"`
+	Host       string   `json:"host,omitempty"`
+	Error      string   `json:"error,omitempty"`
+}
+
+func (a *app) groupDescribeCommand() *cobra.Command {
+	var watch time.Duration
+	var summary bool
+	c := a.outputs(&cobra.Command{
+		Use:     "describe GROUP...",
+		Aliases: []string{"info"},
+		Short:   "Show groups, their offsets and their lag in records and in time",
+		Long: `Show groups, their offsets and their lag. Lag in time is how long the oldest record that the group has
+not committed has waited: the age of that record, by its own timestamp.`,
+		Args: wantArgs(cobra.MinimumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cl, err := a.client(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer cl.Close()
+			if watch == 0 {
+				return a.describeGroups(cmd.Context(), cl, args, summary)
+			}
+			return a.watch(cmd.Context(), watch, func() error { return a.describeGroups(cmd.Context(), cl, args, summary) })
+		},
+	})
+	c.Flags().DurationVarP(&watch, "watch", "w", 0, "show it again every so often")
+	c.Flags().Lookup("watch").NoOptDefVal = "2s"
+	c.Flags().BoolVarP(&summary, "summary", "s", false, "a line for each group only")
+	c.ValidArgsFunction = a.completeGroups(-1)
+	return c
+}
+
+// watch repeats show until Ctrl-C, on a screen that is cleared in between where there is one.
+func (a *app) watch(ctx context.Context, every time.Duration, show func() error) error {
+	if every < 100*time.Millisecond {
+		return failf(exitUsage, "", "--watch %s: must be at least 100ms", every)
+	}
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	for {
+		if a.stdoutTTY {
+			fmt.Fprint(a.stdout, "\x1b[H\x1b[2J")
+		}
+		if err := show(); err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
+}
+
+func (a *app) describeGroups(ctx context.Context, cl *kgo.Client, names []string, summary bool) error {
+	lags, err := kadm.NewClient(cl).Lag(ctx, names...)
+	if err != nil {
+		return fmt.Errorf("describe groups: %w", err)
+	}
+	list := make([]*groupDescription, 0, len(names))
+	for _, name := range names {
+		l, ok := lags[name]
+		if !ok {
+			return failf(exitNotFound, "`qanat group list` lists those that do", "group %s does not exist", name)
+		}
+		if err := l.Error(); err != nil {
+			return fmt.Errorf("group %s: %w", name, err)
+		}
+		if l.State == "Dead" && len(l.Lag) == 0 {
+			return failf(exitNotFound, "`qanat group list` lists those that do", "group %s does not exist", name)
+		}
+		list = append(list, groupOf(l))
+	}
+	waiting(ctx, list, a.seedOptions())
+	return a.showGroups(list, summary)
+}
+
+func groupOf(l kadm.DescribedGroupLag) *groupDescription {
+	g := &groupDescription{
+		Group: l.Group, State: l.State, Protocol: l.Protocol, Coordinator: l.Coordinator.NodeID,
+		Members: len(l.Members), Lag: l.Lag.Total(), Partitions: []groupOffsets{},
+	}
+	for _, m := range l.Lag.Sorted() {
+		o := groupOffsets{Topic: m.Topic, Partition: m.Partition, Committed: m.Commit.At, Start: m.Start.Offset, End: m.End.Offset, Lag: m.Lag}
+		if m.Member != nil {
+			o.Member, o.ClientID, o.Host = m.Member.MemberID, m.Member.ClientID, m.Member.ClientHost
+		}
+		if m.Err != nil {
+			o.Error = m.Err.Error()
+		}
+		g.Partitions = append(g.Partitions, o)
+	}
+	return g
+}
+
+func (a *app) showGroups(list []*groupDescription, summary bool) error {
+	var tables []table
+	short := table{columns: []string{"GROUP", "STATE", "#MEMBERS", "#LAG", "#LAG-TIME", "+PROTOCOL", "+#COORDINATOR"}}
+	for _, g := range list {
+		short.add(g.Group, g.State, strconv.Itoa(g.Members), strconv.FormatInt(g.Lag, 10), agePtr(g.LagSeconds), g.Protocol, strconv.Itoa(int(g.Coordinator)))
+	}
+	tables = append(tables, short)
+	if summary {
+		return a.show(list, tables...)
+	}
+	for _, g := range list {
+		t := table{columns: []string{"TOPIC", "#PARTITION", "#COMMITTED", "+#START", "#END", "#LAG", "#LAG-TIME", "CLIENT", "+MEMBER", "+HOST", "ERROR"}}
+		for _, o := range g.Partitions {
+			t.add(o.Topic, strconv.Itoa(int(o.Partition)), offsetText(o.Committed), offsetText(o.Start), offsetText(o.End),
+				offsetText(o.Lag), agePtr(o.LagSeconds), o.ClientID, o.Member, o.Host, o.Error)
+		}
+		if len(list) > 1 {
+			t.footer = strings.Repeat("-", 8) + " " + g.Group
+		}
+		tables = append(tables, t)
+	}
+	return a.show(list, tables...)
+}
+
+func agePtr(s *float64) string {
+	if s == nil {
+		return "-"
+	}
+	return secondsText(*s)
+}
+
+func (a *app) groupDeleteCommand() *cobra.Command {
+	c := a.outputs(&cobra.Command{
+		Use:     "delete GROUP...",
+		Aliases: []string{"rm"},
+		Short:   "Delete groups that have no members, and their offsets",
+		Args:    wantArgs(cobra.MinimumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			adm, err := a.admins(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer adm.Close()
+			if err := a.confirm("Delete " + strings.Join(args, ", ") + " and their offsets"); err != nil {
+				return err
+			}
+			res, err := adm.DeleteGroups(cmd.Context(), args...)
+			if err != nil {
+				return fmt.Errorf("delete groups: %w", err)
+			}
+			var o outcomes
+			for _, r := range res.Sorted() {
+				o.add(r.Group, "deleted", r.Err)
+			}
+			return o.show(a, "GROUP")
+		},
+	})
+	a.destructive(c)
+	c.ValidArgsFunction = a.completeGroups(-1)
+	return c
+}
+
+// sought is one partition of group seek.
+type sought struct {
+	Topic     string `json:"topic"`
+	Partition int32  `json:"partition"`
+	Before    int64  `json:"before"`
+	After     int64  `json:"after"`
+	Error     string `json:"error,omitempty"`
+}
+
+// seeking is what group seek was asked for.
+type seeking struct {
+	group, to, toGroup string
+	topics             []string
+	dryRun             bool
+}
+
+func (a *app) groupSeekCommand() *cobra.Command {
+	var x seeking
+	c := a.outputs(&cobra.Command{
+		Use:   "seek GROUP --to WHERE",
+		Short: "Set a group's committed offsets",
+		Long: `Set a group's committed offsets: to start, end, an offset, +N after the start, -N before the end, a time
+(@2026-01-01, @-1h), or to those of another group. The group must have no members: stop its consumers first.`,
+		Example: "  qanat group seek readers --to @-24h --dry-run\n  qanat group seek readers --to start --topics events",
+		Args:    wantArgs(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			x.group = args[0]
+			return a.seek(cmd.Context(), x)
+		},
+	})
+	f := c.Flags()
+	f.StringVar(&x.to, "to", "", "start, end, OFFSET, +N, -N or @TIME")
+	f.StringVar(&x.toGroup, "to-group", "", "where this group is")
+	f.StringSliceVarP(&x.topics, "topics", "t", nil, "these topics (default: all that the group has committed)")
+	f.BoolVar(&x.dryRun, "dry-run", false, "change nothing")
+	c.MarkFlagsMutuallyExclusive("to", "to-group")
+	c.MarkFlagsOneRequired("to", "to-group")
+	a.destructive(c)
+	c.ValidArgsFunction = a.completeGroups(1)
+	return c
+}
+
+func (a *app) seek(ctx context.Context, x seeking) error {
+	var to point
+	if x.to != "" {
+		var err error
+		if to, err = parsePoint(x.to); err != nil {
+			return failf(exitUsage, "", "--to %q: %w", x.to, err)
+		}
+	}
+	adm, err := a.admins(ctx)
+	if err != nil {
+		return err
+	}
+	defer adm.Close()
+	now, err := adm.FetchOffsets(ctx, x.group)
+	if err != nil {
+		return fmt.Errorf("fetch offsets of group %s: %w", x.group, err)
+	}
+	target, err := x.target(ctx, adm, to, now)
+	if err != nil {
+		return err
+	}
+	if !x.dryRun {
+		if err := a.confirm("Set the offsets of group " + x.group); err != nil {
+			return err
+		}
+	}
+	var done kadm.OffsetResponses
+	if !x.dryRun {
+		if done, err = adm.CommitOffsets(ctx, x.group, target); err != nil {
+			return fmt.Errorf("set offsets of group %s: %w", x.group, err)
+		}
+	}
+	return a.showSought(now, target, done, x.dryRun)
+}
+
+// target is where every partition shall be.
+func (x seeking) target(ctx context.Context, adm *kadm.Client, to point, now kadm.OffsetResponses) (kadm.Offsets, error) {
+	target := kadm.Offsets{}
+	if x.toGroup != "" {
+		other, err := adm.FetchOffsets(ctx, x.toGroup)
+		if err != nil {
+			return nil, fmt.Errorf("fetch offsets of group %s: %w", x.toGroup, err)
+		}
+		other.Each(func(o kadm.OffsetResponse) {
+			if o.Err == nil && (len(x.topics) == 0 || slices.Contains(x.topics, o.Topic)) {
+				target.Add(o.Offset)
+			}
+		})
+		if len(target) == 0 {
+			return nil, failf(exitNotFound, "", "group %s has committed nothing of these topics", x.toGroup)
+		}
+		return target, nil
+	}
+	topics := x.topics
+	if len(topics) == 0 {
+		for topic := range now {
+			topics = append(topics, topic)
+		}
+		slices.Sort(topics)
+	}
+	if len(topics) == 0 {
+		return nil, failf(exitNotFound, "name the topics with --topics", "group %s has committed nothing yet", x.group)
+	}
+	for _, topic := range topics {
+		at, err := to.resolve(ctx, adm, topic)
+		if err != nil {
+			return nil, err
+		}
+		for id, offset := range at {
+			target.AddOffset(topic, id, offset, -1)
+		}
+	}
+	return target, nil
+}
+
+func (a *app) showSought(now kadm.OffsetResponses, target kadm.Offsets, done kadm.OffsetResponses, dryRun bool) error {
+	list := []sought{}
+	t := table{columns: []string{"TOPIC", "#PARTITION", "#BEFORE", "#AFTER", "ERROR"}}
+	var first error
+	for _, o := range target.Sorted() {
+		x := sought{Topic: o.Topic, Partition: o.Partition, Before: -1, After: o.At}
+		if before, ok := now.Lookup(o.Topic, o.Partition); ok && before.Err == nil {
+			x.Before = before.At
+		}
+		if r, ok := done.Lookup(o.Topic, o.Partition); ok && r.Err != nil {
+			x.Error, x.After = r.Err.Error(), x.Before
+			if first == nil {
+				first = fmt.Errorf("%s/%d: %w", o.Topic, o.Partition, r.Err)
+			}
+		}
+		list = append(list, x)
+		t.add(x.Topic, strconv.Itoa(int(x.Partition)), offsetText(x.Before), offsetText(x.After), x.Error)
+	}
+	if dryRun {
+		t.footer = "nothing was changed (--dry-run)"
+	}
+	if err := a.show(list, t); err != nil {
+		return err
+	}
+	return first
+}

@@ -1,0 +1,178 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/qanat-io/qanat/metadata/config"
+)
+
+// topicDescription is topic describe.
+type topicDescription struct {
+	Name       string         `json:"name"`
+	ID         string         `json:"id"`
+	Internal   bool           `json:"internal"`
+	Partitions []partitionRow `json:"partitions"`
+	Configs    []configRow    `json:"configs"`
+}
+
+type partitionRow struct {
+	Partition   int32   `json:"partition"`
+	Leader      int32   `json:"leader"`
+	LeaderEpoch int32   `json:"leader_epoch"`
+	Replicas    []int32 `json:"replicas"`
+	ISR         []int32 `json:"isr"`
+	Start       int64   `json:"start"`
+	End         int64   `json:"end"`
+	Error       string  `json:"error,omitempty"`
+}
+
+type configRow struct {
+	Key    string `json:"key"`
+	Value  string `json:"value"`
+	Source string `json:"source"`
+}
+
+func (a *app) topicDescribeCommand() *cobra.Command {
+	var all bool
+	c := a.outputs(&cobra.Command{
+		Use:     "describe TOPIC",
+		Aliases: []string{"info"},
+		Short:   "Show a topic's partitions and configuration",
+		Args:    wantArgs(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			adm, err := a.admins(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer adm.Close()
+			d, err := describeTopic(cmd.Context(), adm, args[0])
+			if err != nil {
+				return err
+			}
+			return a.showTopic(d, all)
+		},
+	})
+	c.Flags().BoolVarP(&all, "all", "a", false, "keys at their defaults too")
+	c.ValidArgsFunction = a.completeTopics(1)
+	return c
+}
+
+// findTopic looks a topic up, with an error that tells what to do.
+func findTopic(ctx context.Context, adm *kadm.Client, topic string) (kadm.TopicDetail, error) {
+	topics, err := adm.ListTopicsWithInternal(ctx, topic)
+	if err != nil {
+		return kadm.TopicDetail{}, fmt.Errorf("look up topic %s: %w", topic, err)
+	}
+	d, ok := topics[topic]
+	if !ok || d.Err != nil && kerr.IsRetriable(d.Err) && len(d.Partitions) == 0 {
+		return d, failf(exitNotFound, "`qanat topic list` lists those that do", "topic %s does not exist", topic)
+	}
+	if d.Err != nil {
+		return d, fmt.Errorf("topic %s: %w", topic, d.Err)
+	}
+	return d, nil
+}
+
+func describeTopic(ctx context.Context, adm *kadm.Client, topic string) (*topicDescription, error) {
+	detail, err := findTopic(ctx, adm, topic)
+	if err != nil {
+		return nil, err
+	}
+	starts, err := adm.ListStartOffsets(ctx, topic)
+	if err != nil {
+		return nil, fmt.Errorf("list start offsets: %w", err)
+	}
+	ends, err := adm.ListEndOffsets(ctx, topic)
+	if err != nil {
+		return nil, fmt.Errorf("list end offsets: %w", err)
+	}
+	configs, err := adm.DescribeTopicConfigs(ctx, topic)
+	if err != nil {
+		return nil, fmt.Errorf("describe configuration: %w", err)
+	}
+	d := &topicDescription{Name: topic, ID: detail.ID.String(), Internal: detail.IsInternal, Configs: []configRow{}}
+	for _, p := range detail.Partitions.Sorted() {
+		row := partitionRow{Partition: p.Partition, Leader: p.Leader, LeaderEpoch: p.LeaderEpoch, Replicas: p.Replicas, ISR: p.ISR, Start: -1, End: -1}
+		for _, l := range []struct {
+			in kadm.ListedOffsets
+			to *int64
+		}{{starts, &row.Start}, {ends, &row.End}} {
+			o, ok := l.in.Lookup(topic, p.Partition)
+			switch {
+			case ok && o.Err == nil:
+				*l.to = o.Offset
+			case ok:
+				row.Error = o.Err.Error()
+			}
+		}
+		if p.Err != nil {
+			row.Error = p.Err.Error()
+		}
+		d.Partitions = append(d.Partitions, row)
+	}
+	for _, rc := range configs {
+		if rc.Err != nil {
+			return nil, fmt.Errorf("describe configuration: %w", withMessage(rc.Err, rc.ErrMessage))
+		}
+		for _, c := range rc.Configs {
+			d.Configs = append(d.Configs, configRow{c.Key, c.MaybeValue(), sourceText(c.Source)})
+		}
+	}
+	return d, nil
+}
+
+func sourceText(s kmsg.ConfigSource) string { return config.Source(s).String() }
+
+func (a *app) showTopic(d *topicDescription, all bool) error {
+	partitions := table{columns: []string{"#PARTITION", "#LEADER", "#EPOCH", "REPLICAS", "ISR", "#START", "#END", "#RECORDS", "ERROR"}}
+	for _, p := range d.Partitions {
+		partitions.add(
+			strconv.Itoa(int(p.Partition)), strconv.Itoa(int(p.Leader)), strconv.Itoa(int(p.LeaderEpoch)), idList(p.Replicas), idList(p.ISR),
+			offsetText(p.Start), offsetText(p.End), offsetText(max(p.End-p.Start, 0)), p.Error)
+	}
+	configs := table{columns: []string{"KEY", "VALUE", "SOURCE"}}
+	hidden := 0
+	for _, c := range d.Configs {
+		if c.Source == config.Default.String() && !all && a.output != formatWide {
+			hidden++
+			continue
+		}
+		configs.add(c.Key, c.Value, c.Source)
+	}
+	if hidden > 0 {
+		configs.footer = fmt.Sprintf("%s at their defaults; --all shows them", count(hidden, "key"))
+		if len(configs.rows) == 0 {
+			configs.columns = nil
+		}
+	}
+	if a.output == formatTable || a.output == formatWide {
+		fmt.Fprintf(a.stdout, "%s  %s, id %s\n\n", d.Name, count(len(d.Partitions), "partition"), d.ID)
+		if configs.columns == nil {
+			partitions.footer, configs.footer = "\n"+configs.footer, ""
+		}
+	}
+	return a.show(d, partitions, configs)
+}
+
+func idList(ids []int32) string {
+	var list []string
+	for _, id := range ids {
+		list = append(list, strconv.Itoa(int(id)))
+	}
+	return strings.Join(list, ",")
+}
+
+func offsetText(o int64) string {
+	if o < 0 {
+		return "-"
+	}
+	return strconv.FormatInt(o, 10)
+}
