@@ -52,7 +52,7 @@ func DefaultConfig() Config {
 		OffsetsRetention:    7 * 24 * time.Hour,
 		CheckInterval:       10 * time.Minute,
 		MaxGroups:           100_000,
-		MaxInFlight:         1 << 16,
+		MaxInFlight:         1 << 15, // half of what the quorum queues
 	}
 }
 
@@ -152,28 +152,30 @@ func (c *Coordinator) with(name string, f func(e *entry, now time.Time, out *gro
 	if err := c.Serving(); err != nil {
 		return err
 	}
-	s := c.shardOf(name)
 	var out group.Effects
-	err := func() error {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if err := c.Serving(); err != nil { // stopped while waiting for the lock: nobody would answer what is parked
-			return err
-		}
-		now := time.Now()
-		e, err := c.find(s, name, now)
-		if err != nil {
-			return err
-		}
-		if err := f(e, now, &out); err != nil {
-			c.settle(e, now, &out)
-			return err
-		}
-		c.settle(e, now, &out)
-		return nil
-	}()
+	err := c.locked(name, func(e *entry, now time.Time) error {
+		err := f(e, now, &out)
+		c.settle(e, now, out.Persists)
+		return err
+	})
 	c.deliver(name, &out)
 	return err
+}
+
+// locked finds the group and runs f under its lock.
+func (c *Coordinator) locked(name string, f func(e *entry, now time.Time) error) error {
+	s := c.shardOf(name)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := c.Serving(); err != nil { // again: what is parked after the end would never be answered
+		return err
+	}
+	now := time.Now()
+	e, err := c.find(s, name, now)
+	if err != nil {
+		return err
+	}
+	return f(e, now)
 }
 
 // find returns the group in memory, or one made from the image that is not yet kept in memory. Under s.mu.
@@ -207,8 +209,8 @@ func (c *Coordinator) exists(e *entry) bool {
 }
 
 // settle proposes what the machine wants kept, keeps or forgets the entry, and sets its deadline. Under the shard's lock.
-func (c *Coordinator) settle(e *entry, now time.Time, out *group.Effects) {
-	for _, p := range out.Persists {
+func (c *Coordinator) settle(e *entry, now time.Time, persists []group.Persist) {
+	for _, p := range persists {
 		e.persists++
 		seq := p.Seq
 		c.quorum.ProposeAsync(command.PutGroup{Group: e.name, Type: groupType, State: p.State}, func(_ any, err error) {

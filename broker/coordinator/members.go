@@ -56,11 +56,14 @@ func (c *Coordinator) Heartbeat(name string, who group.Identity) error {
 	if err := checkName(name, false); err != nil {
 		return err
 	}
-	err := c.with(name, func(e *entry, now time.Time, _ *group.Effects) error { return e.g.Heartbeat(now, who) })
-	if err == ErrLoading {
+	if err := c.Serving(); err == ErrLoading {
 		return nil
 	}
-	return err
+	return c.locked(name, func(e *entry, now time.Time) error { // no effects: nothing to allocate
+		err := e.g.Heartbeat(now, who)
+		c.settle(e, now, nil)
+		return err
+	})
 }
 
 // Leave removes members: one error or nil for each, or one for all.

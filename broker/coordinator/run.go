@@ -65,7 +65,7 @@ func (c *Coordinator) load() error {
 			failed = err
 			return false
 		}
-		c.settle(e, now, &group.Effects{})
+		c.settle(e, now, nil)
 		return true
 	})
 	return failed
@@ -81,9 +81,9 @@ func (c *Coordinator) take() {
 		e.persists--
 		if n.deleted == nil {
 			e.g.Persisted(now, n.seq, n.err, &out)
-			c.settle(e, now, &out)
+			c.settle(e, now, out.Persists)
 		} else if n.err = c.settleDeletion(e, n.err); n.err != nil {
-			c.settle(e, now, &out)
+			c.settle(e, now, out.Persists)
 		}
 		e.shard.mu.Unlock()
 		c.deliver(e.name, &out)
@@ -116,7 +116,7 @@ func (c *Coordinator) advance() (next time.Time) {
 			if e.quiet() && len(out.Persists) == 0 {
 				c.forget(e)
 			} else {
-				c.settle(e, now, &out)
+				c.settle(e, now, out.Persists)
 			}
 		}
 		e.shard.mu.Unlock()
