@@ -137,8 +137,8 @@ func (o *opening) remove(base kafka.Offset, suffix string) error {
 func (o *opening) create() error {
 	start, epochs := o.start, []segment.EpochStart(nil)
 	if o.known {
-		if o.rec.offset > start && !o.rec.resetting {
-			o.harm(o.rec.start, max(start, o.rec.start), o.rec.offset, errors.New("all segments are missing"))
+		if from := max(start, o.rec.start); o.rec.offset > from && !o.rec.resetting {
+			o.harm(o.rec.start, from, o.rec.offset, errors.New("all segments are missing"))
 		}
 		start = max(start, o.rec.offset)
 		if o.rec.resetting {
@@ -205,6 +205,9 @@ func (o *opening) plan() error {
 		o.segments = append(o.segments, s)
 	}
 	if !o.known {
+		if o.trusted && bases[0] > o.start {
+			return o.drop(0) // never flushed, and the first segment's name was lost
+		}
 		return nil // from the first
 	}
 	for o.from < len(bases) && bases[o.from] < o.rec.base {
@@ -212,11 +215,11 @@ func (o *opening) plan() error {
 	}
 	switch {
 	case o.from < len(bases) && bases[o.from] == o.rec.base:
-	case o.from == 0:
-		// The front is missing, the recovery point with it: the log starts later.
 	case o.rec.pos == 0:
 		// The segment that begins at the recovery point never came to disk; what follows it cannot be contiguous.
 		return o.drop(o.from)
+	case o.from == 0:
+		// The front is missing, and what was flushed of the recovery point's segment with it: the log starts later.
 	case o.from == len(bases):
 		o.harm(o.rec.base, o.rec.base, o.rec.offset, errors.New("segment is missing"))
 	default:
@@ -440,6 +443,7 @@ func (o *opening) publishOpened(s *localSegment, h *handle) {
 	o.view.Store(&view{segments: o.segments, tail: t})
 	o.settleAll(target{point: point{end.offset, s.base, end.pos}, facts: o.last})
 	o.pending.reached = o.pending.flushed
+	o.owe(t, true, false) // a killed process may have created the file without flushing its name
 }
 
 // flushScanned makes what the scan has kept durable: it may have been in the page cache only. Logs that open at the same time share one flush.

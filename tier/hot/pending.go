@@ -107,13 +107,15 @@ func (l *Log) reached(last recoveryPoint) (recoveryPoint, bool) {
 	return l.pointOf(p.flushed), true
 }
 
-// pointOf makes the record of a flushed target.
+// pointOf makes the record of a flushed target. It carries the epochs that begin in the segment, and the one before them, so
+// that the segment's own state file is not needed to know its epochs.
 func (l *Log) pointOf(t target) recoveryPoint {
 	epochs := epochsBefore(l.Epochs(), t.offset)
 	from := len(epochs)
 	for from > 0 && epochs[from-1].Start >= t.base {
 		from--
 	}
+	from = max(from-1, 0)
 	return recoveryPoint{partition: l.partition, start: l.Start(), point: t.point, facts: t.facts, epochs: epochs[from:]}
 }
 

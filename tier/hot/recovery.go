@@ -25,7 +25,7 @@ type recoveryPoint struct {
 	start     kafka.Offset // files wholly below it are left over from a release
 	point
 	facts                       // of the segment, up to point
-	epochs []segment.EpochStart // those that begin in the segment, below point
+	epochs []segment.EpochStart // those that begin in the segment, below point, and the one before; after a reset all
 }
 
 // recoveryFile keeps the recovery points of all logs of a volume: a header,
