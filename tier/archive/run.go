@@ -79,6 +79,7 @@ func (a *Archive) pump(ctx context.Context, group *sync.WaitGroup) time.Duration
 		}
 		a.pace.started(now)
 		a.working++
+		j.running = true // from here on: nobody else may queue it
 		group.Go(func() { a.work(ctx, j) })
 	}
 

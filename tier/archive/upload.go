@@ -15,7 +15,6 @@ import (
 // it is its partition's first, and those behind it that are ready.
 func (a *Archive) work(ctx context.Context, j *job) {
 	a.mu.Lock()
-	j.running = true
 	j.part.status.Uploading = true
 	upload := j.state == waiting && !j.dropped
 	a.mu.Unlock()
@@ -225,7 +224,7 @@ func (a *Archive) committedOr(p *part, j *job, e manifest.Entry, err error, stop
 			a.forget(j)
 		}
 		return true
-	case errors.Is(err, manifest.ErrStaleEpoch), errors.Is(err, manifest.ErrNotContiguous):
+	case errors.Is(err, manifest.ErrStaleEpoch), errors.Is(err, manifest.ErrNotContiguous), errors.Is(err, manifest.ErrInvalid):
 		// Refused for good: everything behind it was planned on it.
 		a.stats.refused.Add(1)
 		for i, o := range p.jobs {
