@@ -146,7 +146,11 @@ func (r *Reader) beginDemand(d demand) begun {
 		return nothing
 	}
 	to := r.span(d.stream, d.remote, d.block, d.stream.window, true)
-	return r.beginSlab(d.stream, d.remote, d.block, to)
+	outcome := r.beginSlab(d.stream, d.remote, d.block, to)
+	if outcome == blocked && to > d.block+1 {
+		outcome = r.beginSlab(d.stream, d.remote, d.block, d.block+1)
+	}
+	return outcome
 }
 
 // beginAhead walks the stream's window, from where it reads on, to the first

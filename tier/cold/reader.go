@@ -236,6 +236,7 @@ func (r *Reader) readRemote(rm *remote, s *stream, from kafka.Offset, limit int,
 		if b >= sl.ready {
 			s.seek(r, from)
 			s.want(r, sl)
+			r.ahead.push(s)
 			return r.loading(rm, b, s, ready)
 		}
 		if run, next, ok := sl.run(b, from, limit); ok {

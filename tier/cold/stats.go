@@ -19,9 +19,10 @@ type Stats struct {
 
 	InFlight    int   // GETs running or about to
 	Limit       int   // of GETs at once, as of now
-	Held        int64 // bytes of memory for data
+	Held        int64 // bytes of memory for data; Idle and Spare are part of it
 	HeldPeak    int64 // the most that ever was
-	Idle        int64 // of Held, not wanted now
+	Idle        int64 // data that nobody wants now
+	Spare       int64 // buffers without data
 	FooterBytes int64 // of footers, in memory
 	Streams     int
 }
@@ -42,6 +43,7 @@ func (r *Reader) Stats() Stats {
 	defer r.mu.Unlock()
 	s.InFlight, s.Limit = r.busy, r.pace.workers()
 	s.Held, s.HeldPeak, s.Idle = r.memory.used+r.memory.spare, r.memory.peak, r.memory.idleBytes
+	s.Spare = r.memory.spare
 	s.FooterBytes = r.footerN
 	for _, of := range r.streams {
 		s.Streams += len(of)

@@ -150,7 +150,7 @@ func (s *stream) advanced(r *Reader, sl *slab, from, next kafka.Offset, n int64)
 		s.restart(r)
 	}
 	s.want(r, sl)
-	s.behind(r, from)
+	s.behind(r, next) // what was read to its end is idle: a retry finds it there, a reader that ends here keeps nothing
 	s.last, s.next = from, next
 	r.ahead.push(s)
 }

@@ -1,0 +1,215 @@
+package cold
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/qanat-io/qanat/tier/object"
+	"github.com/qanat-io/qanat/wire/kafka"
+)
+
+// What arrives corrupt once is read again and nobody notices; what is corrupt
+// twice is ErrCorrupt to every reader, for a while, and is tried again then.
+func TestCorrupt(t *testing.T) {
+	for _, what := range []string{"data", "footer"} {
+		t.Run(what, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				mem := object.NewMem(nil)
+				w := build(t, mem, 3, partition(0), shape{segments: 1, segmentBytes: 100_000, batchBytes: 900})
+				b := object.NewFaulty(mem)
+				skip := map[string]int{"data": 1, "footer": 0}[what]
+				b.Add(object.Rule{Verb: object.Get, Skip: skip, Count: 1, Fault: object.Fault{Corrupt: true, Bytes: 20}})
+				r := start(t, b, Config{CacheBytes: -1})
+				if err := w.replay(r, "a", 0, 1<<20); err != nil {
+					t.Fatal(err)
+				}
+				if st := r.Stats(); st.Corrupt != 1 || st.Gets != 3 {
+					t.Fatalf("%+v", st)
+				}
+
+				r = start(t, b, Config{CacheBytes: -1})
+				b.Clear()
+				remove := b.Add(object.Rule{Verb: object.Get, Skip: skip, Fault: object.Fault{Corrupt: true, Bytes: 20}})
+				for range 3 {
+					if _, err := w.wait(r, "a", 0, 1<<20); !errors.Is(err, ErrCorrupt) {
+						t.Fatal(err)
+					}
+				}
+				if st := r.Stats(); st.Corrupt != 2 {
+					t.Fatalf("%+v", st)
+				}
+				remove()
+				time.Sleep(corruptCooldown + time.Second)
+				if err := w.replay(r, "a", 0, 1<<20); err != nil {
+					t.Fatal(err)
+				}
+			})
+		})
+	}
+}
+
+// A bucket that fails again and again is an error to the reader, after
+// attempts with growing pauses; once it is back, reads go on by themselves.
+func TestUnavailable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mem := object.NewMem(nil)
+		w := build(t, mem, 3, partition(0), small)
+		b := object.NewFaulty(mem)
+		r := start(t, b, Config{})
+		if _, err := r.Footer(context.Background(), w.partition, w.manifest.At(0)); err != nil {
+			t.Fatal(err)
+		}
+		down := errors.New("no route to host")
+		remove := b.Add(object.Rule{Verb: object.Get, Fault: object.Fault{Err: down}})
+		began := time.Now()
+		if _, err := w.wait(r, "a", 0, 1<<20); !errors.Is(err, ErrUnavailable) || !errors.Is(err, down) {
+			t.Fatal(err)
+		}
+		// 100+200+400+800+1600 ms, each less up to a half.
+		if d := time.Since(began); d < 1550*time.Millisecond || d > 3100*time.Millisecond {
+			t.Fatalf("gave up after %v", d)
+		}
+		if _, err := w.wait(r, "a", 0, 1<<20); !errors.Is(err, ErrUnavailable) {
+			t.Fatal(err)
+		}
+		remove()
+		time.Sleep(2 * cooldown)
+		if err := w.replay(r, "a", 0, 1<<20); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+// An object that is not there is reported at once, without hammering the store.
+func TestMissingObject(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mem := object.NewMem(nil)
+		w := build(t, mem, 3, partition(0), small)
+		b := object.NewCounting(mem)
+		if err := mem.Delete(context.Background(), w.manifest.At(0).Key(cluster, w.partition)); err != nil {
+			t.Fatal(err)
+		}
+		r := start(t, b, Config{})
+		began := time.Now()
+		for range 10 {
+			if _, err := w.wait(r, "a", 0, 1<<20); !errors.Is(err, ErrUnavailable) || !errors.Is(err, object.ErrNotFound) {
+				t.Fatal(err)
+			}
+		}
+		if time.Since(began) > 0 || b.Counts().Gets != 1 {
+			t.Fatalf("%v, %d GETs", time.Since(began), b.Counts().Gets)
+		}
+	})
+}
+
+// A GET that gives nothing for two seconds is given up for a new one, from
+// where it stood.
+func TestStalledGetIsReplaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mem := object.NewMem(nil)
+		w := build(t, mem, 3, partition(0), shape{segments: 1, segmentBytes: 900_000, batchBytes: 9000})
+		b := object.NewFaulty(mem)
+		b.Add(object.Rule{Verb: object.Get, Skip: 1, Count: 1, Fault: object.Fault{Stall: true, Bytes: 50_000}})
+		r := start(t, b, Config{})
+		began := time.Now()
+		if err := w.replay(r, "a", 0, 1<<20); err != nil {
+			t.Fatal(err)
+		}
+		if d := time.Since(began); d != stallLeast || r.Stats().Hedges != 1 {
+			t.Fatalf("%v: %+v", d, r.Stats())
+		}
+	})
+}
+
+// What counts as stalled follows what is usual of the store, within bounds.
+func TestStallFollowsTheStore(t *testing.T) {
+	var g gaps
+	if g.stall() != stallLeast {
+		t.Fatal(g.stall())
+	}
+	for range 200 {
+		g.add(3 * time.Second)
+	}
+	if g.stall() != 9*time.Second {
+		t.Fatal(g.stall())
+	}
+	for range 200 {
+		g.add(time.Minute)
+	}
+	if g.stall() != stallMost {
+		t.Fatal(g.stall())
+	}
+}
+
+// A store that asks for patience is asked by fewer GETs at once, after a pause;
+// when it has recovered their number grows again.
+func TestThrottledIsPaced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mem := object.NewMem(nil)
+		w := build(t, mem, 3, partition(0), shape{segments: 6, segmentBytes: 4 << 20, batchBytes: 9000})
+		b := object.NewFaulty(mem)
+		r := start(t, b, Config{Workers: 8})
+		if _, err := r.Footer(context.Background(), w.partition, w.manifest.At(0)); err != nil {
+			t.Fatal(err)
+		}
+		b.Add(object.Rule{Verb: object.Get, Count: 4, Fault: object.Fault{Err: object.ErrThrottled}})
+		began := time.Now()
+		run, err := w.wait(r, "a", 0, 1<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		run.Release()
+		if d := time.Since(began); d < backoffFirst/2 {
+			t.Fatalf("answered after %v: no pause", d)
+		}
+		if st := r.Stats(); st.Throttled < 4 || st.Limit > 5 {
+			t.Fatalf("%+v", st)
+		}
+		if err := w.replay(r, "a", 0, 1<<20); err != nil {
+			t.Fatal(err)
+		}
+		if st := r.Stats(); st.Limit < 5 {
+			t.Fatalf("%+v", st)
+		}
+	})
+}
+
+// FindTime finds exactly the first record at or after a time, with one GET
+// beside the footer.
+func TestFindTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mem := object.NewMem(nil)
+		w := build(t, mem, 3, partition(0), shape{segments: 4, segmentBytes: 400_000, batchBytes: 20_000, gzip: true})
+		b := object.NewCounting(mem)
+		r := NewReader(b, cluster, Config{}, quiet)
+		for _, e := range w.manifest.All() {
+			if _, err := r.Footer(context.Background(), w.partition, e); err != nil {
+				t.Fatal(err)
+			}
+		}
+		last := w.stamps[len(w.stamps)-1] + 20
+		for ts := w.stamps[0] - 10; ts < last; ts += 3 {
+			before := b.Counts().Gets
+			offset, at, epoch, ok, err := r.FindTime(context.Background(), w.partition, w.manifest, ts)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := -1
+			for i, s := range w.stamps {
+				if s >= ts {
+					want = i
+					break
+				}
+			}
+			if ok != (want >= 0) || ok && (offset != kafka.Offset(want) || at != w.stamps[want] || epoch < 1) {
+				t.Fatalf("time %d: offset %d at %d, %t; want %d", ts, offset, at, ok, want)
+			}
+			if b.Counts().Gets-before > 1 {
+				t.Fatalf("time %d: %d GETs", ts, b.Counts().Gets-before)
+			}
+		}
+	})
+}
