@@ -1,0 +1,297 @@
+package quorum
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+	wal "github.com/hashicorp/raft-wal"
+	"github.com/hashicorp/raft-wal/metadb"
+
+	"github.com/qanat-io/qanat/metadata/command"
+	"github.com/qanat-io/qanat/metadata/image"
+	"github.com/qanat-io/qanat/wire/kafka"
+)
+
+// ErrNotReady says that there is no leader, or none reached in time, or that
+// too much is waiting: the proposal may be retried. Whether it was applied is
+// not known.
+var ErrNotReady = errors.New("metadata quorum has no leader")
+
+// ErrClosed says that the quorum was closed. It is an ErrNotReady too.
+var ErrClosed = fmt.Errorf("%w: it is closed", ErrNotReady)
+
+// ErrOverloaded says that the queue of proposals is full; this one was not
+// taken. It is an ErrNotReady too.
+var ErrOverloaded = fmt.Errorf("%w: too many proposals are waiting", ErrNotReady)
+
+// Changes name what differs between two images. See image.Changes.
+type Changes = image.Changes
+
+// ConfigKey names a resource that has config overrides.
+type ConfigKey = image.ConfigKey
+
+// Config is what a quorum's member is told.
+type Config struct {
+	Dir       string // raft-wal and snapshots
+	ID        kafka.BrokerID
+	ClusterID string // "": the directory's, or a new one when it is empty; refused when the directory has another
+	Listen    string // host:port of the Raft listener; "127.0.0.1:0" lets the system choose
+	Advertise string // host:port at which others reach it; "": where it listens
+	Bootstrap bool   // form a quorum of one when the directory is empty
+
+	// SnapshotEntries is how many entries are applied between snapshots, 0
+	// for 8192. A snapshot is also made when the log has grown by much.
+	SnapshotEntries uint64
+
+	// StallTimeout is how long an entry of a leader may take until its log
+	// store is taken to hang, 0 for 30 s.
+	StallTimeout time.Duration
+
+	// Fatal is called, once, when the node must not go on: an unknown
+	// command, a log store that fails or stalls, a log of another cluster. It
+	// must end the process and may be called from any goroutine. nil: panic.
+	Fatal func(error)
+}
+
+const (
+	defaultSnapshotEntries = 8192
+	defaultStallTimeout    = 30 * time.Second
+
+	// segmentBytes is the size at which raft-wal begins another file. Each is
+	// allocated whole at once: small enough that an idle broker's log takes
+	// little, large enough that a busy one's (some MiB/s) rotates every few seconds.
+	segmentBytes = 8 << 20
+
+	snapshotsKept = 2
+)
+
+// Quorum is safe for concurrent use.
+type Quorum struct {
+	cfg       Config
+	clusterID string
+	log       *slog.Logger
+	clock     func() time.Time
+
+	raft      *raft.Raft
+	lock      io.Closer // held while the directory is ours
+	meta      *metadb.BoltMetaDB
+	store     *wal.WAL
+	transport *raft.NetworkTransport
+	fsm       *fsm
+	queue     *queue
+	lead      leadership
+
+	failing sync.Once
+	failed  atomic.Pointer[error]
+
+	stop    context.CancelFunc
+	closing sync.Once
+	closed  error
+	running sync.WaitGroup
+}
+
+// Open opens or creates the directory, restores the newest snapshot and
+// starts. The image may lag behind the log until Ready returns.
+func Open(cfg Config, clock func() time.Time, log *slog.Logger) (*Quorum, error) {
+	return open(cfg, clock, log, func(s raft.LogStore) raft.LogStore { return s })
+}
+
+// open is Open with something put between Raft and its log, which tests make fail.
+func open(cfg Config, clock func() time.Time, log *slog.Logger, between func(raft.LogStore) raft.LogStore) (q *Quorum, err error) {
+	if cfg.SnapshotEntries == 0 {
+		cfg.SnapshotEntries = defaultSnapshotEntries
+	}
+	if cfg.StallTimeout == 0 {
+		cfg.StallTimeout = defaultStallTimeout
+	}
+	q = &Quorum{cfg: cfg, log: log, clock: clock, queue: newQueue()}
+	q.lead.init()
+	q.fsm = newFSM(q.fail, cfg.SnapshotEntries)
+	defer func() {
+		if err != nil {
+			q, err = nil, errors.Join(err, q.release())
+		}
+	}()
+	if q.lock, err = lockDir(cfg.Dir); err != nil {
+		return q, err
+	}
+	who, err := claim(cfg.Dir, identity{Cluster: cfg.ClusterID, Node: cfg.ID}, cfg.Bootstrap)
+	if err != nil {
+		return q, err
+	}
+	q.clusterID = who.Cluster
+	if err := q.startRaft(between); err != nil {
+		return q, err
+	}
+	p, err := q.newProposer()
+	if err != nil {
+		return q, err
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	q.stop = stop
+	q.running.Go(func() { q.followLeadership(ctx) })
+	q.running.Go(func() { p.run(ctx) })
+	q.running.Go(func() { q.makeSnapshots(ctx) })
+	return q, nil
+}
+
+// startRaft opens what Raft needs and starts it.
+func (q *Quorum) startRaft(between func(raft.LogStore) raft.LogStore) error {
+	logger := raftLogger(q.log)
+	dir := filepath.Join(q.cfg.Dir, logDir)
+	q.meta = &metadb.BoltMetaDB{} // raft-wal leaves it open when it is closed
+	store, err := wal.Open(dir, wal.WithMetaStore(q.meta), wal.WithSegmentSize(segmentBytes), wal.WithLogger(logger))
+	if err != nil {
+		return fmt.Errorf("open metadata log %s: %w", dir, err)
+	}
+	q.store = store
+	snapshots, err := raft.NewFileSnapshotStoreWithLogger(q.cfg.Dir, snapshotsKept, logger)
+	if err != nil {
+		return fmt.Errorf("open metadata snapshots in %s: %w", q.cfg.Dir, err)
+	}
+	if q.transport, err = listen(q.cfg.Listen, q.cfg.Advertise, logger); err != nil {
+		return err
+	}
+	conf := q.raftConfig()
+	conf.Logger = logger
+	logs := &durableLog{LogStore: between(store), fail: q.fail}
+	if err := q.bootstrap(conf, logs, snapshots); err != nil {
+		return err
+	}
+	if q.raft, err = raft.NewRaft(conf, q.fsm, logs, store, snapshots, q.transport); err != nil {
+		return fmt.Errorf("start metadata quorum in %s: %w", q.cfg.Dir, err)
+	}
+	return q.hasten()
+}
+
+// Ready waits until a leader is known and the image holds everything committed before.
+func (q *Quorum) Ready(ctx context.Context) error { return q.lead.wait(ctx) }
+
+// Image is the newest published image. Lock-free.
+func (q *Quorum) Image() *image.Image { return q.fsm.image.Load() }
+
+// ClusterID is the cluster's, also before the image has it.
+func (q *Quorum) ClusterID() string { return q.clusterID }
+
+// Addr is where the Raft listener can be reached.
+func (q *Quorum) Addr() string { return string(q.transport.LocalAddr()) }
+
+// fail halts the node: nothing more is applied, stored or answered with success.
+func (q *Quorum) fail(err error) {
+	q.failing.Do(func() {
+		q.failed.Store(&err)
+		q.log.Error("metadata quorum halts", "error", err)
+		if q.cfg.Fatal == nil {
+			panic(fmt.Sprintf("metadata quorum: %v", err))
+		}
+		q.cfg.Fatal(err)
+	})
+}
+
+// Close stops taking proposals, fails those that wait with ErrClosed, and
+// releases the directory. It must not be called from a callback.
+func (q *Quorum) Close() error {
+	q.closing.Do(func() {
+		q.stop()
+		q.queue.close()
+		q.closed = q.release()
+		q.running.Wait()
+		q.fsm.closeSubscribers()
+	})
+	return q.closed
+}
+
+// release gives back what was opened, as far as it was.
+func (q *Quorum) release() error {
+	var errs []error
+	q.lead.close()
+	if q.raft != nil {
+		errs = append(errs, q.raft.Shutdown().Error())
+	}
+	if q.transport != nil {
+		errs = append(errs, q.transport.Close())
+	}
+	if q.store != nil {
+		errs = append(errs, q.store.Close())
+	}
+	if q.meta != nil {
+		errs = append(errs, q.meta.Close())
+	}
+	if q.lock != nil {
+		errs = append(errs, q.lock.Close())
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("close metadata quorum: %w", err)
+	}
+	return nil
+}
+
+// newSession draws the number under which this process's requests are counted.
+func newSession() (uint64, error) {
+	var b [8]byte
+	if _, err := rand.Read(b[:]); err != nil {
+		return 0, fmt.Errorf("draw proposal session: %w", err)
+	}
+	return binary.BigEndian.Uint64(b[:]), nil
+}
+
+// Propose submits a command, coalesced with all that wait at the moment into
+// one Raft entry, and returns when it was applied here: the new image shows
+// it. err is Apply's refusal (errors of package image), ErrNotReady, ctx's, or
+// command.ErrTooLarge. After ErrNotReady and ctx's the command may still be
+// applied. Calls are applied in the order in which they were made by one
+// goroutine. When the queue is full it waits for room.
+func (q *Quorum) Propose(ctx context.Context, c command.Command) (result any, err error) {
+	body, err := command.EncodeBody(c)
+	if err != nil {
+		return nil, err
+	}
+	type answer struct {
+		result any
+		err    error
+	}
+	answered := make(chan answer, 1)
+	p := &proposal{body: body, done: func(r any, err error) { answered <- answer{r, err} }}
+	if err := q.queue.put(ctx, p); err != nil {
+		return nil, err
+	}
+	select {
+	case a := <-answered:
+		return a.result, a.err
+	case <-ctx.Done():
+		q.queue.drop(p)
+		return nil, ctx.Err()
+	}
+}
+
+// ProposeAsync is Propose with a callback, from the proposer's goroutine (it
+// must not block); enqueue order is apply order. It never waits: when the
+// queue is full, or the command cannot be encoded, done is called at once,
+// from within, with ErrOverloaded or the error.
+func (q *Quorum) ProposeAsync(c command.Command, done func(result any, err error)) {
+	body, err := command.EncodeBody(c)
+	if err == nil {
+		err = q.queue.offer(&proposal{body: body, done: done})
+	}
+	if err != nil {
+		done(nil, err)
+	}
+}
+
+// Subscribe calls f after published images that changed something it may act
+// on, in order, from a goroutine of its own, with what changed since the last
+// call. old is the image of the last call (of the first: the one returned).
+// Changes may be folded when f is slow; new is never older than they are.
+func (q *Quorum) Subscribe(f func(old, new *image.Image, ch Changes)) *image.Image {
+	return q.fsm.subscribe(f)
+}

@@ -1,0 +1,63 @@
+package quorum
+
+import (
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/qanat-io/qanat/wire/kafka"
+)
+
+// Status for DescribeQuorum and metrics.
+type Status struct {
+	LeaderID                             kafka.BrokerID // kafka.NoBroker when none is known
+	Term                                 uint64
+	LastIndex, CommitIndex, AppliedIndex uint64
+	Voters, NonVoters                    []Member
+	SnapshotIndex                        uint64 // last entry that the newest snapshot holds, 0 without one
+	QueuedCommands                       int    // that wait to be proposed here
+}
+
+// Member is one node of the quorum.
+type Member struct {
+	ID                      kafka.BrokerID
+	Addr                    string
+	LastIndex               uint64    // of its log, as far as it is known here
+	LastFetch, LastCaughtUp time.Time // zero when not known
+}
+
+// LeaderID is the leader as this node knows it, kafka.NoBroker when it knows none. Cheap.
+func (q *Quorum) LeaderID() kafka.BrokerID {
+	if _, id := q.raft.LeaderWithID(); id != "" {
+		return brokerID(id)
+	}
+	return kafka.NoBroker
+}
+
+// Status is a view of the moment; its parts may be a few entries apart. Cheap
+// enough to be asked per request, not per record.
+func (q *Quorum) Status() Status {
+	s := Status{
+		LeaderID:       q.LeaderID(),
+		Term:           q.raft.CurrentTerm(),
+		LastIndex:      q.raft.LastIndex(),
+		CommitIndex:    q.raft.CommitIndex(),
+		AppliedIndex:   q.raft.AppliedIndex(),
+		SnapshotIndex:  q.fsm.snapshotIndex.Load(),
+		QueuedCommands: q.queue.len(),
+	}
+	for _, server := range q.raft.GetConfiguration().Configuration().Servers {
+		m := Member{ID: brokerID(server.ID), Addr: string(server.Address)}
+		if m.ID == q.cfg.ID {
+			// Others will be known by what they were last sent, once there are others.
+			now := q.clock()
+			m.Addr, m.LastIndex, m.LastFetch, m.LastCaughtUp = q.Addr(), s.LastIndex, now, now
+		}
+		if server.Suffrage == raft.Voter {
+			s.Voters = append(s.Voters, m)
+		} else {
+			s.NonVoters = append(s.NonVoters, m)
+		}
+	}
+	return s
+}
