@@ -13,7 +13,7 @@ import (
 
 // benchBucket puts a 1 GiB partition into a directory.
 func benchBucket(b *testing.B) (object.Bucket, manifest.Manifest) {
-	dir, err := object.NewDir(b.TempDir())
+	dir, err := object.OpenDir(b.TempDir())
 	if err != nil {
 		b.Fatal(err)
 	}
