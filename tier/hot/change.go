@@ -43,16 +43,18 @@ func (l *Log) ReleaseBefore(next kafka.Offset) (freed int64, err error) {
 	return freed, nil
 }
 
-// moveStart records, durably, that the log starts at start. What is flushed stays what it was, but never below start.
+// moveStart records, durably, that the log starts at start. The recovery point, if it was below, is start then: released
+// before it was flushed, or flushed up to the end of the segment that goes.
 func (l *Log) moveStart(start kafka.Offset) error {
-	l.pending.mu.Lock()
-	rec := l.pointOf(l.pending.flushed)
-	l.pending.mu.Unlock()
-	rec.start = start
-	if rec.offset < start || rec.base < start {
-		// Released before it was flushed, or flushed up to the end of the segment that goes.
-		rec.point, rec.facts, rec.epochs = point{start, start, 0}, noFacts, nil
+	p := &l.pending
+	p.mu.Lock()
+	if p.flushed.offset < start || p.flushed.base < start {
+		p.flushed = target{point: point{start, start, 0}, facts: noFacts, generation: p.generation}
+		l.flushed.Store(max(l.flushed.Load(), int64(start)))
 	}
+	rec := l.pointOf(p.flushed)
+	p.mu.Unlock()
+	rec.start = start
 	if err := l.env.Flusher.recovery.put(rec); err != nil {
 		return err
 	}
