@@ -204,6 +204,9 @@ func bucketURL() rule {
 		if err != nil || (u.Scheme != "s3" && u.Scheme != "minio") || u.Host == "" {
 			return errors.New(words)
 		}
+		if u.User != nil {
+			return errors.New(words + ", without credentials: those come from the environment")
+		}
 		return nil
 	}}
 }

@@ -147,7 +147,24 @@ func (k *Key) validate(value string) error {
 	if k.Sensitive {
 		return fmt.Errorf("%s: the value given is not allowed: it must be %w", k.Name, err)
 	}
-	return fmt.Errorf("%s: %q is not allowed: it must be %w", k.Name, shorten(value), err)
+	return fmt.Errorf("%s: %q is not allowed: it must be %w", k.Name, shorten(withoutUser(value)), err)
+}
+
+// withoutUser hides NAME:PASSWORD@ of a URL that someone wrote credentials into.
+func withoutUser(v string) string {
+	scheme, rest, ok := strings.Cut(v, "://")
+	if !ok {
+		return v
+	}
+	host, path, _ := strings.Cut(rest, "/")
+	i := strings.LastIndexByte(host, '@')
+	if i < 0 {
+		return v
+	}
+	if path != "" {
+		path = "/" + path
+	}
+	return scheme + "://…@" + host[i+1:] + path
 }
 
 // shorten keeps a message readable whatever was typed.

@@ -31,7 +31,7 @@ func normal(name string) string {
 	}, strings.ToLower(name))
 }
 
-// nearestByWords finds the key that shares the most words with name: at least half of them.
+// nearestByWords finds the key that begins with name, or shares the most words with it: at least half of them.
 func nearestByWords(s Scope, name string) string {
 	words := strings.Split(normal(name), ".")
 	best, bestScore := "", 0
@@ -48,7 +48,8 @@ func nearestByWords(s Scope, name string) string {
 		}
 		// Of keys that share as many words, the shortest says the least that was not asked for.
 		score := shared*100 - len(parts)
-		if 2*shared >= len(words) && shared >= 2 && score > bestScore {
+		near := shared >= 2 || strings.HasPrefix(k.Name, normal(name)+".")
+		if near && 2*shared >= len(words) && score > bestScore {
 			best, bestScore = k.Name, score
 		}
 	}
@@ -83,5 +84,5 @@ func distance(a, b string, limit int) int {
 		}
 		prev2, prev, row = prev, row, prev2
 	}
-	return prev[len(b)]
+	return min(prev[len(b)], limit)
 }
