@@ -81,7 +81,7 @@ func (s *Server) Run(ctx context.Context) error {
 	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
 	defer cancel()
 	if err := server.Shutdown(grace); err != nil {
-		return errors.Join(server.Close(), nil) // those still at it are cut off
+		return server.Close() // those still at it are cut off
 	}
 	return nil
 }

@@ -1,0 +1,201 @@
+package console
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+var update = flag.Bool("update", false, "rewrite golden files")
+
+// backend is a broker that answers always the same, but for what a test changes.
+type backend struct {
+	live, ready, tier error
+	grace             time.Duration
+	dry               bool
+	sweeps            int
+	explode           bool
+}
+
+func (b *backend) Live() error  { return b.live }
+func (b *backend) Ready() error { return b.ready }
+func (b *backend) Status() Status {
+	if b.explode {
+		panic("broken")
+	}
+	return Status{Version: "1", ClusterID: "c", NodeID: 3, Started: time.Unix(0, 0).UTC(), Listeners: []Listener{{"PLAINTEXT", "0.0.0.0:9092", "h:9092"}},
+		DataDir: "/d", Bucket: "dir:/b", Topics: 1, Partitions: 2, Offline: []OfflinePartition{}}
+}
+func (b *backend) Brokers() []Broker {
+	return []Broker{{ID: 3, Epoch: 9, Rack: "r", Listeners: []Listener{{"PLAINTEXT", "", "h:9092"}}, Version: "1"}}
+}
+func (b *backend) Quorum() Quorum {
+	return Quorum{Leader: 3, Term: 2, Last: 10, Commit: 10, Applied: 9, Snapshot: 5, Members: []Member{{3, "h:1", true}}}
+}
+func (b *backend) Storage(_ context.Context, topic string) ([]TopicStorage, error) {
+	if topic == "none" {
+		return nil, fmt.Errorf("topic none: %w", ErrNotFound)
+	}
+	at := time.Unix(100, 0).UTC()
+	return []TopicStorage{{Topic: "t", TopicID: "id", Partitions: []PartitionStorage{{
+		Partition: 0, Leader: 3, LeaderEpoch: 1, LogStart: 5, HighWatermark: 90, LogEnd: 100, Hot: Extent{50, 100, 5000, 2}, Cold: Extent{5, 60, 6000, 4},
+		Upload: Upload{Enabled: true, PendingBytes: 10, PendingSeconds: 1.5, LastError: "503", LastErrorAt: &at}}}}}, nil
+}
+func (b *backend) Tier(context.Context) (Tier, error) {
+	return Tier{Bucket: "dir:/b", Puts: 1, Failing: []TierFailure{}}, b.tier
+}
+func (b *backend) Sweep(_ context.Context, grace time.Duration, dry bool) (Sweep, error) {
+	b.sweeps++
+	b.grace, b.dry = grace, dry
+	return Sweep{DryRun: dry, Objects: 3, Orphans: 1, OrphanBytes: 7, Keys: []string{"k"}}, b.tier
+}
+
+func serve(t *testing.T, b *backend, cfg Config) http.Handler {
+	t.Helper()
+	metrics := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "metric 1\n") })
+	return New(cfg, b, metrics, slog.New(slog.DiscardHandler)).Handler()
+}
+
+func ask(h http.Handler, method, target string, change func(*http.Request)) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(method, target, nil)
+	r.Host = "127.0.0.1:9644"
+	if change != nil {
+		change(r)
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
+}
+
+// The answers of the API are what they were when programs were written against them.
+func TestAnswersAreStable(t *testing.T) {
+	h := serve(t, &backend{}, Config{Listen: "127.0.0.1:9644"})
+	var all bytes.Buffer
+	for _, q := range []string{"GET /", "GET /livez", "GET /readyz", "GET /metrics", "GET /v1/status", "GET /v1/brokers", "GET /v1/quorum",
+		"GET /v1/storage", "GET /v1/storage?topic=none", "GET /v1/tier", "POST /v1/tier/sweep?dry_run=true&grace=2h", "GET /v1/nothing", "GET /debug/pprof/"} {
+		method, target, _ := strings.Cut(q, " ")
+		w := ask(h, method, target, nil)
+		fmt.Fprintf(&all, "== %s → %d %s\n", q, w.Code, w.Header().Get("Content-Type"))
+		var indented bytes.Buffer
+		if json.Indent(&indented, w.Body.Bytes(), "", "  ") == nil {
+			all.Write(indented.Bytes())
+		} else {
+			all.Write(w.Body.Bytes())
+		}
+	}
+	golden := filepath.Join("testdata", "answers.golden")
+	if *update {
+		if err := os.WriteFile(golden, all.Bytes(), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(all.Bytes(), want) {
+		t.Errorf("answers changed:\n%s", all.String())
+	}
+}
+
+// A page that was rebound to this machine's address is refused by its Host; what names the machine is served.
+func TestHosts(t *testing.T) {
+	h := serve(t, &backend{}, Config{Listen: "admin.internal:9644", AllowedHosts: []string{"qanat.example.org"}})
+	for host, want := range map[string]int{
+		"localhost:9644": 200, "127.0.0.1:9644": 200, "[::1]:9644": 200, "10.0.0.7": 200, "admin.internal:9644": 200, "Qanat.Example.org": 200,
+		"evil.example.com": 403, "localhost.evil.com:9644": 403, "": 403,
+	} {
+		if w := ask(h, "GET", "/v1/status", func(r *http.Request) { r.Host = host }); w.Code != want {
+			t.Errorf("%q: %d, want %d", host, w.Code, want)
+		}
+	}
+}
+
+// Another site's page cannot start a sweep; the command line, which sends no Origin, can.
+func TestOtherSites(t *testing.T) {
+	b := &backend{}
+	h := serve(t, b, Config{Listen: "127.0.0.1:9644"})
+	for name, header := range map[string]string{"Sec-Fetch-Site": "cross-site", "Origin": "http://evil.example.com"} {
+		if w := ask(h, "POST", "/v1/tier/sweep", func(r *http.Request) { r.Header.Set(name, header) }); w.Code != 403 || b.sweeps != 0 {
+			t.Errorf("%s: %d, %d sweeps", name, w.Code, b.sweeps)
+		}
+	}
+	if w := ask(h, "POST", "/v1/tier/sweep?grace=90m", nil); w.Code != 200 || b.grace != 90*time.Minute || b.dry {
+		t.Errorf("%d, grace %s, dry %t", w.Code, b.grace, b.dry)
+	}
+	if w := ask(h, "GET", "/v1/tier/sweep", nil); w.Code != 404 || b.sweeps != 1 {
+		t.Errorf("GET: %d, %d sweeps", w.Code, b.sweeps)
+	}
+}
+
+// Wrong parameters, missing buckets and unready brokers are told apart by their status.
+func TestFailures(t *testing.T) {
+	b := &backend{ready: errors.New("the image is behind"), tier: ErrNoBucket}
+	h := serve(t, b, Config{})
+	for q, want := range map[string]int{
+		"GET /livez": 200, "GET /readyz": 503, "GET /v1/tier": 409, "POST /v1/tier/sweep": 409,
+		"POST /v1/tier/sweep?grace=soon": 400, "POST /v1/tier/sweep?grace=-1h": 400, "POST /v1/tier/sweep?dry_run=perhaps": 400,
+	} {
+		method, target, _ := strings.Cut(q, " ")
+		w := ask(h, method, target, nil)
+		var f Failure
+		if w.Code != want || want != 200 && (json.Unmarshal(w.Body.Bytes(), &f) != nil || f.Error == "") {
+			t.Errorf("%s: %d %s, want %d", q, w.Code, w.Body, want)
+		}
+	}
+}
+
+// A panic in an answer is that answer's alone.
+func TestPanicIsContained(t *testing.T) {
+	h := serve(t, &backend{explode: true}, Config{})
+	if w := ask(h, "GET", "/v1/status", nil); w.Code != 500 || strings.Contains(w.Body.String(), "broken") {
+		t.Errorf("%d %s", w.Code, w.Body)
+	}
+	if w := ask(h, "GET", "/livez", nil); w.Code != 200 {
+		t.Errorf("afterwards: %d", w.Code)
+	}
+}
+
+// Profiles are there when they are asked for.
+func TestProfiles(t *testing.T) {
+	if w := ask(serve(t, &backend{}, Config{PProf: true}), "GET", "/debug/pprof/cmdline", nil); w.Code != 200 {
+		t.Errorf("%d", w.Code)
+	}
+}
+
+// The port serves between Listen and the end of its context, and Run returns nil then.
+func TestRun(t *testing.T) {
+	s := New(Config{Listen: "127.0.0.1:0"}, &backend{}, nil, slog.New(slog.DiscardHandler))
+	ctx, cancel := context.WithCancel(t.Context())
+	if err := s.Listen(ctx); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	res, err := http.Get("http://" + s.Addr() + "/livez")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := res.Body.Close(); err != nil || res.StatusCode != 200 {
+		t.Errorf("%s, %v", res.Status, err)
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if err := New(Config{Listen: "256.0.0.1:1"}, &backend{}, nil, slog.New(slog.DiscardHandler)).Listen(t.Context()); err == nil {
+		t.Error("listens on no address")
+	}
+}
