@@ -128,6 +128,7 @@ type Archive struct {
 	deletes  deletes
 	sweepDue time.Time
 	sweeping bool
+	warnings warnings
 	// named holds the keys of objects that are being uploaded, or are uploaded and not yet
 	// published: no sweep touches them, however old they are.
 	named map[string]struct{}
@@ -154,8 +155,9 @@ func (a *Archive) SweepWith(live Live) {
 
 // part is what the archive knows of a partition.
 type part struct {
-	id  kafka.Partition
-	src Source
+	id    kafka.Partition
+	topic string
+	src   Source
 
 	// The following are guarded by Archive.mu.
 
@@ -171,6 +173,8 @@ type part struct {
 	failures  int
 	notBefore time.Time
 	status    Status
+	// uploaded: an upload began, so that the bucket may hold what no manifest names.
+	uploaded bool
 
 	// seen is the manifest at the last look as leader: what it names and the next does not,
 	// left from the front. Owned by the look, of which there is one at a time.
@@ -179,11 +183,11 @@ type part struct {
 
 // Add starts caring for a partition. A Source of the same partition that is there already is replaced.
 func (a *Archive) Add(s Source) {
+	id, topic := s.Partition(), s.Topic()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	id := s.Partition()
 	a.remove(id)
-	p := &part{id: id, src: s, heapIndex: -1}
+	p := &part{id: id, topic: topic, src: s, heapIndex: -1}
 	p.status.Partition = id
 	a.parts[id] = p
 	a.schedule(p, time.Now())
@@ -214,11 +218,20 @@ func (a *Archive) remove(id kafka.Partition) {
 
 // RemovePartition is Remove for a partition whose topic is deleted: its objects are deleted in the background.
 // What a crash or a full queue leaves, a sweep finds.
-func (a *Archive) RemovePartition(p kafka.Partition) {
+func (a *Archive) RemovePartition(id kafka.Partition) {
+	a.mu.Lock()
+	p := a.parts[id]
+	a.mu.Unlock()
+	// A partition that was never tiered costs no request.
+	untouched := p != nil && p.src.Manifest().Len() == 0
+
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.remove(p)
-	a.deletes.add(deletion{prefix: manifest.Prefix(a.cfg.Cluster, p)}, &a.stats)
+	a.remove(id)
+	if untouched && !p.uploaded {
+		return
+	}
+	a.deletes.add(deletion{prefix: manifest.Prefix(a.cfg.Cluster, id)}, &a.stats)
 	a.signal()
 }
 

@@ -390,7 +390,7 @@ func TestIdlePartitionsCostNothing(t *testing.T) {
 		before := runtime.NumGoroutine()
 		a, stop := w.start(Config{})
 		defer stop()
-		after(10 * time.Minute)
+		after(3 * time.Minute)
 		if n := runtime.NumGoroutine() - before; n > 2 {
 			t.Errorf("%d goroutines more", n)
 		}

@@ -130,6 +130,7 @@ type watched struct {
 	// counts those who wait for the budget, which is no stall.
 	progress atomic.Int64
 	paused   atomic.Int32
+	asked    atomic.Bool // for a byte, ever
 
 	mu    sync.Mutex
 	timer *time.Timer // nil when stopped
@@ -172,7 +173,11 @@ func (w *watched) stop() {
 	w.timer = nil
 }
 
+// started tells whether any byte may have left.
+func (w *watched) started() bool { return w.asked.Load() }
+
 func (w *watched) ReadAt(p []byte, off int64) (int, error) {
+	w.asked.Store(true)
 	w.touch()
 	w.paused.Add(1)
 	err := w.budget.wait(w.ctx, len(p))

@@ -226,6 +226,23 @@ func TestADeletedPartitionLeavesTheBucket(t *testing.T) {
 	})
 }
 
+// False if: deleting a topic that was never tiered costs a request.
+func TestDeletingWhatWasNeverTieredCostsNothing(t *testing.T) {
+	run(t, 1, func(t *testing.T, w *world) {
+		p := w.parts[0]
+		p.policy.Remote = false
+		p.log.segment(0)
+		a, stop := w.start(Config{})
+		defer stop()
+		after(time.Minute)
+		a.RemovePartition(p.id)
+		after(time.Minute)
+		if c := w.bucket.Counts(); c != (object.Counts{}) {
+			t.Errorf("requests %+v", c)
+		}
+	})
+}
+
 // False if: a removed partition is uploaded further, or its objects are deleted.
 func TestARemovedPartitionIsLeftAlone(t *testing.T) {
 	run(t, 1, func(t *testing.T, w *world) {
@@ -345,8 +362,7 @@ func TestRunSweeps(t *testing.T) {
 		if err := w.mem.Put(t.Context(), e.Key(cluster, w.parts[0].id), strings.NewReader("x"), 1); err != nil {
 			t.Fatal(err)
 		}
-		a, stop := w.start(Config{OrphanGrace: 24 * time.Hour, SweepInterval: time.Hour})
-		a.live = w.quorum.live
+		a, stop := w.start(Config{OrphanGrace: 24 * time.Hour, SweepInterval: time.Hour}, func(a *Archive) { a.SweepWith(w.quorum.live) })
 		defer stop()
 		after(23 * time.Hour)
 		if len(w.objects()) != 1 {

@@ -77,7 +77,7 @@ func (a *Archive) expire(ctx context.Context, p *part, epoch kafka.LeaderEpoch, 
 		return fmt.Errorf("move log start to %d: %w", start, err)
 	}
 	if start > v.start {
-		a.log.Info("log start moved by retention", "topic", p.src.Topic(), "partition", p.id.Index, "start", start)
+		a.log.Info("log start moved by retention", "topic", p.topic, "partition", p.id.Index, "start", start)
 	}
 	return nil
 }
@@ -112,7 +112,7 @@ func (a *Archive) release(p *part, v *view) error {
 	n, err := p.src.Local().ReleaseBefore(upto)
 	if n > 0 {
 		a.stats.released.Add(n)
-		a.log.Debug("local segments released", "topic", p.src.Topic(), "partition", p.id.Index, "below", upto, "bytes", n)
+		a.log.Debug("local segments released", "topic", p.topic, "partition", p.id.Index, "below", upto, "bytes", n)
 	}
 	if err != nil {
 		return fmt.Errorf("release local segments below %d: %w", upto, err)

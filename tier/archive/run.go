@@ -137,7 +137,37 @@ func (a *Archive) failed(p *part, err error) {
 	if p.heapIndex >= 0 && p.notBefore.Before(p.at) {
 		a.schedule(p, p.notBefore)
 	}
-	a.log.Warn("archive failed", "topic", p.src.Topic(), "partition", p.id.Index, "error", err, "failures", p.failures, "retry_in", time.Until(p.notBefore).Round(time.Millisecond))
+	log := a.log.With("topic", p.topic, "partition", p.id.Index, "error", err, "failures", p.failures, "retry_in", time.Until(p.notBefore).Round(time.Millisecond))
+	if a.warnings.due(time.Now()) {
+		log.Warn("archive failed", "not_shown_before", a.warnings.taken())
+	} else {
+		log.Debug("archive failed")
+	}
+}
+
+// warnings keeps a bucket that is down from filling the log: one line in a
+// while speaks for all partitions. The rest is logged for debugging.
+type warnings struct {
+	last       time.Time
+	suppressed int
+}
+
+const warnEvery = 10 * time.Second
+
+func (w *warnings) due(now time.Time) bool {
+	if now.Sub(w.last) < warnEvery {
+		w.suppressed++
+		return false
+	}
+	w.last = now
+	return true
+}
+
+// taken is how many failures were not warned of since the last call.
+func (w *warnings) taken() int {
+	n := w.suppressed
+	w.suppressed = 0
+	return n
 }
 
 // spread is d give or take a tenth, so that partitions do not all come due together.

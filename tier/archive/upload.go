@@ -83,7 +83,7 @@ func (a *Archive) upload(ctx context.Context, j *job) (err error) {
 		if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
 			err = fmt.Errorf("%w: %w", cause, err)
 		}
-		a.uploadFailed(j, err)
+		a.uploadFailed(j, err, watched.started())
 		return fmt.Errorf("upload segment %d: %w", e.Base, err)
 	}
 	a.uploadDone(j, e, took)
@@ -117,6 +117,7 @@ func (a *Archive) begin(j *job, e manifest.Entry, cancel context.CancelCauseFunc
 	}
 	j.entry, j.key, j.started = e, e.Key(a.cfg.Cluster, j.part.id), time.Now()
 	a.named[j.key] = struct{}{}
+	j.part.uploaded = true
 	return true
 }
 
@@ -133,12 +134,17 @@ func (a *Archive) longest(size int64) time.Duration {
 	return most
 }
 
-func (a *Archive) uploadFailed(j *job, err error) {
+// uploadFailed notes a failed attempt. If not a byte was asked for, the bucket
+// cannot have an object of it, and nothing needs to be deleted.
+func (a *Archive) uploadFailed(j *job, err error, started bool) {
 	a.stats.uploadFailures.Add(1)
 	a.mu.Lock()
 	if errors.Is(err, object.ErrThrottled) {
 		a.stats.throttled.Add(1)
 		a.pace.slower(time.Now())
+	}
+	if !started {
+		a.forget(j)
 	}
 	dropped := j.dropped
 	a.mu.Unlock()
@@ -219,7 +225,7 @@ func (a *Archive) committedOr(p *part, j *job, e manifest.Entry, err error, stop
 		j.state = committed
 		p.failures, p.notBefore = 0, time.Time{}
 		a.stats.commits.Add(1)
-		a.log.Debug("segment tiered", "topic", p.src.Topic(), "partition", p.id.Index, "base", e.Base, "next", e.Next, "bytes", e.Size)
+		a.log.Debug("segment tiered", "topic", p.topic, "partition", p.id.Index, "base", e.Base, "next", e.Next, "bytes", e.Size)
 		if j.dropped {
 			a.forget(j)
 		}

@@ -78,10 +78,13 @@ func newWorld(t testing.TB, partitions int) *world {
 const cluster = "cluster"
 
 // start runs an archive over the world until the returned function is called.
-func (w *world) start(cfg Config) (*Archive, func()) {
+func (w *world) start(cfg Config, prepare ...func(*Archive)) (*Archive, func()) {
 	cfg.Cluster = cluster
 	a := New(stepBucket{w.bucket, w}, w.quorum, cfg, time.Now, slog.New(slog.DiscardHandler))
 	a.letGo = func(*hot.Sealed) error { return nil }
+	for _, f := range prepare {
+		f(a)
+	}
 	w.quorum.setPoke(a.Poke)
 	for _, p := range w.parts {
 		a.Add(p)
