@@ -287,9 +287,11 @@ func TestConnectionBounds(t *testing.T) {
 			c.receive()
 		}
 		dial(t, addr).closed()
+		rec.mu.Lock()
 		if n := s.Connections(); n != 2 || rec.refused != 1 {
 			t.Errorf("%d connections, %d refused", n, rec.refused)
 		}
+		rec.mu.Unlock()
 		p.nc.Close()
 		for s.Connections() > 1 {
 			runtime.Gosched()

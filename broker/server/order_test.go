@@ -14,6 +14,7 @@ import (
 // those that send nothing leave no gap.
 func TestAnswersKeepOrder(t *testing.T) {
 	box := newInbox()
+	t.Cleanup(func() { close(box.arrived) }) // when the server has stopped
 	_, addr := start(t, Config{MaxPipelined: 50}, box, nil)
 	const conns, requests = 8, 400
 	for range 4 { // completers
@@ -70,7 +71,6 @@ func TestAnswersKeepOrder(t *testing.T) {
 		})
 	}
 	clients.Wait()
-	close(box.arrived)
 }
 
 // A request is answered once: the second answer is a broken invariant and panics, and the client sees one.

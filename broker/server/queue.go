@@ -86,6 +86,7 @@ func (x *request) OnHurry(_ *wire.Exchange, f func()) {
 // leaves when those before it have, and whoever brings the one that all others wait for writes them.
 func (x *request) Finish(_ *wire.Exchange, reply wire.Reply) {
 	c := x.conn
+	inline := c.mayWrite(x, &reply) // now: the connection may end, and the answer be let go of, as soon as others see it
 	c.mu.Lock()
 	if x.abandoned {
 		c.mu.Unlock()
@@ -115,7 +116,7 @@ func (x *request) Finish(_ *wire.Exchange, reply wire.Reply) {
 	case closed:
 		x.dropAnswer()
 	case !write:
-	case c.mayWrite(x):
+	case inline:
 		c.flush(false)
 	default:
 		c.handOver()
@@ -124,18 +125,18 @@ func (x *request) Finish(_ *wire.Exchange, reply wire.Reply) {
 
 // mayWrite tells whether the caller of Reply may write this answer itself. What has to be copied out of a file, or could
 // wait for a disk, is not for a goroutine that others wait for; the connection's own reader may, as it would be idle.
-func (c *conn) mayWrite(x *request) bool {
+func (c *conn) mayWrite(x *request, reply *wire.Reply) bool {
 	const little = 64 << 10
 	if c.raw == nil {
 		return false
 	}
-	if x.reply.Fetch == nil || c.handling.Load() == x {
+	if reply.Fetch == nil || c.handling.Load() == x {
 		return true
 	}
 	n := 0
-	for i := range x.reply.Fetch.Topics {
-		for j := range x.reply.Fetch.Topics[i].Partitions {
-			n += x.reply.Fetch.Topics[i].Partitions[j].Records.Len()
+	for i := range reply.Fetch.Topics {
+		for j := range reply.Fetch.Topics[i].Partitions {
+			n += reply.Fetch.Topics[i].Partitions[j].Records.Len()
 		}
 	}
 	return n <= little
