@@ -24,6 +24,7 @@ import (
 func ended(t *testing.T, args ...string) (string, int) {
 	t.Helper()
 	cmd := exec.CommandContext(within(t, 20*time.Second), qanat, args...)
+	cmd.Env = harness.Environ()
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	err := cmd.Run()

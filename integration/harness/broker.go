@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -53,6 +54,12 @@ func New(bin, dir string) (*Broker, error) {
 	return b, nil
 }
 
+// Environ is this process's environment without the tests' own variables: the
+// broker takes every QANAT_ variable for a configuration key.
+func Environ() []string {
+	return slices.DeleteFunc(os.Environ(), func(v string) bool { return strings.HasPrefix(v, "QANAT_") })
+}
+
 // FreeAddress is a loopback address that nothing listens on at the moment.
 func FreeAddress() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -90,7 +97,7 @@ func (b *Broker) Start(ctx context.Context) error {
 	}
 	defer log.Close()
 	cmd := exec.Command(b.Bin, b.Args()...)
-	cmd.Env = append(os.Environ(), b.Env...)
+	cmd.Env = append(Environ(), b.Env...)
 	cmd.Stderr = log
 	out, err := cmd.StdoutPipe()
 	if err != nil {

@@ -113,7 +113,7 @@ func (r *run) produce(ctx context.Context) error {
 		return err
 	}
 	cl, err := r.client(kgo.DefaultProduceTopic(topic), kgo.RecordPartitioner(kgo.RoundRobinPartitioner()),
-		kgo.MaxBufferedRecords(4096), kgo.MaxBufferedBytes(64<<20), kgo.ProducerBatchMaxBytes(1_000_000), kgo.ProducerLinger(5*time.Millisecond))
+		kgo.MaxBufferedRecords(4096), kgo.MaxBufferedBytes(64<<20), kgo.ProducerBatchMaxBytes(1_000_000), kgo.ProducerLinger(5*time.Millisecond), kgo.ProducerBatchCompression(kgo.NoCompression()))
 	if err != nil {
 		return err
 	}
