@@ -105,7 +105,7 @@ var Declarations = []Declaration{
 	{Name: "kafka_consumergroup_group_lag_seconds", Kind: gauge, Unit: "1", Help: "How long the oldest record that a group has not committed has waited.", Attributes: []string{"group", "topic", "partition"}, PerPartition: true, PrometheusOnly: true},
 	{Name: "kafka_consumergroup_group_max_lag_seconds", Kind: gauge, Unit: "1", Help: "The worst of a group.", Attributes: []string{"group"}, PrometheusOnly: true},
 
-	{Name: "qanat.metrics.series_left_out", Kind: gauge, Unit: "{partition}", Help: "Partitions beyond metrics.partition.series.max, which have no metrics of their own."},
+	{Name: "qanat.metrics.series_left_out", Kind: gauge, Unit: "{series}", Help: "Partitions, groups and offsets that have no metrics of their own, because there are more than metrics.partition.series.max."},
 }
 
 // declared finds a metric by name; a name that is not declared is a bug.

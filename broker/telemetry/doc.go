@@ -14,10 +14,10 @@
 //
 // What must stay true:
 //
-//   - Recording costs no allocation and no lookup by name: attribute sets are
-//     made beforehand, and what happens often is an atomic counter that is read at collection.
+//   - Recording costs a few atomic additions: no allocation, no lock, no lookup
+//     by name. What happens often is counted so and read at collection.
 //   - No attribute takes a value that a client may choose freely, but for the
-//     names of topics and groups, and those only up to metrics.partition.series.max.
+//     names of topics and groups, and of those only as many as metrics.partition.series.max.
 //   - A collection never blocks on network or disk.
 //
 // Start reading at Telemetry, then declare.go.

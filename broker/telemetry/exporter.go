@@ -42,12 +42,8 @@ func (x exporterNames) Collect(to chan<- prometheus.Metric) {
 		}
 		to <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
-	led := 0
-	for _, t := range s.Topics {
-		led += len(t.Led)
-	}
-	detail := led <= x.t.cfg.SeriesMax
-	if detail {
+	d := s.detail(x.t.cfg.SeriesMax)
+	if d.partitions {
 		for _, t := range s.Topics {
 			for _, p := range t.Led {
 				exportPartition(set, t.Name, p)
@@ -55,7 +51,7 @@ func (x exporterNames) Collect(to chan<- prometheus.Metric) {
 		}
 	}
 	for _, g := range s.Groups {
-		exportGroup(set, g, detail)
+		exportGroup(set, g, d)
 	}
 }
 
@@ -69,18 +65,20 @@ func exportPartition(set func(string, float64, ...string), topic string, p Parti
 	set("kafka_topic_partition_under_replicated_partition", float64(one(p.ISR < p.Replicas)), topic, index)
 }
 
-func exportGroup(set func(string, float64, ...string), g GroupState, detail bool) {
-	set("kafka_consumergroup_members", float64(g.Members), g.Name)
-	worst := -1.0
-	for _, sum := range g.byTopic() {
-		set("kafka_consumergroup_current_offset_sum", float64(sum.offset), g.Name, sum.topic)
-		set("kafka_consumergroup_lag_sum", float64(sum.lag), g.Name, sum.topic)
-		worst = max(worst, sum.age)
+func exportGroup(set func(string, float64, ...string), g GroupState, d detail) {
+	if d.groups {
+		set("kafka_consumergroup_members", float64(g.Members), g.Name)
+		worst := -1.0
+		for _, sum := range g.byTopic() {
+			set("kafka_consumergroup_current_offset_sum", float64(sum.offset), g.Name, sum.topic)
+			set("kafka_consumergroup_lag_sum", float64(sum.lag), g.Name, sum.topic)
+			worst = max(worst, sum.age)
+		}
+		if worst >= 0 {
+			set("kafka_consumergroup_group_max_lag_seconds", worst, g.Name)
+		}
 	}
-	if worst >= 0 {
-		set("kafka_consumergroup_group_max_lag_seconds", worst, g.Name)
-	}
-	if !detail {
+	if !d.offsets {
 		return
 	}
 	for _, o := range g.Offsets {

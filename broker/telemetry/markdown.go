@@ -16,7 +16,8 @@ func Markdown() string {
 Pulled from ` + "`/metrics`" + ` on the admin port, in Prometheus' text format or OpenMetrics; pushed over OTLP when the
 environment asks for it (` + "`OTEL_EXPORTER_OTLP_ENDPOINT`" + ` and its relatives). Go's runtime metrics (` + "`go.*`" + `) come on top.
 
-Metrics of single partitions (†) are given up to ` + "`metrics.partition.series.max`" + ` partitions; sums are always there. Those without
+Metrics by partition (†), by group and by topic are each given while there are no more than ` + "`metrics.partition.series.max`" + ` of
+them, and left out whole beyond: ` + "`qanat.metrics.series_left_out`" + ` says so. Those without
 an OpenTelemetry name are the same facts under the names of kafka_exporter and kafka-lag-exporter, so that dashboards made for
 them work; they are not pushed.
 

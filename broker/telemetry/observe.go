@@ -61,7 +61,7 @@ func (t *Telemetry) observe(m metric.Meter) error {
 			observeServer(w, s.Server())
 		}
 		if s.Log != nil {
-			observeLog(w, s.Log())
+			observeLog(w, s.Log(), t.cfg.SeriesMax)
 		}
 		if s.Tier != nil {
 			observeTier(w, s.Tier())
@@ -152,9 +152,17 @@ func observeServer(w observer, s ServerState) {
 	w.int("qanat.partitions", s.PartitionsOffline, "state", "offline")
 }
 
-func observeLog(w observer, s LogState) {
+func observeLog(w observer, s LogState, limit int) {
 	w.int("qanat.segments", s.HotSegments, "tier", "hot")
 	w.int("qanat.segments", s.ColdSegments, "tier", "cold")
+	var all TopicSize
+	for _, t := range s.Topics {
+		all.HotBytes += t.HotBytes
+		all.ColdBytes += t.ColdBytes
+	}
+	if len(s.Topics) > limit {
+		s.Topics = []TopicSize{{Topic: "(all)", HotBytes: all.HotBytes, ColdBytes: all.ColdBytes}}
+	}
 	for _, t := range s.Topics {
 		w.int("qanat.log.size", t.HotBytes, "topic", t.Topic, "tier", "hot")
 		w.int("qanat.log.size", t.ColdBytes, "topic", t.Topic, "tier", "cold")
@@ -196,22 +204,43 @@ func one(b bool) int64 {
 	return 0
 }
 
-// observeCluster writes the cluster's state; single partitions only while there are no more than limit of them.
-func observeCluster(w observer, s ClusterState, limit int) {
-	w.int("kafka.brokers", int64(s.Brokers))
-	led := 0
+// detail tells which kinds of series are few enough to be given. Each kind is given whole or not at all.
+type detail struct {
+	topics, partitions, groups, offsets bool
+	leftOut                             int
+}
+
+func (s ClusterState) detail(limit int) detail {
+	var led, sums, offsets int
 	for _, t := range s.Topics {
 		led += len(t.Led)
 	}
-	detail := led <= limit
-	leftOut := 0
-	if !detail {
-		leftOut = led
+	for _, g := range s.Groups {
+		sums += 1 + len(g.byTopic())
+		offsets += len(g.Offsets)
 	}
-	w.int("qanat.metrics.series_left_out", int64(leftOut))
+	var d detail
+	few := func(n int) bool {
+		if n > limit {
+			d.leftOut += n
+			return false
+		}
+		return true
+	}
+	d.topics, d.partitions, d.groups, d.offsets = few(len(s.Topics)), few(led), few(sums), few(offsets)
+	return d
+}
+
+// observeCluster writes the cluster's state, as far as its series are few enough.
+func observeCluster(w observer, s ClusterState, limit int) {
+	d := s.detail(limit)
+	w.int("kafka.brokers", int64(s.Brokers))
+	w.int("qanat.metrics.series_left_out", int64(d.leftOut))
 	for _, t := range s.Topics {
-		w.int("kafka.topic.partitions", int64(t.Partitions), "topic", t.Name)
-		if !detail {
+		if d.topics {
+			w.int("kafka.topic.partitions", int64(t.Partitions), "topic", t.Name)
+		}
+		if !d.partitions {
 			continue
 		}
 		for _, p := range t.Led {
@@ -223,6 +252,12 @@ func observeCluster(w observer, s ClusterState, limit int) {
 		}
 	}
 	for _, g := range s.Groups {
+		observeGroup(w, g, d)
+	}
+}
+
+func observeGroup(w observer, g GroupState, d detail) {
+	if d.groups {
 		w.int("kafka.consumer_group.members", int64(g.Members), "group", g.Name)
 		for _, sum := range g.byTopic() {
 			w.int("kafka.consumer_group.offset_sum", sum.offset, "group", g.Name, "topic", sum.topic)
@@ -231,15 +266,15 @@ func observeCluster(w observer, s ClusterState, limit int) {
 				w.float("qanat.consumer_group.lag.age", sum.age, "group", g.Name, "topic", sum.topic)
 			}
 		}
-		if !detail {
-			continue
-		}
-		for _, o := range g.Offsets {
-			index := strconv.Itoa(int(o.Partition))
-			w.int("kafka.consumer_group.offset", o.Committed, "group", g.Name, "topic", o.Topic, "partition", index)
-			if o.Lag >= 0 {
-				w.int("kafka.consumer_group.lag", o.Lag, "group", g.Name, "topic", o.Topic, "partition", index)
-			}
+	}
+	if !d.offsets {
+		return
+	}
+	for _, o := range g.Offsets {
+		index := strconv.Itoa(int(o.Partition))
+		w.int("kafka.consumer_group.offset", o.Committed, "group", g.Name, "topic", o.Topic, "partition", index)
+		if o.Lag >= 0 {
+			w.int("kafka.consumer_group.lag", o.Lag, "group", g.Name, "topic", o.Topic, "partition", index)
 		}
 	}
 }

@@ -1,14 +1,12 @@
 package telemetry
 
 import (
-	"context"
 	"fmt"
 	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/metric"
 )
 
 // apis bounds the API keys that have a place of their own; the rest share the last.
@@ -30,43 +28,35 @@ func (o Operation) String() string {
 	return [...]string{"upload", "download", "delete", "list"}[o]
 }
 
-// recorder holds the instruments that are written to, each with its attribute sets made beforehand.
+// scopeName is the instrumentation scope of every metric here.
+const scopeName = "github.com/qanat-io/qanat"
+
+// recorder holds what is recorded to, each with its attribute sets made beforehand.
 type recorder struct {
-	requests      metric.Float64Histogram
-	api           [apis + 1][]metric.RecordOption
-	failed        [apis + 1]atomic.Int64
-	flushDuration metric.Float64Histogram
-	flushLogs     metric.Int64Histogram
-	upload        metric.Float64Histogram
-	download      metric.Float64Histogram
-	tierErrors    [operations]atomic.Int64
+	start      time.Time
+	families   []*family
+	requests   *family // by apiSlot
+	failed     [apis + 1]atomic.Int64
+	flush      *family
+	flushLogs  *family
+	upload     *family
+	download   *family
+	tierErrors [operations]atomic.Int64
 }
 
-func (r *recorder) init(m metric.Meter) error {
-	for key := range r.api {
-		set := attribute.NewSet(attribute.String("api", apiName(key)))
-		r.api[key] = []metric.RecordOption{metric.WithAttributeSet(set)}
+func (r *recorder) init() {
+	r.start = time.Now()
+	var sets []attribute.Set
+	for key := range apis + 1 {
+		sets = append(sets, attribute.NewSet(attribute.String("api", apiName(key))))
 	}
-	for name, to := range map[string]*metric.Float64Histogram{
-		"kafka.request.duration":       &r.requests,
-		"qanat.flush.duration":         &r.flushDuration,
-		"qanat.tier.upload.duration":   &r.upload,
-		"qanat.tier.download.duration": &r.download,
-	} {
-		d := declared(name)
-		h, err := m.Float64Histogram(d.Name, metric.WithUnit(d.Unit), metric.WithDescription(d.Help), metric.WithExplicitBucketBoundaries(d.Buckets...))
-		if err != nil {
-			return fmt.Errorf("metric %s: %w", d.Name, err)
-		}
-		*to = h
-	}
-	d := declared("qanat.flush.logs")
-	h, err := m.Int64Histogram(d.Name, metric.WithUnit(d.Unit), metric.WithDescription(d.Help), metric.WithExplicitBucketBoundaries(d.Buckets...))
-	if err != nil {
-		return fmt.Errorf("metric %s: %w", d.Name, err)
-	}
-	r.flushLogs = h
-	return nil
+	none := attribute.NewSet()
+	r.requests = newFamily("kafka.request.duration", sets...)
+	r.flush = newFamily("qanat.flush.duration", none)
+	r.flushLogs = newFamily("qanat.flush.logs", none)
+	r.upload = newFamily("qanat.tier.upload.duration", none)
+	r.download = newFamily("qanat.tier.download.duration", none)
+	r.families = []*family{r.requests, r.flush, r.flushLogs, r.upload, r.download}
 }
 
 func apiName(key int) string {
@@ -89,7 +79,7 @@ func apiSlot(key int16) int {
 // Request records one request. failed: answered with an error for the whole of it, or not at all.
 func (r *recorder) Request(api int16, took time.Duration, failed bool) {
 	i := apiSlot(api)
-	r.requests.Record(context.Background(), took.Seconds(), r.api[i]...)
+	r.requests.list[i].record(int64(took))
 	if failed {
 		r.failed[i].Add(1)
 	}
@@ -97,18 +87,18 @@ func (r *recorder) Request(api int16, took time.Duration, failed bool) {
 
 // Flush records one group flush that logs shared.
 func (r *recorder) Flush(took time.Duration, logs int) {
-	r.flushDuration.Record(context.Background(), took.Seconds())
-	r.flushLogs.Record(context.Background(), int64(logs))
+	r.flush.list[0].record(int64(took))
+	r.flushLogs.list[0].record(int64(logs))
 }
 
 // Uploaded records a segment that the quorum has taken.
 func (r *recorder) Uploaded(took time.Duration) {
-	r.upload.Record(context.Background(), took.Seconds())
+	r.upload.list[0].record(int64(took))
 }
 
 // Downloaded records one ranged GET that went to its end.
 func (r *recorder) Downloaded(took time.Duration) {
-	r.download.Record(context.Background(), took.Seconds())
+	r.download.list[0].record(int64(took))
 }
 
 // TierFailed records an attempt at the bucket that failed.

@@ -55,16 +55,23 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (*Telemetry, error) 
 		}
 		return ClusterState{}
 	}
+	t.recorder.init()
 	pull, err := otelprom.New(
+		otelprom.WithProducer(&t.recorder),
 		otelprom.WithRegisterer(t.registry),
 		otelprom.WithoutScopeInfo(),
 		otelprom.WithTranslationStrategy(otlptranslator.UnderscoreEscapingWithSuffixes))
 	if err != nil {
 		return nil, fmt.Errorf("prometheus reader: %w", err)
 	}
-	options := []sdk.Option{sdk.WithReader(pull), sdk.WithResource(describe(ctx, cfg, log))}
+	options := []sdk.Option{
+		sdk.WithReader(pull),
+		sdk.WithResource(describe(ctx, cfg, log)),
+		sdk.WithCardinalityLimit(0), // series are bounded where they are made, all or none of a kind
+	}
 	if pushWanted(os.Getenv) {
 		otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Warn("telemetry", "error", err) }))
+		autoexport.WithFallbackMetricProducer(func(context.Context) (sdk.Producer, error) { return &t.recorder, nil })
 		push, err := autoexport.NewMetricReader(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("metrics exporter from OTEL_* environment: %w", err)
@@ -82,10 +89,7 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (*Telemetry, error) 
 }
 
 func (t *Telemetry) instruments() error {
-	meter := t.provider.Meter("github.com/qanat-io/qanat")
-	if err := t.recorder.init(meter); err != nil {
-		return err
-	}
+	meter := t.provider.Meter(scopeName)
 	if err := t.observe(meter); err != nil {
 		return err
 	}

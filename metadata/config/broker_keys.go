@@ -240,7 +240,7 @@ func observeKeys() []Key {
 			"Qanat's own. `text`, `json`, or `auto`: text on a terminal, JSON elsewhere.",
 			allow(oneOf("auto", "text", "json")), readOnly),
 		define("metrics.partition.series.max", Int, "2000",
-			"Qanat's own. Up to so many partitions have metrics each (offsets, lag); beyond, only sums by topic and group are given.",
+			"Qanat's own. Metrics by partition, by group and by topic are each given while there are no more than so many of them; beyond, that kind is left out.",
 			allow(between(0, 1<<31-1)), readOnly),
 	}
 }
