@@ -107,39 +107,28 @@ func (e *badBlock) Unwrap() error { return e.err }
 func (r *Reader) download(ctx context.Context, sl *slab) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	rm := sl.remote
 	r.mu.Lock()
-	first, to := sl.ready, sl.to
-	if sl.loading {
+	first, to, buf, size, wanted := sl.ready, sl.to, sl.buf, sl.size, sl.loading
+	if wanted {
 		sl.cancel = cancel
 	}
-	wanted := sl.loading
 	r.unlock()
 
 	err := errCancelled
 	if wanted {
-		from, end := rm.blocks[first].pos, rm.blocks[to].pos
-		buf := sl.buf[from-sl.start : end-sl.start]
-		next := first
-		err = r.get(ctx, rm.key, from, buf, func(n int) error {
-			for next < to && rm.size(first, next+1) <= int64(n) {
-				pos := rm.blocks[next].pos
-				if err := rm.footer.Verify(buf[pos-from:rm.blocks[next+1].pos-from], pos); err != nil {
-					return &badBlock{next, err}
-				}
-				next++
-				if !r.blockReady(sl, next) {
-					return errCancelled
-				}
-			}
-			return nil
-		})
+		if buf == nil {
+			buf = make([]byte, sl.remote.size(sl.from, to), size)
+		}
+		err = r.fill(ctx, sl, buf, first, to)
 	}
 
 	r.mu.Lock()
 	defer r.unlock()
 	r.busy--
 	sl.cancel = nil
+	if buf != nil {
+		sl.buf = buf // a retry goes on in it
+	}
 	sl.attempts++
 	if sl.loading {
 		r.settleDownload(ctx, sl, err)
@@ -148,14 +137,37 @@ func (r *Reader) download(ctx context.Context, sl *slab) {
 	r.pump()
 }
 
+// fill gets blocks [first, to) of the slab into buf, the slab's, and makes each
+// readable once it is whole and verified.
+func (r *Reader) fill(ctx context.Context, sl *slab, buf []byte, first, to int) error {
+	rm := sl.remote
+	from, end := rm.blocks[first].pos, rm.blocks[to].pos
+	part := buf[from-sl.start : end-sl.start]
+	next := first
+	return r.get(ctx, rm.key, from, part, func(n int) error {
+		for next < to && rm.size(first, next+1) <= int64(n) {
+			pos := rm.blocks[next].pos
+			if err := rm.footer.Verify(part[pos-from:rm.blocks[next+1].pos-from], pos); err != nil {
+				return &badBlock{next, err}
+			}
+			next++
+			if !r.blockReady(sl, buf, next) {
+				return errCancelled
+			}
+		}
+		return nil
+	})
+}
+
 // blockReady makes the blocks up to ready readable. It is false when the slab
 // is no longer wanted.
-func (r *Reader) blockReady(sl *slab, ready int) bool {
+func (r *Reader) blockReady(sl *slab, buf []byte, ready int) bool {
 	r.mu.Lock()
 	defer r.unlock()
 	if !sl.loading {
 		return false
 	}
+	sl.buf = buf
 	sl.attempts = 0
 	for sl.ready < ready {
 		b := sl.ready

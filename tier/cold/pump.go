@@ -234,11 +234,14 @@ func (r *Reader) share() int64 {
 
 // beginSlab takes memory for blocks [from, to) and begins their download.
 func (r *Reader) beginSlab(s *stream, rm *remote, from, to int) begun {
-	buf := r.memory.take(rm.size(from, to))
-	if buf == nil {
+	buf, size, ok := r.memory.take(rm.size(from, to))
+	if !ok {
 		return blocked
 	}
-	sl := &slab{r: r, remote: rm, from: from, to: to, ready: from, buf: buf, start: rm.blocks[from].pos, reread: footerBlock, loading: true}
+	sl := &slab{
+		r: r, remote: rm, from: from, to: to, ready: from, start: rm.blocks[from].pos,
+		buf: buf, size: size, reread: footerBlock, loading: true,
+	}
 	for b := from; b < to; b++ {
 		rm.slabs[b] = sl
 	}

@@ -75,9 +75,9 @@ type Reader struct {
 	mu      sync.Mutex
 	running bool // Run is there
 	closed  bool
-	remotes map[string]*remote // by key
-	footers list.List          // of remotes with a footer, most recently used first
-	footerN int64              // their bytes
+	remotes map[remoteID]*remote
+	footers list.List // of remotes with a footer, most recently used first
+	footerN int64     // their bytes
 
 	streams map[any]map[kafka.Partition]*stream
 	demands []demand // blocks that reads wait for and that nobody has begun to load, oldest first; one at most for each waiter
@@ -104,7 +104,7 @@ func NewReader(b object.Bucket, cluster string, cfg Config, log *slog.Logger) *R
 		bucket: b, cluster: cluster, cfg: cfg, log: log,
 		lookups: make(chan struct{}, cfg.Workers),
 		tasks:   make(chan task, cfg.Workers),
-		remotes: map[string]*remote{},
+		remotes: map[remoteID]*remote{},
 		streams: map[any]map[kafka.Partition]*stream{},
 		pace:    pace{limit: float64(cfg.Workers), most: float64(cfg.Workers)},
 	}

@@ -28,6 +28,7 @@ const (
 // remote is one object. Guarded by Reader.mu; footer and blocks are immutable
 // once set.
 type remote struct {
+	id    remoteID
 	key   string
 	entry manifest.Entry
 
@@ -68,13 +69,21 @@ type waiter struct {
 	ready  func()
 }
 
+// remoteID names an object as Key does, without building a string for every read.
+type remoteID struct {
+	partition  kafka.Partition
+	base, next kafka.Offset
+	epoch      kafka.LeaderEpoch
+	uuid       [16]byte
+}
+
 // remote returns the object of an entry, known or not.
 func (r *Reader) remote(p kafka.Partition, e manifest.Entry) *remote {
-	key := e.Key(r.cluster, p)
-	rm := r.remotes[key]
+	id := remoteID{p, e.Base, e.Next, e.Epoch, e.UUID}
+	rm := r.remotes[id]
 	if rm == nil {
-		rm = &remote{key: key, entry: e, failed: map[int]failure{}, waiters: map[int][]waiter{}}
-		r.remotes[key] = rm
+		rm = &remote{id: id, key: e.Key(r.cluster, p), entry: e, failed: map[int]failure{}, waiters: map[int][]waiter{}}
+		r.remotes[id] = rm
 	}
 	return rm
 }
@@ -117,7 +126,7 @@ func (r *Reader) trimFooters() {
 		if rm.live == 0 && len(rm.waiters) == 0 && rm.used != r.footers.Front() {
 			r.footers.Remove(rm.used)
 			r.footerN -= rm.bytes()
-			delete(r.remotes, rm.key)
+			delete(r.remotes, rm.id)
 		}
 	}
 }

@@ -15,10 +15,11 @@ import (
 type slab struct {
 	r        *Reader
 	remote   *remote
-	from, to int // blocks
-	ready    int // blocks [from, ready) can be read
-	buf      []byte
-	start    int64 // position of buf[0] in the object
+	from, to int    // blocks
+	ready    int    // blocks [from, ready) can be read
+	buf      []byte // nil until the GET begins, unless a used one was at hand
+	size     int64  // of buf, now or then: what the account has it for
+	start    int64  // position of buf[0] in the object
 
 	wanted  int  // streams whose window it is in
 	refs    int  // Runs that point to it, and the running GET
@@ -152,22 +153,24 @@ func roundUp(n int64) int64 {
 	return (n + bufferUnit - 1) / bufferUnit * bufferUnit
 }
 
-// take returns a buffer of n bytes, evicting what is idle; nil when there is no room.
-func (m *memory) take(n int64) []byte {
-	size := roundUp(n)
+// take reserves a buffer for n bytes, evicting what is idle; ok is false when
+// there is no room. buf is nil when none is at hand: whoever fills it makes one of
+// size bytes, outside of mu, since making it means clearing it.
+func (m *memory) take(n int64) (buf []byte, size int64, ok bool) {
+	size = roundUp(n)
 	if bufs := m.free[int(size)]; len(bufs) > 0 {
 		buf := bufs[len(bufs)-1]
 		m.free[int(size)] = bufs[:len(bufs)-1]
 		m.spare -= size
 		m.used += size
-		return buf[:n]
+		return buf[:n], size, true
 	}
 	if !m.room(size) {
-		return nil
+		return nil, 0, false
 	}
 	m.used += size
 	m.peak = max(m.peak, m.used+m.spare)
-	return make([]byte, n, size)
+	return nil, size, true
 }
 
 // room makes room for size more bytes, if it can.
@@ -193,11 +196,10 @@ func (m *memory) evict(sl *slab) {
 	m.settle(sl)
 }
 
-// put takes a buffer back.
-func (m *memory) put(buf []byte) {
-	size := int64(cap(buf))
+// put takes a buffer, or what was reserved for one, back.
+func (m *memory) put(buf []byte, size int64) {
 	m.used -= size
-	if size%bufferUnit != 0 || m.used+m.spare+size > m.limit {
+	if buf == nil || size%bufferUnit != 0 || m.used+m.spare+size > m.limit {
 		return
 	}
 	if m.free == nil {
@@ -217,19 +219,19 @@ func (m *memory) settle(sl *slab) {
 	switch {
 	case idle && sl.idle == nil:
 		sl.idle = m.idle.PushBack(sl)
-		m.idleBytes += int64(cap(sl.buf))
+		m.idleBytes += sl.size
 		for m.idleBytes > m.idleLimit {
 			m.evict(m.idle.Front().Value.(*slab))
 		}
 		return
 	case !idle && sl.idle != nil:
 		m.idle.Remove(sl.idle)
-		m.idleBytes -= int64(cap(sl.buf))
+		m.idleBytes -= sl.size
 		sl.idle = nil
 	}
-	if sl.gone && sl.refs == 0 && sl.buf != nil {
-		m.put(sl.buf)
-		sl.buf = nil
+	if sl.gone && sl.refs == 0 && sl.size > 0 {
+		m.put(sl.buf, sl.size)
+		sl.buf, sl.size = nil, 0
 	}
 }
 

@@ -172,7 +172,7 @@ func (s *stream) forget(r *Reader) {
 func (s *stream) charge() int64 {
 	n := int64(0)
 	for _, sl := range s.slabs {
-		n += int64(cap(sl.buf)) / int64(sl.wanted)
+		n += sl.size / int64(sl.wanted)
 	}
 	return n
 }
