@@ -18,10 +18,14 @@ import (
 // Every sentinel of the packages that requests reach has its code in the table, or is listed here with why it never gets out.
 func TestEverySentinelHasACode(t *testing.T) {
 	inside := map[string]string{
-		"image.ErrCorrupt":       "found while starting",
-		"image.ErrVersion":       "found while starting",
-		"quorum.ErrOtherID":      "found while starting",
-		"quorum.ErrOtherCluster": "found while starting",
+		"image.ErrCorrupt":           "found while starting",
+		"image.ErrVersion":           "found while starting",
+		"quorum.ErrForeignDirectory": "found while starting",
+		"quorum.ErrFormat":           "found while starting",
+		"quorum.ErrInUse":            "found while starting",
+		"quorum.ErrStalled":          "ends the process",
+		"quorum.ErrClosed":           "is an ErrNotReady",
+		"quorum.ErrOverloaded":       "is an ErrNotReady",
 	}
 	table := namesInTable(t)
 	for _, dir := range []string{"../partition", "../group", "../coordinator", "../../metadata/image", "../../metadata/quorum"} {

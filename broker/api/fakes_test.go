@@ -10,6 +10,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/qanat-io/qanat/broker/coordinator"
 	"github.com/qanat-io/qanat/broker/partition"
 	"github.com/qanat-io/qanat/metadata/command"
 	"github.com/qanat-io/qanat/metadata/config"
@@ -55,6 +56,10 @@ func (q *memoryQuorum) Propose(_ context.Context, c command.Command) (any, error
 func (q *memoryQuorum) ProposeAsync(c command.Command, done func(any, error)) {
 	done(q.Propose(context.Background(), c))
 }
+
+func (q *memoryQuorum) Ready(context.Context) error { return nil }
+
+func (q *memoryQuorum) LeaderID() kafka.BrokerID { return 1 }
 
 func (q *memoryQuorum) Status() quorum.Status {
 	return quorum.Status{
@@ -328,6 +333,7 @@ func newHarness(t testing.TB, sets ...string) *harness {
 	s := &harness{t: t, meta: &memoryQuorum{image: image.Empty()}, logs: map[kafka.Partition]*fakeLog{}}
 	s.Handler = New(Deps{Node: 1, Partitions: nowhere{}, Config: cfg, Volume: Volume{Dir: "/data", Space: func() (int64, int64, error) { return 1000, 400, nil }}, BucketURL: "s3://bucket"})
 	s.Handler.quorum = s.meta
+	s.Groups = coordinator.New(coordinator.DefaultConfig(), s.meta, s.Log)
 	s.Handler.find = s.findLog
 	gone, leave := context.WithCancel(context.Background())
 	s.peer, s.leave = &wire.Client{Listener: "PLAINTEXT", Gone: gone}, leave
@@ -392,8 +398,12 @@ func (s *harness) topic(name string, partitions int) kafka.TopicID {
 	s.t.Helper()
 	s.topics++
 	id := kafka.TopicID{15: s.topics} // the same in every run, so that failures repeat
-	s.propose1(command.CreateTopic{ID: id, Name: name, Partitions: slices.Repeat([][]kafka.BrokerID{{1}}, partitions)})
+	s.propose1(newTopicCommand(id, name, partitions))
 	return id
+}
+
+func newTopicCommand(id kafka.TopicID, name string, partitions int) command.CreateTopic {
+	return command.CreateTopic{ID: id, Name: name, Partitions: slices.Repeat([][]kafka.BrokerID{{1}}, partitions)}
 }
 
 func (s *harness) log(id kafka.TopicID, index int32) *fakeLog {

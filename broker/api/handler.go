@@ -92,6 +92,7 @@ type metadataQuorum interface {
 	Image() *image.Image
 	Propose(ctx context.Context, c command.Command) (result any, err error)
 	ProposeAsync(c command.Command, done func(result any, err error))
+	LeaderID() kafka.BrokerID
 	Status() quorum.Status
 }
 

@@ -173,7 +173,7 @@ func (h *Handler) autoCreate(x *wire.Exchange, req *kmsg.MetadataRequest) map[st
 // controller is the node that administrative clients are sent to: the quorum's leader, or this broker, which takes any
 // request, while there is none.
 func (h *Handler) controller() kafka.BrokerID {
-	if id := h.quorum.Status().LeaderID; id != kafka.NoBroker {
+	if id := h.quorum.LeaderID(); id != kafka.NoBroker {
 		return id
 	}
 	return h.Node

@@ -1,0 +1,216 @@
+package api
+
+import (
+	"maps"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/qanat-io/qanat/metadata/command"
+	"github.com/qanat-io/qanat/metadata/config"
+)
+
+// describe asks for one resource's configurations.
+func describe(s *harness, kind command.ResourceType, name string, keys ...string) kmsg.DescribeConfigsResponseResource {
+	req := kmsg.NewPtrDescribeConfigsRequest()
+	r := kmsg.NewDescribeConfigsRequestResource()
+	r.ResourceType, r.ResourceName, r.ConfigNames = kmsg.ConfigResourceType(kind), name, keys
+	req.Resources = append(req.Resources, r)
+	req.IncludeSynonyms, req.IncludeDocumentation = true, true
+	return ask[*kmsg.DescribeConfigsResponse](s, req, 4).Resources[0]
+}
+
+// change is one operation of IncrementalAlterConfigs.
+type change struct {
+	op    kmsg.IncrementalAlterConfigOp
+	name  string
+	value string
+}
+
+// alterOne sends operations on one resource.
+func alterOne(s *harness, kind command.ResourceType, name string, validateOnly bool, changes ...change) kmsg.IncrementalAlterConfigsResponseResource {
+	req := kmsg.NewPtrIncrementalAlterConfigsRequest()
+	r := kmsg.NewIncrementalAlterConfigsRequestResource()
+	r.ResourceType, r.ResourceName = kmsg.ConfigResourceType(kind), name
+	for _, c := range changes {
+		rc := kmsg.NewIncrementalAlterConfigsRequestResourceConfig()
+		rc.Op, rc.Name = c.op, c.name
+		if c.op != kmsg.IncrementalAlterConfigOpDelete && c.value != "<null>" {
+			rc.Value = &c.value
+		}
+		r.Configs = append(r.Configs, rc)
+	}
+	req.Resources, req.ValidateOnly = append(req.Resources, r), validateOnly
+	return ask[*kmsg.IncrementalAlterConfigsResponse](s, req, 1).Resources[0]
+}
+
+const (
+	set      = kmsg.IncrementalAlterConfigOpSet
+	del      = kmsg.IncrementalAlterConfigOpDelete
+	extend   = kmsg.IncrementalAlterConfigOpAppend
+	subtract = kmsg.IncrementalAlterConfigOpSubtract
+)
+
+// Every registered key is described, with value, source, type and documentation; an override and its synonyms show where a
+// value comes from.
+func TestDescribeConfigs(t *testing.T) {
+	s := newHarness(t)
+	s.topic("t", 1)
+	for kind, sc := range map[command.ResourceType]config.Scope{resourceTopic: config.TopicScope, resourceBroker: config.BrokerScope, resourceGroup: config.GroupScope} {
+		name := map[command.ResourceType]string{resourceTopic: "t", resourceBroker: "1", resourceGroup: "not yet there"}[kind]
+		r := describe(s, kind, name)
+		keys := config.Keys(sc)
+		if r.ErrorCode != 0 || len(r.Configs) != len(keys) {
+			t.Fatalf("%v: error %d, %d of %d keys", sc, r.ErrorCode, len(r.Configs), len(keys))
+		}
+		for i, c := range r.Configs {
+			k := keys[i]
+			if c.Name != k.Name || c.ReadOnly != k.ReadOnly || c.Documentation == nil || c.ConfigType != kmsg.ConfigType(k.Type) || c.Value == nil != k.Sensitive {
+				t.Errorf("%s: %+v", k.Name, c)
+			}
+		}
+	}
+	alterOne(s, resourceTopic, "t", false, change{set, "segment.bytes", "1048576"})
+	c := describe(s, resourceTopic, "t", "segment.bytes").Configs
+	if len(c) != 1 || deref(c[0].Value) != "1048576" || c[0].Source != kmsg.ConfigSourceDynamicTopicConfig || len(c[0].ConfigSynonyms) < 2 || c[0].ConfigSynonyms[0].Name != "segment.bytes" {
+		t.Errorf("%+v", c)
+	}
+	for _, r := range []kmsg.DescribeConfigsResponseResource{
+		describe(s, resourceTopic, "none"), describe(s, resourceTopic, ".."), describe(s, resourceBroker, "2"), describe(s, resourceLogger, "1"),
+		describe(s, resourceClient, "x"), describe(s, resourceGroup, ""), describe(s, 77, "x"),
+	} {
+		if r.ErrorCode == 0 || r.ErrorMessage == nil || r.ErrorCode == kerr.UnknownServerError.Code {
+			t.Errorf("%v %q: error %d", r.ResourceType, r.ResourceName, r.ErrorCode)
+		}
+	}
+}
+
+// Brokers' dynamic configurations: one broker's, and the default of all, each described where it belongs and refused where
+// only the file may speak.
+func TestBrokerConfigs(t *testing.T) {
+	s := newHarness(t)
+	if r := alterOne(s, resourceBroker, "", false, change{set, "log.retention.ms", "7000"}); r.ErrorCode != 0 {
+		t.Fatalf("%v", deref(r.ErrorMessage))
+	}
+	if c := describe(s, resourceBroker, "").Configs; len(c) != 1 || c[0].Name != "log.retention.ms" || deref(c[0].Value) != "7000" || c[0].Source != kmsg.ConfigSourceDynamicDefaultBrokerConfig {
+		t.Errorf("%+v", c)
+	}
+	if c := describe(s, resourceBroker, "1", "log.retention.ms").Configs; deref(c[0].Value) != "7000" {
+		t.Errorf("%+v", c)
+	}
+	s.topic("t", 1)
+	if c := describe(s, resourceTopic, "t", "retention.ms").Configs; deref(c[0].Value) != "7000" {
+		t.Errorf("%+v", c)
+	}
+	if r := alterOne(s, resourceBroker, "1", false, change{set, "num.partitions", "7"}); r.ErrorCode != kerr.InvalidRequest.Code {
+		t.Errorf("read-only: %d %v", r.ErrorCode, deref(r.ErrorMessage))
+	}
+}
+
+// SET, DELETE, APPEND and SUBTRACT do what KIP-339 says; what is invalid changes nothing.
+func TestIncrementalAlterConfigs(t *testing.T) {
+	s := newHarness(t)
+	s.topic("t", 1)
+	const list = "leader.replication.throttled.replicas"
+	want := map[string]string{}
+	for _, c := range []struct {
+		changes []change
+		err     *kerr.Error
+		after   map[string]string
+	}{
+		{[]change{{set, "retention.ms", "1000"}, {set, "segment.bytes", "1048576"}}, nil, map[string]string{"retention.ms": "1000", "segment.bytes": "1048576"}},
+		{[]change{{del, "segment.bytes", ""}}, nil, map[string]string{"retention.ms": "1000"}},
+		{[]change{{del, "segment.bytes", ""}}, nil, map[string]string{"retention.ms": "1000"}},
+		{[]change{{extend, list, "0:1,1:1"}}, nil, map[string]string{"retention.ms": "1000", list: "0:1,1:1"}},
+		{[]change{{extend, list, "1:1,2:1"}}, nil, map[string]string{"retention.ms": "1000", list: "0:1,1:1,2:1"}},
+		{[]change{{subtract, list, "1:1,9:9"}}, nil, map[string]string{"retention.ms": "1000", list: "0:1,2:1"}},
+		{[]change{{del, list, ""}}, nil, map[string]string{"retention.ms": "1000"}},
+		{[]change{{set, "retention.ms", "soon"}}, kerr.InvalidConfig, nil},
+		{[]change{{set, "retention.mss", "1"}}, kerr.InvalidConfig, nil},
+		{[]change{{del, "retention.mss", ""}}, kerr.InvalidConfig, nil},
+		{[]change{{extend, "retention.ms", "1"}}, kerr.InvalidConfig, nil},
+		{[]change{{extend, "nothing", "1"}}, kerr.InvalidConfig, nil},
+		{[]change{{set, "retention.ms", "<null>"}}, kerr.InvalidRequest, nil},
+		{[]change{{9, "retention.ms", "1"}}, kerr.InvalidRequest, nil},
+		{[]change{{set, "retention.ms", "1"}, {del, "retention.ms", ""}}, kerr.InvalidRequest, nil},
+		{[]change{{set, "local.retention.ms", "2000"}}, kerr.InvalidConfig, nil}, // above retention.ms
+		{[]change{{set, "cleanup.policy", "compact"}}, kerr.InvalidConfig, nil},
+	} {
+		before := s.meta.index
+		if r := alterOne(s, resourceTopic, "t", true, c.changes...); (r.ErrorCode == 0) != (c.err == nil) || s.meta.index != before {
+			t.Errorf("%v: a rehearsal answered %d, or acted", c.changes, r.ErrorCode)
+		}
+		r := alterOne(s, resourceTopic, "t", false, c.changes...)
+		if c.err == nil {
+			want = c.after
+		}
+		if code := r.ErrorCode; c.err == nil && code != 0 || c.err != nil && code != c.err.Code {
+			t.Errorf("%v: error %v (%v), want %v", c.changes, kerr.ErrorForCode(code), deref(r.ErrorMessage), c.err)
+		}
+		if got := s.meta.Image().Configs(resourceTopic, "t"); !maps.Equal(got, want) {
+			t.Errorf("%v: %v, want %v", c.changes, got, want)
+		}
+	}
+	if r := alterOne(s, resourceTopic, "none", false, change{set, "retention.ms", "1"}); r.ErrorCode != kerr.UnknownTopicOrPartition.Code {
+		t.Errorf("unknown topic: %d", r.ErrorCode)
+	}
+	if r := alterOne(s, resourceLogger, "1", false, change{set, "root", "DEBUG"}); r.ErrorCode != kerr.InvalidRequest.Code {
+		t.Errorf("logger: %d", r.ErrorCode)
+	}
+}
+
+// A group's configurations may be set before the group exists.
+func TestGroupConfigs(t *testing.T) {
+	s := newHarness(t)
+	k := config.Keys(config.GroupScope)[0]
+	if r := alterOne(s, resourceGroup, "g", false, change{set, k.Name, k.Default}); r.ErrorCode != 0 {
+		t.Fatalf("%v", deref(r.ErrorMessage))
+	}
+	if c := describe(s, resourceGroup, "g", k.Name).Configs; len(c) != 1 || c[0].Source != 8 {
+		t.Errorf("%+v", c)
+	}
+}
+
+// AlterConfigs replaces everything; a resource named twice in one request is not changed at all.
+func TestAlterConfigs(t *testing.T) {
+	s := newHarness(t)
+	s.topic("t", 1)
+	alter := func(times int, configs ...string) []kmsg.AlterConfigsResponseResource {
+		req := kmsg.NewPtrAlterConfigsRequest()
+		for range times {
+			r := kmsg.NewAlterConfigsRequestResource()
+			r.ResourceType, r.ResourceName = kmsg.ConfigResourceTypeTopic, "t"
+			for i := 0; i < len(configs); i += 2 {
+				c := kmsg.NewAlterConfigsRequestResourceConfig()
+				c.Name, c.Value = configs[i], &configs[i+1]
+				r.Configs = append(r.Configs, c)
+			}
+			req.Resources = append(req.Resources, r)
+		}
+		return ask[*kmsg.AlterConfigsResponse](s, req, 2).Resources
+	}
+	expect := func(want map[string]string) {
+		t.Helper()
+		if got := s.meta.Image().Configs(resourceTopic, "t"); !maps.Equal(got, want) {
+			t.Errorf("%v, want %v", got, want)
+		}
+	}
+	if r := alter(1, "retention.ms", "1", "segment.bytes", "1048576"); r[0].ErrorCode != 0 {
+		t.Errorf("%v", deref(r[0].ErrorMessage))
+	}
+	expect(map[string]string{"retention.ms": "1", "segment.bytes": "1048576"})
+	alter(1, "retention.ms", "2")
+	expect(map[string]string{"retention.ms": "2"})
+	for _, r := range alter(2, "retention.ms", "3") {
+		if r.ErrorCode != kerr.InvalidRequest.Code {
+			t.Errorf("named twice: %d", r.ErrorCode)
+		}
+	}
+	if r := alter(1, "retention.ms", "3", "retention.ms", "4"); r[0].ErrorCode != kerr.InvalidRequest.Code {
+		t.Errorf("key given twice: %d", r[0].ErrorCode)
+	}
+	expect(map[string]string{"retention.ms": "2"})
+	alter(1)
+	expect(nil)
+}
