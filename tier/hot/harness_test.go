@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"math/rand/v2"
 	"path/filepath"
@@ -190,3 +191,35 @@ func randomFill(rng *rand.Rand, size int) []byte {
 }
 
 func logPath(base kafka.Offset) string { return filepath.Join(testDir, fileName(base, logSuffix)) }
+
+// onDisk is the operating system's file system with its root elsewhere, so that tests name files alike on it and on Crash.
+type onDisk struct {
+	vfs.OS
+	root string
+}
+
+func (d onDisk) at(name string) string { return filepath.Join(d.root, name) }
+
+func (d onDisk) Open(name string) (vfs.File, error)    { return d.OS.Open(d.at(name)) }
+func (d onDisk) OpenRW(name string) (vfs.File, error)  { return d.OS.OpenRW(d.at(name)) }
+func (d onDisk) Remove(name string) error              { return d.OS.Remove(d.at(name)) }
+func (d onDisk) RemoveAll(name string) error           { return d.OS.RemoveAll(d.at(name)) }
+func (d onDisk) Rename(from, to string) error          { return d.OS.Rename(d.at(from), d.at(to)) }
+func (d onDisk) MkdirAll(name string) error            { return d.OS.MkdirAll(d.at(name)) }
+func (d onDisk) ReadDir(name string) ([]string, error) { return d.OS.ReadDir(d.at(name)) }
+func (d onDisk) Stat(name string) (fs.FileInfo, error) { return d.OS.Stat(d.at(name)) }
+func (d onDisk) SyncDir(name string) error             { return d.OS.SyncDir(d.at(name)) }
+func (d onDisk) Lock(name string) (io.Closer, error)   { return d.OS.Lock(d.at(name)) }
+func (d onDisk) OpenVolume(dir string) (vfs.Volume, error) {
+	v, err := d.OS.OpenVolume(d.at(dir))
+	return diskVolume{v, d.root}, err
+}
+
+type diskVolume struct {
+	vfs.Volume
+	root string
+}
+
+func (v diskVolume) Covers(dir string) (bool, error) {
+	return v.Volume.Covers(filepath.Join(v.root, dir))
+}

@@ -141,8 +141,8 @@ func (o *opening) create() error {
 			o.harm(o.rec.start, from, o.rec.offset, errors.New("all segments are missing"))
 		}
 		start = max(start, o.rec.offset)
-		if o.rec.resetting {
-			epochs = o.rec.epochs
+		if start == o.rec.offset {
+			epochs = o.rec.epochs // all of them after a reset, else the latest
 		}
 	}
 	if o.changed { // before a point says that the log is sound: the void files must not come back
@@ -166,7 +166,7 @@ func (l *Log) begin(start kafka.Offset, epochs []segment.EpochStart) error {
 			return fmt.Errorf("write epoch history: %w", err)
 		}
 	}
-	rec := recoveryPoint{partition: l.partition, start: start, point: point{start, start, 0}, facts: noFacts}
+	rec := recoveryPoint{partition: l.partition, start: start, point: point{start, start, 0}, facts: noFacts, epochs: epochs}
 	if err := l.env.Flusher.recovery.put(rec); err != nil {
 		l.discard(t)
 		return err
