@@ -20,6 +20,7 @@ type request struct {
 	// Guarded by the connection's lock.
 	next      *request
 	answered  bool
+	heavy     bool // the answer is for a goroutine of its own to write
 	abandoned bool // an answer, should it come, is ignored
 	hurried   bool
 	hurry     func()
@@ -99,7 +100,7 @@ func (x *request) Finish(_ *wire.Exchange, reply wire.Reply) {
 		c.mu.Unlock()
 		panic("server: a request was answered twice")
 	}
-	x.reply, x.answered, x.hurry = reply, true, nil
+	x.reply, x.answered, x.heavy, x.hurry = reply, true, !inline, nil
 	c.bytes -= x.charge
 	if x.charge > 0 {
 		c.wakeLocked()

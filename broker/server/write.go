@@ -64,7 +64,7 @@ func (o *outbox) reset() {
 // it may wait for the client, what the socket does not take at once is handed over.
 func (c *conn) flush(wait bool) {
 	for {
-		if len(c.outParts()) == 0 && !c.gather() {
+		if len(c.outParts()) == 0 && !c.gather(wait) {
 			return
 		}
 		done, err := c.send(wait)
@@ -104,41 +104,43 @@ func (c *conn) outParts() []part {
 }
 
 // gather takes the answers at the head of the queue and encodes them. It returns false, and the caller is no writer any
-// more, when there are none.
-func (c *conn) gather() bool {
+// more, when there are none, or none that it may write.
+func (c *conn) gather(wait bool) bool {
 	if c.out == nil {
 		c.out = outboxes.Get().(*outbox)
 	}
 	o := c.out
 	o.reset()
-	for {
-		c.mu.Lock()
-		for c.head != nil && c.head.answered && len(o.requests) < maxGather {
-			x := c.head
-			if c.head = x.next; c.head == nil {
-				c.tail = nil
-			}
-			x.next = nil
-			o.requests = append(o.requests, x)
-			if x.reply.Close != nil {
-				break // nothing goes out behind it
-			}
+	c.mu.Lock()
+	for c.head != nil && c.head.answered && (wait || !c.head.heavy) && len(o.requests) < maxGather {
+		x := c.head
+		if c.head = x.next; c.head == nil {
+			c.tail = nil
 		}
-		if len(o.requests) > 0 {
-			c.mu.Unlock()
-			break
+		x.next = nil
+		o.requests = append(o.requests, x)
+		if x.reply.Close != nil {
+			break // nothing goes out behind it
 		}
-		c.out = nil
-		c.writing = false
-		end := c.draining && c.inFlight == 0 && !c.closed
+	}
+	switch {
+	case len(o.requests) > 0:
 		c.mu.Unlock()
-		o.free()
-		if end {
-			c.shutdown(errStopping)
-		}
+		return c.encode(o)
+	case c.head != nil && c.head.answered:
+		c.mu.Unlock()
+		c.handOver()
 		return false
 	}
-	return c.encode(o)
+	c.out = nil
+	c.writing = false
+	end := c.draining && c.inFlight == 0 && !c.closed
+	c.mu.Unlock()
+	o.free()
+	if end {
+		c.shutdown(errStopping)
+	}
+	return false
 }
 
 // encode makes bytes of what was gathered. It returns false when that went wrong, and the caller is no writer any more.
