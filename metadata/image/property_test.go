@@ -1,0 +1,190 @@
+package image
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/qanat-io/qanat/metadata/command"
+	"github.com/qanat-io/qanat/tier/manifest"
+	"github.com/qanat-io/qanat/wire/kafka"
+)
+
+// step is one Raft entry: commands under one envelope.
+type step struct {
+	env      command.Envelope
+	commands []command.Command
+}
+
+// The generators draw from few names, so that commands meet.
+var (
+	genTopic  = rapid.Map(rapid.IntRange(0, 3), func(n int) kafka.TopicID { return id(byte(n + 1)) })
+	genName   = rapid.SampledFrom([]string{"a", "ab", "b", "b\xff"})
+	genGroup  = rapid.SampledFrom([]string{"", "g", "g\x00", "h"})
+	genBroker = rapid.Map(rapid.IntRange(-1, 3), func(n int) kafka.BrokerID { return kafka.BrokerID(n) })
+	genEpoch  = rapid.Map(rapid.IntRange(0, 2), func(n int) kafka.LeaderEpoch { return kafka.LeaderEpoch(n) })
+	genOffset = rapid.Map(rapid.IntRange(0, 6), func(n int) kafka.Offset { return kafka.Offset(n * 100) })
+	genPart   = rapid.Custom(func(t *rapid.T) kafka.Partition {
+		return kafka.Partition{Topic: genTopic.Draw(t, "topic"), Index: rapid.Int32Range(0, 3).Draw(t, "index")}
+	})
+	genReplicas = rapid.SliceOfN(genBroker, 1, 3)
+	genMap      = rapid.MapOfN(rapid.SampledFrom([]string{"x", "y", "z"}), rapid.SampledFrom([]string{"", "1"}), 0, 3)
+	genKeys     = rapid.SliceOfN(rapid.SampledFrom([]string{"x", "y", "z"}), 0, 2)
+)
+
+var genCommand = rapid.Custom(func(t *rapid.T) command.Command {
+	switch rapid.IntRange(0, 19).Draw(t, "kind") {
+	case 0, 1, 2:
+		return command.CreateTopic{ID: genTopic.Draw(t, "id"), Name: genName.Draw(t, "name"), Partitions: rapid.SliceOfN(genReplicas, 1, 4).Draw(t, "replicas"), Configs: genMap.Draw(t, "configs")}
+	case 3:
+		return command.DeleteTopic{ID: genTopic.Draw(t, "id")}
+	case 4:
+		return command.AddPartitions{ID: genTopic.Draw(t, "id"), From: rapid.Int32Range(1, 4).Draw(t, "from"), Replicas: rapid.SliceOfN(genReplicas, 1, 2).Draw(t, "replicas")}
+	case 5, 6:
+		return command.SetConfigs{Type: rapid.SampledFrom([]command.ResourceType{command.Topic, command.Broker, command.Group}).Draw(t, "type"), Name: genName.Draw(t, "name"), Set: genMap.Draw(t, "set"), Delete: genKeys.Draw(t, "delete")}
+	case 7, 8:
+		return command.ElectLeaders{Elections: rapid.SliceOfN(rapid.Custom(func(t *rapid.T) command.Election {
+			isr := genReplicas.Draw(t, "isr")
+			return command.Election{Partition: genPart.Draw(t, "p"), Leader: isr[0], ISR: isr, Expected: kafka.PartitionEpoch(rapid.IntRange(0, 2).Draw(t, "expected"))}
+		}), 1, 3).Draw(t, "elections")}
+	case 9, 10, 11:
+		base := genOffset.Draw(t, "base")
+		return command.CommitSegment{Partition: genPart.Draw(t, "p"), Entry: manifest.Entry{Base: base, Next: base + genOffset.Draw(t, "length"), Epoch: genEpoch.Draw(t, "epoch"), Size: 10, DataSize: 9, MaxTimestamp: int64(genOffset.Draw(t, "time"))}}
+	case 12:
+		return command.TrimLog{Partition: genPart.Draw(t, "p"), Epoch: genEpoch.Draw(t, "epoch"), Start: genOffset.Draw(t, "start")}
+	case 13:
+		return command.AllocateProducerIDs{Count: rapid.Int32Range(0, 9).Draw(t, "count")}
+	case 14, 15:
+		return command.CommitOffsets{Group: genGroup.Draw(t, "group"), Offsets: rapid.SliceOfN(rapid.Custom(func(t *rapid.T) command.OffsetCommit {
+			return command.OffsetCommit{Partition: genPart.Draw(t, "p"), Offset: genOffset.Draw(t, "offset"), LeaderEpoch: genEpoch.Draw(t, "epoch"), Metadata: genName.Draw(t, "metadata")}
+		}), 0, 4).Draw(t, "offsets")}
+	case 16:
+		return command.DeleteOffsets{Group: genGroup.Draw(t, "group"), Partitions: rapid.SliceOfN(genPart, 0, 3).Draw(t, "partitions")}
+	case 17:
+		return command.PutGroup{Group: genGroup.Draw(t, "group"), Type: genName.Draw(t, "type"), State: rapid.SampledFrom([][]byte{nil, {}, {1, 2}}).Draw(t, "state")}
+	case 18:
+		return command.DeleteGroup{Group: genGroup.Draw(t, "group")}
+	default:
+		return command.RegisterBroker{ID: genBroker.Draw(t, "id"), Incarnation: [16]byte{byte(rapid.IntRange(0, 1).Draw(t, "incarnation"))}, Rack: genName.Draw(t, "rack")}
+	}
+})
+
+var genStep = rapid.Custom(func(t *rapid.T) step {
+	return step{
+		env: command.Envelope{
+			Broker: genBroker.Draw(t, "broker"), BrokerEpoch: kafka.BrokerEpoch(rapid.SampledFrom([]int{0, 0, 0, 1, 2, 3}).Draw(t, "broker epoch")),
+			Session: uint64(rapid.IntRange(0, 1).Draw(t, "session")), Request: uint64(rapid.IntRange(0, 12).Draw(t, "request")), TimeMs: int64(rapid.IntRange(0, 9).Draw(t, "time")),
+		},
+		commands: rapid.SliceOfN(genCommand, 1, 4).Draw(t, "commands"),
+	}
+})
+
+// run applies steps as the entries from index on, by way of their bytes, some of them in one transaction: a cut after
+// step i when cut(i). It returns what was answered and what was changed.
+func run(t testing.TB, m *Image, index uint64, steps []step, cut func(i int) bool) (*Image, []string, Changes) {
+	var answers []string
+	var all Folder
+	tx := Begin(m)
+	for i, s := range steps {
+		entry, err := command.Encode(s.env, s.commands...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		proposals, err := command.Decode(entry)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range proposals {
+			r, err := tx.Apply(index+uint64(i), p.Envelope, p.Command)
+			answers = append(answers, fmt.Sprintf("%v, %v", r, err))
+		}
+		if cut(i) {
+			var ch Changes
+			m, ch = tx.Commit()
+			all.Add(ch)
+			tx = Begin(m)
+		}
+	}
+	m, ch := tx.Commit()
+	all.Add(ch)
+	return m, answers, all.Take()
+}
+
+// Whatever the commands: the image after all of them is the image after a snapshot in their midst and the rest, answer
+// for answer and byte for byte, and however the entries were grouped into transactions.
+func TestSnapshotAndRestIsAll(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		steps := rapid.SliceOfN(genStep, 1, 30).Draw(rt, "steps")
+		at := rapid.IntRange(0, len(steps)).Draw(rt, "snapshot after")
+		every := rapid.IntRange(1, 4).Draw(rt, "transactions of")
+
+		whole, answers, _ := run(t, Empty(), 1, steps, func(int) bool { return true })
+		half, first, _ := run(t, Empty(), 1, steps[:at], func(i int) bool { return i%every == 0 })
+		bytesAtHalf := encoded(t, half)
+		restored, err := Decode(bytes.NewReader(bytesAtHalf))
+		if err != nil {
+			rt.Fatalf("decode: %v", err)
+		}
+		if again := encoded(t, restored); string(again) != string(bytesAtHalf) {
+			rt.Fatalf("a restored image encodes differently:\n%x\n%x", bytesAtHalf, again)
+		}
+		if d := Diff(half, restored); !d.Empty() {
+			rt.Fatalf("a restored image differs: %+v", d)
+		}
+		rest, second, _ := run(t, restored, uint64(at)+1, steps[at:], func(i int) bool { return i%every == 0 })
+		if string(encoded(t, rest)) != string(encoded(t, whole)) {
+			rt.Fatalf("images differ: %+v", Diff(whole, rest))
+		}
+		if got := append(first, second...); !slices.Equal(got, answers) {
+			rt.Fatalf("answers differ:\n%q\n%q", got, answers)
+		}
+		if string(encoded(t, half)) != string(bytesAtHalf) {
+			rt.Fatal("an image changed after it was committed")
+		}
+	})
+}
+
+// What differs between two images is among the changes that their transactions reported: whoever acts on changes misses nothing.
+func TestChangesNameEveryDifference(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		before, _, _ := run(t, Empty(), 1, rapid.SliceOfN(genStep, 0, 15).Draw(rt, "before"), func(int) bool { return true })
+		after, _, reported := run(t, before, 100, rapid.SliceOfN(genStep, 1, 15).Draw(rt, "steps"), func(i int) bool { return i%2 == 0 })
+		differ := Diff(before, after)
+		missing := func(kind string, n int) {
+			if n > 0 {
+				rt.Errorf("%d %s differ and were not reported: %+v\nreported %+v", n, kind, differ, reported)
+			}
+		}
+		missing("topics", without(differ.Topics, reported.Topics))
+		missing("configs", without(differ.Configs, reported.Configs))
+		missing("brokers", without(differ.Brokers, reported.Brokers))
+		left := differ.Partitions
+		left = slices.DeleteFunc(left, func(p kafka.Partition) bool { return slices.Contains(reported.Topics, p.Topic) })
+		missing("partitions", without(left, reported.Partitions))
+		groups := slices.DeleteFunc(differ.Groups, func(name string) bool {
+			old, _ := before.Group(name)
+			_, is := after.Group(name)
+			return old == nil && is // it came with offsets: no change that is acted on (a state is reported below)
+		})
+		missing("groups", without(groups, reported.Groups))
+		after.Groups(func(g *Group) bool {
+			if old, ok := before.Group(g.Name); g.State != nil && !ok && !slices.Contains(reported.Groups, g.Name) {
+				rt.Errorf("group %q got a state, was %+v", g.Name, old)
+			}
+			return true
+		})
+	})
+}
+
+// without counts what of a is not in b.
+func without[T comparable](a, b []T) (n int) {
+	for _, v := range a {
+		if !slices.Contains(b, v) {
+			n++
+		}
+	}
+	return n
+}
