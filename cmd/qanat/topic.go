@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"regexp"
@@ -176,6 +177,9 @@ func (a *app) topicListCommand() *cobra.Command {
 	return c
 }
 
+// topicID writes an id as Kafka's tools and the bucket's keys do; kadm has another alphabet.
+func topicID(id kadm.TopicID) string { return base64.RawURLEncoding.EncodeToString(id[:]) }
+
 func (a *app) showTopics(topics kadm.TopicDetails, match []*regexp.Regexp, internal bool) error {
 	rows := []topicRow{}
 	t := table{columns: []string{"NAME", "#PARTITIONS", "#REPLICAS", "+ID"}}
@@ -186,7 +190,7 @@ func (a *app) showTopics(topics kadm.TopicDetails, match []*regexp.Regexp, inter
 		if len(match) > 0 && !slices.ContainsFunc(match, func(re *regexp.Regexp) bool { return re.MatchString(d.Topic) }) {
 			continue
 		}
-		r := topicRow{Name: d.Topic, ID: d.ID.String(), Partitions: len(d.Partitions), Replicas: d.Partitions.NumReplicas(), Internal: d.IsInternal}
+		r := topicRow{Name: d.Topic, ID: topicID(d.ID), Partitions: len(d.Partitions), Replicas: d.Partitions.NumReplicas(), Internal: d.IsInternal}
 		if d.Err != nil {
 			r.Error = d.Err.Error()
 		}

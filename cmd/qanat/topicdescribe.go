@@ -98,7 +98,7 @@ func describeTopic(ctx context.Context, adm *kadm.Client, topic string) (*topicD
 	if err != nil {
 		return nil, fmt.Errorf("describe configuration: %w", err)
 	}
-	d := &topicDescription{Name: topic, ID: detail.ID.String(), Internal: detail.IsInternal, Configs: []configRow{}}
+	d := &topicDescription{Name: topic, ID: topicID(detail.ID), Internal: detail.IsInternal, Configs: []configRow{}}
 	for _, p := range detail.Partitions.Sorted() {
 		row := partitionRow{Partition: p.Partition, Leader: p.Leader, LeaderEpoch: p.LeaderEpoch, Replicas: p.Replicas, ISR: p.ISR, Start: -1, End: -1}
 		for _, l := range []struct {

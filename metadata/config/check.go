@@ -222,23 +222,6 @@ func singleDir() rule {
 	}}
 }
 
-// perIPOverrides is Kafka's list of host:count.
-func perIPOverrides() rule {
-	const words = "a list of address:count pairs"
-	return rule{words, func(v string) error {
-		for _, pair := range SplitList(v) {
-			i := strings.LastIndexByte(pair, ':')
-			if i <= 0 {
-				return errors.New(words)
-			}
-			if _, err := strconv.ParseUint(pair[i+1:], 10, 31); err != nil {
-				return errors.New(words)
-			}
-		}
-		return nil
-	}}
-}
-
 // SplitList splits a list value at its commas; blanks around items and empty items are dropped.
 func SplitList(v string) []string {
 	var items []string
