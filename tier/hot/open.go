@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
 	"github.com/qanat-io/qanat/tier/segment"
 	"github.com/qanat-io/qanat/wire/batch"
@@ -213,6 +214,7 @@ func (o *opening) plan() error {
 	for o.from < len(bases) && bases[o.from] < o.rec.base {
 		o.from++
 	}
+	o.findMissing()
 	switch {
 	case o.from < len(bases) && bases[o.from] == o.rec.base:
 	case o.rec.pos == 0:
@@ -226,6 +228,18 @@ func (o *opening) plan() error {
 		o.harm(o.rec.base, o.rec.base, bases[o.from], errors.New("segment is missing"))
 	}
 	return nil
+}
+
+// findMissing looks for a state file without its segment among those below the recovery point, whose names are durable: the
+// segment is missing in the middle. (One that is missing together with its state is found when it is read.)
+func (o *opening) findMissing() {
+	bases := o.files.logs
+	for _, base := range o.files.states {
+		i, found := slices.BinarySearch(bases, base)
+		if !found && i > 0 && i < len(bases) && base < o.rec.base {
+			o.harm(base, base, bases[i], errors.New("segment is missing"))
+		}
+	}
 }
 
 // drop removes the segments from i on, with their states.
@@ -474,6 +488,9 @@ func (o *opening) dropStates() error {
 		if have[base] {
 			keep = append(keep, base)
 			continue
+		}
+		if o.found.Damage != nil {
+			continue // evidence
 		}
 		if err := o.remove(base, stateSuffix); err != nil {
 			return err

@@ -89,7 +89,11 @@ func (l *Log) readRun(v *view, from, limit kafka.Offset, max int) (batch.Run, er
 	begin, err := l.locate(v, s, h, from)
 	if err == nil {
 		var stop int64
-		if stop, err = l.stopAt(v, s, h, begin, limit, int64(max)); err == nil {
+		stop, err = l.stopAt(v, s, h, begin, limit, int64(max))
+		if err == nil && stop <= begin.pos {
+			err = fmt.Errorf("%w: none holds offset %d", errBadBatch, from)
+		}
+		if err == nil {
 			return batch.Run{File: h, Pos: begin.pos, N: int(stop - begin.pos), Hold: h}, nil
 		}
 	}
