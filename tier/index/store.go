@@ -88,6 +88,9 @@ func tryBadger(dir string, log *slog.Logger) (db *badger.DB, err error) {
 			db, err = nil, fmt.Errorf("badger panicked: %v", p)
 		}
 	}()
+	if err := checkTables(dir); err != nil {
+		return nil, err
+	}
 	return badger.Open(badgerOptions(dir, log))
 }
 
