@@ -197,7 +197,7 @@ func (q *Quorum) followLeadership(ctx context.Context) {
 
 // takeOver applies everything that is committed and sees to it that the log is this cluster's.
 func (q *Quorum) takeOver() error {
-	if err := q.raft.Barrier(0).Error(); err != nil {
+	if err := q.await(q.raft.Barrier(0)); err != nil {
 		return fmt.Errorf("barrier: %w", err)
 	}
 	if q.Image().ClusterID() == q.clusterID {
@@ -207,13 +207,9 @@ func (q *Quorum) takeOver() error {
 	if err != nil {
 		return err
 	}
-	f := q.raft.Apply(entry, 0)
-	if err := f.Error(); err != nil {
+	answers, err := q.apply(entry)
+	if err != nil {
 		return fmt.Errorf("name the cluster: %w", err)
-	}
-	answers, ok := f.Response().([]answer)
-	if !ok {
-		return errHalted
 	}
 	if err := answers[0].err; err != nil {
 		err = fmt.Errorf("%w: log in %s: %w", ErrForeignDirectory, q.cfg.Dir, err)

@@ -18,15 +18,44 @@ const leaderWait = 10 * time.Second
 // ErrStalled says that the log store did not finish an entry in time.
 var ErrStalled = errors.New("metadata log store has stalled")
 
-// applier is what the proposer needs of Raft.
-type applier interface {
-	Apply(entry []byte, timeout time.Duration) raft.ApplyFuture
+// apply has Raft store and apply an entry, and returns what became of each
+// of its commands. The errors are Raft's.
+type apply func(entry []byte) ([]answer, error)
+
+func (q *Quorum) apply(entry []byte) ([]answer, error) {
+	f := q.raft.Apply(entry, 0)
+	if err := q.await(f); err != nil {
+		return nil, err
+	}
+	answers, ok := f.Response().([]answer)
+	if !ok {
+		return nil, errHalted
+	}
+	return answers, nil
+}
+
+// await is f.Error, which in Raft 1.8 never returns for what is under way
+// when Raft is shut down: then it is given up.
+func (q *Quorum) await(f raft.Future) error {
+	answered := make(chan error, 1)
+	go func() { answered <- f.Error() }()
+	select {
+	case err := <-answered:
+		return err
+	case <-q.down:
+	}
+	select {
+	case err := <-answered:
+		return err
+	default:
+		return raft.ErrRaftShutdown
+	}
 }
 
 // proposer turns what waits into entries, one at a time. It belongs to its
 // goroutine alone.
 type proposer struct {
-	raft  applier
+	apply apply
 	queue *queue
 	ready func(context.Context) error // returns when proposals can be made
 	fail  func(error)
@@ -44,7 +73,7 @@ func (q *Quorum) newProposer() (*proposer, error) {
 		return nil, err
 	}
 	return &proposer{
-		raft: q.raft, queue: q.queue, ready: q.lead.wait, fail: q.fail, clock: q.clock, stall: q.cfg.StallTimeout,
+		apply: q.apply, queue: q.queue, ready: q.lead.wait, fail: q.fail, clock: q.clock, stall: q.cfg.StallTimeout,
 		next: command.Envelope{Broker: q.cfg.ID, Session: session, Request: 1},
 	}, nil
 }
@@ -85,13 +114,10 @@ func (p *proposer) propose(ctx context.Context, batch []*proposal) {
 	p.next.Request += uint64(len(batch))
 
 	for {
-		answers, err := p.apply(entry)
-		if err == nil && len(answers) == len(batch) {
+		answers, err := p.watched(entry)
+		if err == nil {
 			p.answer(batch, answers)
 			return
-		}
-		if err == nil {
-			err = errHalted
 		}
 		if !lostLeadership(err) {
 			failAll(batch, notReady(err))
@@ -104,19 +130,14 @@ func (p *proposer) propose(ctx context.Context, batch []*proposal) {
 	}
 }
 
-// apply has Raft store and apply the entry. A log store that hangs would keep
+// watched is apply under the eyes of the watchdog. A log store that hangs would keep
 // this node leader for ever, since it is Raft's main loop that hangs with it.
-func (p *proposer) apply(entry []byte) ([]answer, error) {
+func (p *proposer) watched(entry []byte) ([]answer, error) {
 	watchdog := time.AfterFunc(p.stall, func() {
 		p.fail(fmt.Errorf("%w: an entry of %d bytes took longer than %v", ErrStalled, len(entry), p.stall))
 	})
 	defer watchdog.Stop()
-	f := p.raft.Apply(entry, 0)
-	if err := f.Error(); err != nil {
-		return nil, err
-	}
-	answers, _ := f.Response().([]answer)
-	return answers, nil
+	return p.apply(entry)
 }
 
 func (p *proposer) answer(batch []*proposal, answers []answer) {

@@ -90,6 +90,7 @@ type Quorum struct {
 	fsm       *fsm
 	queue     *queue
 	lead      leadership
+	down      chan struct{} // closed when Raft has ended: it answers nothing any more
 
 	failing sync.Once
 	failed  atomic.Pointer[error]
@@ -114,7 +115,7 @@ func open(cfg Config, clock func() time.Time, log *slog.Logger, between func(raf
 	if cfg.StallTimeout == 0 {
 		cfg.StallTimeout = defaultStallTimeout
 	}
-	q = &Quorum{cfg: cfg, log: log, clock: clock, queue: newQueue()}
+	q = &Quorum{cfg: cfg, log: log, clock: clock, queue: newQueue(), down: make(chan struct{})}
 	q.lead.init()
 	q.fsm = newFSM(q.fail, cfg.SnapshotEntries)
 	defer func() {
@@ -218,6 +219,7 @@ func (q *Quorum) release() error {
 	if q.raft != nil {
 		errs = append(errs, q.raft.Shutdown().Error())
 	}
+	close(q.down)
 	if q.transport != nil {
 		errs = append(errs, q.transport.Close())
 	}

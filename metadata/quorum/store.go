@@ -57,7 +57,7 @@ func (q *Quorum) makeSnapshots(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-q.fsm.due:
-			err := q.raft.Snapshot().Error()
+			err := q.await(q.raft.Snapshot())
 			switch {
 			case err == nil, errors.Is(err, raft.ErrNothingNewToSnapshot):
 			case errors.Is(err, raft.ErrRaftShutdown):
