@@ -62,7 +62,12 @@ type sessions struct {
 	mu    sync.Mutex
 	table map[int32]*session
 	order *list.List // of *session, the least recently used first
+	total int        // of the sessions' sizes
 }
+
+// maxSessionPartitions bounds the partitions that all sessions remember together, some 300 bytes each. Beyond it clients
+// fetch without a session.
+const maxSessionPartitions = 1_000_000
 
 // evictionAge is Kafka's min.incremental.fetch.session.eviction.ms.
 const evictionAge = 2 * time.Minute
@@ -87,6 +92,10 @@ func (t *sessions) open(h *Handler, x *wire.Exchange, req *kmsg.FetchRequest) *s
 	}
 	s.f.session = s
 	t.mu.Lock()
+	if t.total+size > maxSessionPartitions {
+		t.mu.Unlock()
+		return nil
+	}
 	var evicted *session
 	if len(t.table) >= t.limit {
 		if evicted = t.evictable(now, size); evicted == nil {
@@ -99,6 +108,7 @@ func (t *sessions) open(h *Handler, x *wire.Exchange, req *kmsg.FetchRequest) *s
 		s.id = rand.Int32N(math.MaxInt32)
 	}
 	t.table[s.id] = s
+	t.total += size
 	s.age = t.order.PushBack(s)
 	t.mu.Unlock()
 	if evicted != nil {
@@ -129,6 +139,7 @@ func (t *sessions) evictable(now time.Time, size int) *session {
 // remove takes a session out of the table. mu is held; the caller ends it afterwards.
 func (t *sessions) remove(s *session) {
 	delete(t.table, s.id)
+	t.total -= s.size
 	t.order.Remove(s.age)
 	if s.unwatch != nil {
 		s.unwatch()
@@ -147,11 +158,21 @@ func (t *sessions) get(id int32) *session {
 	return s
 }
 
-// resize notes how many partitions a session has.
+// fits tells whether sessions may remember so many more partitions.
+func (t *sessions) fits(more int) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.total+more <= maxSessionPartitions
+}
+
+// resize notes how many partitions a session has, if it has not ended meanwhile.
 func (t *sessions) resize(s *session, size int) {
 	t.mu.Lock()
-	s.size = size
-	t.mu.Unlock()
+	defer t.mu.Unlock()
+	if t.table[s.id] == s {
+		t.total += size - s.size
+		s.size = size
+	}
 }
 
 // close ends a session, if it is there.
@@ -222,13 +243,21 @@ func (s *session) want(key slotKey, version int16, p *kmsg.FetchRequestTopicPart
 // fetchIncremental is a later fetch of a session.
 func (h *Handler) fetchIncremental(x *wire.Exchange, req *kmsg.FetchRequest) {
 	s := h.sessions.get(req.SessionID)
+	more := 0
+	for i := range req.Topics {
+		more += len(req.Topics[i].Partitions)
+	}
+	if s != nil && more > 0 && !h.sessions.fits(more) {
+		h.sessions.close(s.id) // the client begins again, and goes without
+		s = nil
+	}
 	if s == nil {
 		h.refuseFetch(x, req, errNoSession)
 		return
 	}
 	f := s.f
 	f.mu.Lock()
-	if err := s.admits(x, req); err != nil {
+	if err := s.admits(x, req, more); err != nil {
 		f.mu.Unlock()
 		h.refuseFetch(x, req, err)
 		return
@@ -260,12 +289,8 @@ var (
 	errSessionSize  = refuse(kerr.InvalidRequest, "more than %d partitions in one fetch session", maxFetchPartitions)
 )
 
-// admits tells whether the request is the session's next. mu is held.
-func (s *session) admits(x *wire.Exchange, req *kmsg.FetchRequest) error {
-	more := 0
-	for i := range req.Topics {
-		more += len(req.Topics[i].Partitions)
-	}
+// admits tells whether the request, which names so many more partitions, is the session's next. mu is held.
+func (s *session) admits(x *wire.Exchange, req *kmsg.FetchRequest, more int) error {
 	switch {
 	case s.closed:
 		return errNoSession

@@ -1,0 +1,94 @@
+package api
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/qanat-io/qanat/wire"
+)
+
+// ApiVersions tells exactly the table, remembers the client's software, and finalizes only what is served.
+func TestApiVersions(t *testing.T) {
+	s := newHarness(t)
+	req := kmsg.NewPtrApiVersionsRequest()
+	req.ClientSoftwareName, req.ClientSoftwareVersion = "apache-kafka-java", "4.2.0"
+	r := ask[*kmsg.ApiVersionsResponse](s, req, 4)
+	if len(r.ApiKeys) != len(wire.Table()) || s.peer.Software != "apache-kafka-java" || s.peer.SoftwareVersion != "4.2.0" {
+		t.Errorf("%d keys, client %q %q", len(r.ApiKeys), s.peer.Software, s.peer.SoftwareVersion)
+	}
+	for i, a := range wire.Table() {
+		if k := r.ApiKeys[i]; k.ApiKey != a.Key || k.MinVersion != a.Min || k.MaxVersion != a.Max {
+			t.Errorf("%s: %+v", a.Name, k)
+		}
+	}
+	if len(r.FinalizedFeatures) != 1 || r.FinalizedFeatures[0].Name != "metadata.version" {
+		t.Errorf("features %+v", r.FinalizedFeatures)
+	}
+	for _, f := range r.SupportedFeatures {
+		if f.MinVersion == 0 {
+			t.Errorf("%s has minimum 0, which v3 may not say", f.Name)
+		}
+	}
+}
+
+// A name or version that could not be a label is refused; before v3 there was none to refuse.
+func TestApiVersionsSoftwareName(t *testing.T) {
+	s := newHarness(t)
+	for name, ok := range map[string]bool{
+		"a": true, "a-b.c": true, "librdkafka": true, "1.2": true,
+		"": false, "-a": false, "a-": false, "a b": false, "a\n": false, "ä": false, ".": false, "a/b": false,
+	} {
+		req := kmsg.NewPtrApiVersionsRequest()
+		req.ClientSoftwareName, req.ClientSoftwareVersion = name, "1"
+		r := ask[*kmsg.ApiVersionsResponse](s, req, 3)
+		if (r.ErrorCode == 0) != ok || !ok && r.ErrorCode != kerr.InvalidRequest.Code {
+			t.Errorf("%q: error %d", name, r.ErrorCode)
+		}
+		if r := ask[*kmsg.ApiVersionsResponse](s, req, 2); r.ErrorCode != 0 {
+			t.Errorf("v2: error %d", r.ErrorCode)
+		}
+	}
+}
+
+// A request newer than ours is answered in v0, with the range to choose from.
+func TestApiVersionsTooNew(t *testing.T) {
+	s := newHarness(t)
+	c := &call{replies: make(chan wire.Reply, 1)}
+	c.x = wire.NewExchange(func(_ *wire.Exchange, r wire.Reply) { c.replies <- r })
+	c.x.Client, c.x.Key, c.x.Version = s.peer, 18, 99
+	s.Handle(c.x)
+	r := c.now(t).Message.(*kmsg.ApiVersionsResponse)
+	if r.Version != 0 || r.ErrorCode != kerr.UnsupportedVersion.Code || len(r.ApiKeys) != 1 || r.ApiKeys[0].ApiKey != 18 || r.ApiKeys[0].MaxVersion != 4 {
+		t.Errorf("%+v", r)
+	}
+}
+
+// docs/wire.md lists exactly the APIs and versions that are served.
+func TestWireTableIsDocumented(t *testing.T) {
+	f, err := os.Open("../../docs/wire.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	row := regexp.MustCompile(`^\| (\d+) \| ([A-Za-z]+) \| (\d+)-(\d+) \|`)
+	var documented []string
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		if m := row.FindStringSubmatch(lines.Text()); m != nil {
+			documented = append(documented, strings.Join(m[1:], " "))
+		}
+	}
+	var served []string
+	for _, a := range wire.Table() {
+		served = append(served, fmt.Sprintf("%d %s %d %d", a.Key, a.Name, a.Min, a.Max))
+	}
+	if d, s := strings.Join(documented, "\n"), strings.Join(served, "\n"); d != s {
+		t.Errorf("documented:\n%s\nserved:\n%s", d, s)
+	}
+}
