@@ -81,7 +81,7 @@ func TestRetentionWorksWhileTheBucketIsDown(t *testing.T) {
 				t.Fatalf("%d local segments", n)
 			}
 		}
-		if s := a.Stats(); s.PendingBytes < 5*p.log.segments[0].Size || time.Since(s.PendingSince) < 50*time.Minute || time.Since(s.PendingSince) > 80*time.Minute {
+		if s := a.Stats(); s.PendingBytes < 5*p.log.Segments()[0].Size || time.Since(s.PendingSince) < 50*time.Minute || time.Since(s.PendingSince) > 80*time.Minute {
 			t.Errorf("backlog %d bytes since %v", s.PendingBytes, time.Since(s.PendingSince))
 		}
 		w.bucket.Clear()

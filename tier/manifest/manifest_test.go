@@ -2,9 +2,12 @@ package manifest
 
 import (
 	"bytes"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"math/rand"
+	"os"
+	"strings"
 	"sync"
 	"testing"
 
@@ -329,5 +332,49 @@ func BenchmarkFind(b *testing.B) {
 	b.ReportAllocs()
 	for i := range b.N {
 		m.Find(kafka.Offset(i % 10_000))
+	}
+}
+
+// False if: ParseKey takes a name that Key would not have given, or panics.
+func FuzzParseKey(f *testing.F) {
+	p := kafka.Partition{Topic: kafka.TopicID{1, 2, 3}, Index: 7}
+	f.Add(entry(5).Key("cluster", p))
+	f.Add(Prefix("cluster", p))
+	f.Add("cluster/AQIDAAAAAAAAAAAAAAAAAA/-1/1-2.e-1.00")
+	f.Fuzz(func(t *testing.T, key string) {
+		p, e, err := ParseKey("cluster", key)
+		if err == nil && e.Key("cluster", p) != key {
+			t.Fatalf("%q parsed as %q", key, e.Key("cluster", p))
+		}
+	})
+}
+
+// False if: the encoding that snapshots keep has changed, so that an older snapshot cannot be read.
+func TestTheEncodingIsTheGoldenOne(t *testing.T) {
+	m, err := New([]Entry{
+		{Base: 0, Next: 100, Epoch: 1, UUID: [16]byte{1, 2, 3}, Size: 5000, DataSize: 4900, MaxTimestamp: 1_700_000_000_000, Uploaded: 1_700_000_000_500},
+		{Base: 100, Next: 250, Epoch: 4, UUID: [16]byte{9}, Size: 6000, DataSize: 5800, MaxTimestamp: -1, Uploaded: 1_700_000_001_500},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := m.MarshalCBOR()
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden, err := os.ReadFile("testdata/manifest.golden")
+	if err != nil {
+		t.Fatalf("%v; the encoding is now\n%x", err, b)
+	}
+	want, err := hex.DecodeString(strings.TrimSpace(string(golden)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(b, want) {
+		t.Errorf("encoded\n%x, want\n%x", b, want)
+	}
+	var old Manifest
+	if err := old.UnmarshalCBOR(want); err != nil || !old.Equal(m) {
+		t.Errorf("golden decodes to %+v, %v", old.Entries(), err)
 	}
 }

@@ -91,3 +91,19 @@ func TestS3WantsARegion(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// False if: some URL panics, or is read as a bucket whose keys could leave the prefix.
+func FuzzParseLocation(f *testing.F) {
+	for _, raw := range []string{"s3://b/p?region=r", "minio://b?endpoint=http://h:9000&path_style=1", "s3://b?prefix=../q", "s3://%zz", "s3://u:p@b", "s3://[::1]:9/x?endpoint=https://[::1]"} {
+		f.Add(raw)
+	}
+	f.Fuzz(func(t *testing.T, raw string) {
+		l, err := parseLocation(raw)
+		if err != nil {
+			return
+		}
+		if l.bucket == "" || l.prefix != "" && CheckKey(l.prefix) != nil || l.key(l.full("a/b")) != "a/b" {
+			t.Fatalf("%q parsed as %+v", raw, l)
+		}
+	})
+}
