@@ -217,6 +217,10 @@ func varint(p []byte) (x int64, n int) {
 	if len(p) > 0 && p[0] < 0x80 { // most are one byte
 		return int64(p[0]>>1) ^ -int64(p[0]&1), 1
 	}
+	if len(p) > 1 && p[1] < 0x80 { // and nearly all others two
+		u := uint64(p[0]&0x7f) | uint64(p[1])<<7
+		return int64(u>>1) ^ -int64(u&1), 2
+	}
 	return binary.Varint(p)
 }
 

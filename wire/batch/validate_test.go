@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
@@ -305,6 +307,17 @@ func TestNoAllocations(t *testing.T) {
 func FuzzBatch(f *testing.F) {
 	for _, codec := range codecs {
 		f.Add([]byte(build(f, codec, 3, 20)))
+	}
+	golden, err := filepath.Glob(filepath.Join("testdata", "golden", "*.batch"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, file := range golden {
+		p, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(p)
 	}
 	f.Fuzz(func(t *testing.T, p []byte) {
 		for len(p) > 0 {
