@@ -1,0 +1,163 @@
+package hot
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+	"flag"
+	"hash/crc32"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/qanat-io/qanat/tier/segment"
+	"github.com/qanat-io/qanat/tier/vfs"
+	"github.com/qanat-io/qanat/wire/kafka"
+)
+
+var rewrite = flag.Bool("rewrite", false, "write golden files anew")
+
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *rewrite {
+		if err := os.WriteFile(path, []byte(hex.Dump(got)), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if hex.Dump(got) != string(want) {
+		t.Fatalf("%s: the format has changed:\n%s", name, hex.Dump(got))
+	}
+}
+
+func sampleState() *stateFile {
+	return &stateFile{
+		base: 4711, blob: []byte("producers"),
+		epochs: []segment.EpochStart{{Epoch: 1, Start: 0}, {Epoch: 3, Start: 4000}},
+		prev:   &prevSegment{base: 4000, size: 65536, facts: facts{created: 1_700_000_000_000_000_000, maxTimestamp: 1_700_000_000_123, maxAt: 4650}},
+	}
+}
+
+func samplePoint() recoveryPoint {
+	return recoveryPoint{
+		partition: testPartition, clean: true, start: 4000,
+		point: point{offset: 4800, base: 4711, pos: 9000}, facts: facts{created: 1_700_000_000_000_000_000, maxTimestamp: 1_700_000_000_456, maxAt: 4799},
+		epochs: []segment.EpochStart{{Epoch: 3, Start: 4000}, {Epoch: 4, Start: 4790}},
+	}
+}
+
+// False if it failed: "a state file's bytes are those that docs/formats-local.md draws, and are read as they were written".
+func TestStateFormat(t *testing.T) {
+	b := sampleState().encode()
+	golden(t, "state.golden", b)
+	got, err := decodeState(b)
+	if err != nil || !reflect.DeepEqual(got, sampleState()) {
+		t.Fatalf("decoded: %+v, %v", got, err)
+	}
+	for i := range b {
+		bad := bytes.Clone(b)
+		bad[i] ^= 1
+		if _, err := decodeState(bad); err == nil {
+			t.Fatalf("a flipped bit in byte %d goes unseen", i)
+		}
+		if _, err := decodeState(b[:i]); err == nil {
+			t.Fatalf("%d of %d bytes are taken for whole", i, len(b))
+		}
+	}
+}
+
+// False if it failed: "a recovery file's bytes are those that docs/formats-local.md draws; a torn or damaged record ends it".
+func TestRecoveryFormat(t *testing.T) {
+	fsys := vfs.NewCrash()
+	r, err := openRecovery(fsys, "/", silent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone := recoveryPoint{partition: kafka.Partition{Topic: kafka.TopicID{9}}, gone: true, facts: noFacts}
+	for _, p := range []recoveryPoint{samplePoint(), gone} {
+		if err := r.put(p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b, err := readFile(fsys, "/"+recoveryName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "recovery.golden", b)
+	for n := recoveryHeader; n <= len(b); n++ {
+		r := &recoveryFile{live: map[kafka.Partition]recoveryPoint{}, log: silent}
+		ok, err := r.load(append(bytes.Clone(b[:n]), 0, 0, 0))
+		if !ok || err != nil {
+			t.Fatalf("cut to %d bytes: %v", n, err)
+		}
+		if p, ok := r.live[testPartition]; ok && !reflect.DeepEqual(p, samplePoint()) {
+			t.Fatalf("cut to %d bytes: %+v", n, p)
+		} else if !ok && n >= recoveryHeader+recordPrefix+recordFixed+24 {
+			t.Fatalf("cut to %d bytes: the whole record is not seen", n)
+		}
+	}
+}
+
+// False if it failed: "files of a newer release are refused, not guessed at".
+func TestNewerFormat(t *testing.T) {
+	fsys := vfs.NewCrash()
+	if _, err := openRecovery(fsys, "/", silent); err != nil {
+		t.Fatal(err)
+	}
+	header := append([]byte(recoveryMagic), 0, 0, 0, 2)
+	overwrite(t, fsys, "/"+recoveryName, 0, appendCRC(header))
+	if _, err := openRecovery(fsys, "/", silent); err == nil || !strings.Contains(err.Error(), ErrNewer.Error()) {
+		t.Fatalf("recovery: %v", err)
+	}
+	b := sampleState().encode()
+	b[11] = 2
+	if _, err := decodeState(appendCRC(b[:len(b)-4])); err == nil || !strings.Contains(err.Error(), ErrNewer.Error()) {
+		t.Fatalf("state: %v", err)
+	}
+}
+
+func FuzzState(f *testing.F) {
+	f.Add(sampleState().encode())
+	f.Add((&stateFile{}).encode())
+	f.Fuzz(func(t *testing.T, b []byte) {
+		// What follows the checksum is what is fuzzed: it is made right.
+		if len(b) > 4 {
+			b = appendCRC(b[:len(b)-4])
+		}
+		s, err := decodeState(b)
+		if err == nil && !bytes.Equal(s.encode(), b) && s.prev != nil && s.blob != nil {
+			t.Fatalf("%x is read, but written as %x", b, s.encode())
+		}
+	})
+}
+
+func FuzzRecord(f *testing.F) {
+	f.Add(appendRecord(nil, samplePoint()))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if len(b) > recordPrefix {
+			payload := bytes.Clone(b[recordPrefix:])
+			b = append(appendLengthCRC(nil, payload), payload...)
+		}
+		if p, rest, ok := decodeRecord(b); ok {
+			again, _, ok := decodeRecord(appendRecord(nil, p))
+			if !ok || !reflect.DeepEqual(p, again) || len(rest) != 0 {
+				t.Fatalf("%+v is read again as %+v", p, again)
+			}
+		}
+	})
+}
+
+func appendCRC(b []byte) []byte {
+	return binary.BigEndian.AppendUint32(bytes.Clone(b), crc32.Checksum(b, castagnoli))
+}
+
+func appendLengthCRC(b, payload []byte) []byte {
+	b = binary.BigEndian.AppendUint32(b, uint32(len(payload)))
+	return binary.BigEndian.AppendUint32(b, crc32.Checksum(payload, castagnoli))
+}
