@@ -58,10 +58,10 @@ func BenchmarkStart(b *testing.B) {
 			b.StartTimer()
 		}
 	})
-	b.Run("5000_entries", func(b *testing.B) {
+	b.Run("2000_entries", func(b *testing.B) {
 		dir := b.TempDir()
 		q := start(b, Config{Dir: dir, ID: 1})
-		for i := range 5000 {
+		for i := range 2000 {
 			propose(b, q, command.PutGroup{Group: fmt.Sprint(i), State: []byte("state")})
 		}
 		closeQuorum(b, q)

@@ -266,7 +266,7 @@ func TestFullQueue(t *testing.T) {
 func TestSnapshotIsDue(t *testing.T) {
 	f := newFSM(func(err error) { t.Error(err) }, 10)
 	r := &fakeRaft{fsm: f}
-	due := func() int { n := len(f.due); clear(f); return n }
+	due := func() int { n := len(f.due); drain(f); return n }
 	apply := func(n int, c command.Command) {
 		for range n {
 			entry, err := command.Encode(command.Envelope{}, c)
@@ -290,9 +290,18 @@ func TestSnapshotIsDue(t *testing.T) {
 	if due() != 1 {
 		t.Error("not due after its bytes")
 	}
+	f.newest.bytes.Store(1 << 20)
+	apply(79, command.AllocateProducerIDs{Count: 1})
+	if due() != 0 {
+		t.Error("a large image would be written for a few small entries")
+	}
+	apply(1, command.AllocateProducerIDs{Count: 1})
+	if due() != 1 {
+		t.Error("never due for a large image")
+	}
 }
 
-func clear(f *fsm) {
+func drain(f *fsm) {
 	select {
 	case <-f.due:
 	default:

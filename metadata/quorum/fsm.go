@@ -34,12 +34,20 @@ type fsm struct {
 	bytes   int    // of them
 	limit   uint64 // of entries
 
-	// snapshotIndex is the last command that the newest snapshot holds.
-	snapshotIndex atomic.Uint64
+	// newest is what is known of the newest snapshot.
+	newest struct {
+		index atomic.Uint64 // the last command that it holds
+		bytes atomic.Int64
+	}
 }
 
-// snapshotLogBytes is by how much the log may grow between snapshots, whatever the number of entries.
-const snapshotLogBytes = 64 << 20
+const (
+	// snapshotLogBytes is by how much the log may grow between snapshots, whatever the number of entries.
+	snapshotLogBytes = 64 << 20
+
+	// snapshotPatience times Config.SnapshotEntries is how many entries a restart may have to apply.
+	snapshotPatience = 8
+)
 
 func newFSM(fail func(error), snapshotEntries uint64) *fsm {
 	f := &fsm{fail: fail, due: make(chan struct{}, 1), limit: snapshotEntries}
@@ -89,8 +97,13 @@ func (f *fsm) publish(next *image.Image, changes Changes) {
 	f.subs.publish(next, changes)
 }
 
+// checkSnapshot asks for a snapshot when there are entries enough, and writing
+// it costs no more than the log did meanwhile: a large image is not written
+// again for a few small entries, until a restart would take too long over them.
 func (f *fsm) checkSnapshot() {
-	if f.entries < f.limit && f.bytes < snapshotLogBytes {
+	last := int(f.newest.bytes.Load())
+	worth := f.entries >= f.limit && f.bytes >= last
+	if !worth && f.entries < snapshotPatience*f.limit && f.bytes < max(snapshotLogBytes, last) {
 		return
 	}
 	f.entries, f.bytes = 0, 0
@@ -112,18 +125,24 @@ func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
 		// Raft believes that the entry was applied: a snapshot would hide that it was not.
 		return nil, f.halted
 	}
-	return snapshot{image: f.image.Load(), index: &f.snapshotIndex}, nil
+	return snapshot{image: f.image.Load(), of: f}, nil
 }
 
 // snapshot is an image on its way to disk.
 type snapshot struct {
 	image *image.Image
-	index *atomic.Uint64 // told when it has arrived
+	of    *fsm // told when it has arrived
 }
+
+// count counts the bytes that pass by.
+type count int64
+
+func (c *count) Write(p []byte) (int, error) { *c += count(len(p)); return len(p), nil }
 
 // Persist implements raft.FSMSnapshot. The sink syncs file and directory when it is closed.
 func (s snapshot) Persist(sink raft.SnapshotSink) error {
-	if err := s.image.Encode(sink); err != nil {
+	var size count
+	if err := s.image.Encode(io.MultiWriter(sink, &size)); err != nil {
 		if cancelErr := sink.Cancel(); cancelErr != nil {
 			return fmt.Errorf("%w; and cancel: %w", err, cancelErr)
 		}
@@ -132,7 +151,8 @@ func (s snapshot) Persist(sink raft.SnapshotSink) error {
 	if err := sink.Close(); err != nil {
 		return err
 	}
-	s.index.Store(s.image.Index())
+	s.of.newest.index.Store(s.image.Index())
+	s.of.newest.bytes.Store(int64(size))
 	return nil
 }
 
@@ -144,11 +164,13 @@ func (f *fsm) Restore(r io.ReadCloser) error {
 	if f.halted != nil {
 		return f.halted
 	}
-	next, err := image.Decode(r)
+	var size count
+	next, err := image.Decode(io.TeeReader(r, &size))
 	if err != nil {
 		return err
 	}
-	f.snapshotIndex.Store(next.Index())
+	f.newest.index.Store(next.Index())
+	f.newest.bytes.Store(int64(size))
 	f.publish(next, image.Diff(f.image.Load(), next))
 	return nil
 }

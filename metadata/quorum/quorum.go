@@ -50,7 +50,8 @@ type Config struct {
 	Bootstrap bool   // form a quorum of one when the directory is empty
 
 	// SnapshotEntries is how many entries are applied between snapshots, 0
-	// for 8192. A snapshot is also made when the log has grown by much.
+	// for 2048; more when the image is large and they are small, at most eight
+	// times as many. A snapshot is also made when the log has grown by much.
 	SnapshotEntries uint64
 
 	// StallTimeout is how long an entry of a leader may take until its log
@@ -64,7 +65,7 @@ type Config struct {
 }
 
 const (
-	defaultSnapshotEntries = 8192
+	defaultSnapshotEntries = 2048
 	defaultStallTimeout    = 30 * time.Second
 
 	// segmentBytes is the size at which raft-wal begins another file. Each is

@@ -43,7 +43,7 @@ func (q *Quorum) Status() Status {
 		LastIndex:      q.raft.LastIndex(),
 		CommitIndex:    q.raft.CommitIndex(),
 		AppliedIndex:   q.raft.AppliedIndex(),
-		SnapshotIndex:  q.fsm.snapshotIndex.Load(),
+		SnapshotIndex:  q.fsm.newest.index.Load(),
 		QueuedCommands: q.queue.len(),
 	}
 	for _, server := range q.raft.GetConfiguration().Configuration().Servers {
