@@ -103,7 +103,7 @@ func TestForgetCancels(t *testing.T) {
 func TestBatchLargerThanEverything(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		mem := object.NewMem(nil)
-		w := build(t, mem, 5, partition(0), shape{segments: 2, segmentBytes: 9 << 20, batchBytes: 7 << 20})
+		w := build(t, mem, 5, partition(0), shape{segments: 2, segmentBytes: 4 << 20, batchBytes: 3 << 20})
 		r := start(t, mem, Config{MaxInFlight: 1 << 20, RangeSize: 1 << 20})
 		if err := w.replay(r, "a", 0, 1); err != nil {
 			t.Fatal(err)

@@ -32,7 +32,7 @@ func TestDamagedFiles(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for at := 0; at < min(len(whole), 20_000); at += 1 + min(len(whole), 20_000)/7 {
+		for at := 0; at < min(len(whole), 20_000); at += 1 + min(len(whole), 20_000)/3 {
 			bad := append([]byte(nil), whole...)
 			bad[at] ^= 0x41
 			probeDamaged(t, made, filepath.Base(name), bad, fmt.Sprint("byte ", at))

@@ -101,6 +101,22 @@ func before(entries []IndexEntry, beyond func(IndexEntry) bool) IndexEntry {
 	return entries[max(i-1, 0)]
 }
 
+// SetHistory puts the log's epochs from before this data in front of those that
+// Scan found in it. What history says of offsets that the data has is left
+// aside: the data's own batches decide, as readers compare each with Epochs.
+func (f *Footer) SetHistory(history []EpochStart) {
+	own := f.Epochs
+	n := 0
+	for n < len(history) && history[n].Start <= f.Base && (len(own) == 0 || history[n].Epoch < own[0].Epoch) {
+		n++
+	}
+	if n < len(history) && len(own) > 0 && history[n].Epoch == own[0].Epoch && history[n].Start <= own[0].Start {
+		// The data's first epoch began before it.
+		own = append([]EpochStart{history[n]}, own[1:]...)
+	}
+	f.Epochs = append(history[:n:n], own...)
+}
+
 // Check tells whether the facts agree with each other. What Append writes must
 // pass it, and what ReadFooter returns has. The error wraps ErrCorrupt.
 func (f *Footer) Check() error {
