@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -62,11 +63,11 @@ func TestCommitIsAnsweredWhenApplied(t *testing.T) {
 		q, c, stop := rig(t, DefaultConfig())
 		defer stop()
 		id := q.topic("t", 2)
-		q.delay = func() time.Duration { return time.Second }
+		q.every(time.Second)
 		synctest.Wait()
-		answered := false
+		var answered atomic.Bool
 		c.Commit("g", nobody(), []command.OffsetCommit{at(id, 0, 7), at(id, 9, 7)}, func(gone []kafka.Partition, err error) {
-			answered = true
+			answered.Store(true)
 			if o, ok := q.Image().Offset("g", kafka.Partition{Topic: id}); !ok || o.Offset != 7 || err != nil {
 				t.Errorf("answered with %v, image has %+v", err, o)
 			}
@@ -76,12 +77,12 @@ func TestCommitIsAnsweredWhenApplied(t *testing.T) {
 		})
 		time.Sleep(900 * time.Millisecond)
 		synctest.Wait()
-		if answered {
+		if answered.Load() {
 			t.Fatal("answered before it was applied")
 		}
 		time.Sleep(200 * time.Millisecond)
 		synctest.Wait()
-		if !answered {
+		if !answered.Load() {
 			t.Fatal("not answered")
 		}
 	})
@@ -254,7 +255,7 @@ func TestDelete(t *testing.T) {
 			t.Fatalf("quorum down: %v", err)
 		}
 		q.setDown(false)
-		q.delay = func() time.Duration { return time.Second }
+		q.every(time.Second)
 		gone := make(chan error, 1)
 		c.Delete("g", func(err error) { gone <- err })
 		if j := join(c, "g", ask("")); !errors.Is(j.Err, group.ErrNotAvailable) {

@@ -20,10 +20,10 @@ var _ Quorum = (*quorum.Quorum)(nil)
 
 // fakeQuorum applies real commands to a real image, in order, some time after they were proposed.
 type fakeQuorum struct {
-	t     testing.TB
-	delay func() time.Duration
+	t testing.TB
 
 	mu      sync.Mutex
+	delay   func() time.Duration
 	m       *image.Image
 	queue   []proposed
 	down    bool // refuses everything
@@ -43,7 +43,7 @@ var errDown = errors.New("fake quorum is down")
 
 func newFakeQuorum(t testing.TB) *fakeQuorum {
 	q := &fakeQuorum{t: t, m: image.Empty(), kinds: map[command.Kind]int{}, filled: make(chan struct{}, 1), ready: make(chan struct{})}
-	q.delay = func() time.Duration { return time.Millisecond }
+	q.every(time.Millisecond)
 	close(q.ready)
 	return q
 }
@@ -80,6 +80,21 @@ func (q *fakeQuorum) ProposeAsync(c command.Command, done func(any, error)) {
 	signal(q.filled)
 }
 
+// every makes proposals wait d before they are applied.
+func (q *fakeQuorum) every(d time.Duration) { q.setDelay(func() time.Duration { return d }) }
+
+func (q *fakeQuorum) setDelay(f func() time.Duration) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.delay = f
+}
+
+func (q *fakeQuorum) pause() time.Duration {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.delay()
+}
+
 func (q *fakeQuorum) setDown(down bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -95,7 +110,7 @@ func (q *fakeQuorum) run(ctx context.Context) {
 		}
 		for {
 			select {
-			case <-time.After(q.delay()):
+			case <-time.After(q.pause()):
 			case <-ctx.Done():
 				return
 			}
