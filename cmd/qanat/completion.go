@@ -81,5 +81,17 @@ func completeKeys(c *cobra.Command, flag string, s config.Scope) {
 	for _, k := range config.Keys(s) {
 		names = append(names, k.Name+"=")
 	}
-	cobra.CheckErr(c.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(names, cobra.ShellCompDirectiveNoSpace|cobra.ShellCompDirectiveNoFileComp)))
+	cobra.CheckErr(c.RegisterFlagCompletionFunc(flag, func(_ *cobra.Command, _ []string, prefix string) ([]string, cobra.ShellCompDirective) {
+		return withPrefix(names, prefix), cobra.ShellCompDirectiveNoSpace | cobra.ShellCompDirectiveNoFileComp
+	}))
+}
+
+func withPrefix(names []string, prefix string) []string {
+	var list []string
+	for _, n := range names {
+		if strings.HasPrefix(n, prefix) {
+			list = append(list, n)
+		}
+	}
+	return list
 }

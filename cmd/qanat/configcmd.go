@@ -38,7 +38,7 @@ it came from; with -o wide, all keys are, and what they mean.`,
 			}
 			set := 0
 			for _, e := range cfg.DescribeBroker(nil, nil) {
-				if e.Source != config.Default {
+				if e.Source != config.Default && e.Synonyms[0].Name == e.Key.Name {
 					set++
 				}
 			}

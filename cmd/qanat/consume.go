@@ -89,7 +89,9 @@ type consumer struct {
 	// left are the partitions that have not reached their end yet; nil when there is none to reach.
 	left    map[string]map[int32]bounds
 	printed int
-	buf     []byte
+	// seen are the records of this poll that were printed, or left out by --grep, in order.
+	seen []*kgo.Record
+	buf  []byte
 }
 
 func (a *app) consume(ctx context.Context, x consumption) error {
@@ -236,19 +238,24 @@ func (c *consumer) loop(ctx context.Context) error {
 			}
 		}
 		done := false
+		c.seen = c.seen[:0]
 		fetches.EachPartition(func(tp kgo.FetchTopicPartition) {
 			for _, r := range tp.Records {
 				if done = done || c.num > 0 && c.printed >= c.num; done {
 					return
 				}
 				c.record(&tp.FetchPartition, r)
+				if c.group != "" {
+					c.seen = append(c.seen, r)
+				}
 			}
 		})
 		if err := c.out.Flush(); err != nil {
 			return fmt.Errorf("print: %w", err)
 		}
 		if c.group != "" {
-			if err := c.cl.CommitUncommittedOffsets(ctx); err != nil {
+			// Only what was looked at: with -n the poll may have brought more.
+			if err := c.cl.CommitRecords(ctx, c.seen...); err != nil {
 				return fmt.Errorf("commit offsets of group %s: %w", c.group, err)
 			}
 		}

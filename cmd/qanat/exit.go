@@ -68,7 +68,7 @@ func exitCode(err error) int {
 		return exitNotFound
 	case errors.As(err, &ke):
 		return exitRefused
-	case strings.HasPrefix(err.Error(), "unknown command "), strings.HasPrefix(err.Error(), "required flag(s)"), strings.Contains(err.Error(), "if any flags in the group"):
+	case strings.HasPrefix(err.Error(), "unknown command "), strings.HasPrefix(err.Error(), "required flag(s)"), strings.Contains(err.Error(), "flags in the group"):
 		return exitUsage
 	}
 	return exitFailed

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
 
@@ -136,7 +138,7 @@ func (a *app) watch(ctx context.Context, every time.Duration, show func() error)
 }
 
 func (a *app) describeGroups(ctx context.Context, cl *kgo.Client, names []string, summary bool) error {
-	lags, err := kadm.NewClient(cl).Lag(ctx, names...)
+	lags, err := kadm.NewClient(cl).Lag(ctx, slices.Clone(names)...) // Lag reorders what it is given
 	if err != nil {
 		return fmt.Errorf("describe groups: %w", err)
 	}
@@ -146,11 +148,12 @@ func (a *app) describeGroups(ctx context.Context, cl *kgo.Client, names []string
 		if !ok {
 			return failf(exitNotFound, "`qanat group list` lists those that do", "group %s does not exist", name)
 		}
-		if err := l.Error(); err != nil {
-			return fmt.Errorf("group %s: %w", name, err)
-		}
-		if l.State == "Dead" && len(l.Lag) == 0 {
+		err := l.Error()
+		if errors.Is(err, kerr.GroupIDNotFound) || err == nil && l.State == "Dead" && len(l.Lag) == 0 {
 			return failf(exitNotFound, "`qanat group list` lists those that do", "group %s does not exist", name)
+		}
+		if err != nil {
+			return fmt.Errorf("group %s: %w", name, err)
 		}
 		list = append(list, groupOf(l))
 	}
@@ -186,14 +189,15 @@ func (a *app) showGroups(list []*groupDescription, summary bool) error {
 	if summary {
 		return a.show(list, tables...)
 	}
+	group := "+GROUP"
+	if len(list) > 1 {
+		group = "GROUP"
+	}
 	for _, g := range list {
-		t := table{columns: []string{"TOPIC", "#PARTITION", "#COMMITTED", "+#START", "#END", "#LAG", "#LAG-TIME", "CLIENT", "+MEMBER", "+HOST", "ERROR"}}
+		t := table{columns: []string{group, "TOPIC", "#PARTITION", "#COMMITTED", "+#START", "#END", "#LAG", "#LAG-TIME", "CLIENT", "+MEMBER", "+HOST", "ERROR"}}
 		for _, o := range g.Partitions {
-			t.add(o.Topic, strconv.Itoa(int(o.Partition)), offsetText(o.Committed), offsetText(o.Start), offsetText(o.End),
+			t.add(g.Group, o.Topic, strconv.Itoa(int(o.Partition)), offsetText(o.Committed), offsetText(o.Start), offsetText(o.End),
 				offsetText(o.Lag), agePtr(o.LagSeconds), o.ClientID, o.Member, o.Host, o.Error)
-		}
-		if len(list) > 1 {
-			t.footer = strings.Repeat("-", 8) + " " + g.Group
 		}
 		tables = append(tables, t)
 	}
@@ -294,7 +298,7 @@ func (a *app) seek(ctx context.Context, x seeking) error {
 	}
 	defer adm.Close()
 	now, err := adm.FetchOffsets(ctx, x.group)
-	if err != nil {
+	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) { // a group may be given offsets before it has members
 		return fmt.Errorf("fetch offsets of group %s: %w", x.group, err)
 	}
 	target, err := x.target(ctx, adm, to, now)

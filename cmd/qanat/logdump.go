@@ -89,7 +89,7 @@ func (a *app) dump(paths []string, x dumping) error {
 		return err
 	}
 	out := bufio.NewWriterSize(a.stdout, 64<<10)
-	d := &dumper{dumping: x, out: out, json: a.output == formatJSON || a.output == formatYAML}
+	d := &dumper{dumping: x, out: out, format: a.output}
 	bad := 0
 	for _, name := range files {
 		if err := d.file(name); err != nil {
@@ -98,7 +98,9 @@ func (a *app) dump(paths []string, x dumping) error {
 				return errors.Join(err, out.Flush())
 			}
 			bad++
-			fmt.Fprintf(out, "%s: DAMAGED %v\n", name, err)
+			if err := d.damaged(name, damage); err != nil {
+				return err
+			}
 		}
 	}
 	if err := out.Flush(); err != nil {
@@ -157,8 +159,32 @@ func (d *damageError) Unwrap() error { return d.err }
 
 type dumper struct {
 	dumping
-	out  *bufio.Writer
-	json bool
+	out    *bufio.Writer
+	format string
+}
+
+// data tells whether the output is for programs.
+func (d *dumper) data() bool { return d.format == formatJSON || d.format == formatYAML }
+
+// line writes one batch, for programs: a JSON object on a line, or such an object as an item of a YAML list.
+func (d *dumper) line(l batchLine) error {
+	text, err := json.Marshal(l)
+	if err != nil {
+		return err
+	}
+	if d.format == formatYAML {
+		text = append([]byte("- "), text...)
+	}
+	_, _ = d.out.Write(append(text, '\n')) // the error stays with the writer
+	return nil
+}
+
+func (d *dumper) damaged(name string, damage *damageError) error {
+	if d.data() {
+		return d.line(batchLine{File: name, Position: damage.at, Error: damage.err.Error()})
+	}
+	fmt.Fprintf(d.out, "%s: DAMAGED %v\n", name, damage)
+	return nil
 }
 
 // maxBatch bounds what a length field may make us read: Kafka's batches are at most 2 GiB, none is.
@@ -184,7 +210,7 @@ func (d *dumper) file(name string) error {
 	if err := w.all(); err != nil {
 		return err
 	}
-	if !d.json {
+	if !d.data() {
 		fmt.Fprintf(d.out, "%s: %s, %s, offsets [%d, %d), %s, checked%s\n",
 			name, fmt.Sprintf("%d batches", w.batches), count(int(w.records), "record"), max(w.first, 0), max(w.next, 0), bytesText(w.position), note)
 	}
@@ -296,13 +322,8 @@ func (w *walk) print(v batch.View) error {
 			return &damageError{w.position, fmt.Errorf("records: %w", err)}
 		}
 	}
-	if w.d.json {
-		text, err := json.Marshal(l)
-		if err != nil {
-			return err
-		}
-		_, _ = w.d.out.Write(append(text, '\n')) // the error stays with the writer
-		return nil
+	if w.d.data() {
+		return w.d.line(l)
 	}
 	flags := ""
 	if l.Transaction {

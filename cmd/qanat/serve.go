@@ -66,11 +66,7 @@ listens on this machine only. What it acknowledges is on disk, as with serve; it
   group.initial.rebalance.delay.ms  0`,
 		Args: wantArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			base, err := d.base(cmd)
-			if err != nil {
-				return err
-			}
-			cfg, err := a.load(base, path, append(d.sets(cmd), sets...))
+			cfg, err := a.load(d.base(cmd), path, append(d.sets(cmd), sets...))
 			if err != nil {
 				return err
 			}
@@ -89,23 +85,25 @@ listens on this machine only. What it acknowledges is on disk, as with serve; it
 }
 
 // base are dev's defaults, which file, environment and --set go over.
-func (d devDefaults) base(cmd *cobra.Command) ([]config.Assignment, error) {
+func (d devDefaults) base(cmd *cobra.Command) []config.Assignment {
 	admin := d.admin
 	if !cmd.Flags().Changed("admin") {
 		admin = freePort(admin)
 	}
 	var list []config.Assignment
-	for _, kv := range [][2]string{
-		{"data.dir", d.dir},
-		{"listeners", "PLAINTEXT://" + d.listen},
-		{"admin.listener", admin},
-		{"raft.listener", "127.0.0.1:0"},
-		{"bucket.url", "dir:" + filepath.Join(d.dir, "bucket")},
-		{"group.initial.rebalance.delay.ms", "0"},
+	for _, x := range []struct{ flag, key, value string }{
+		{"dir", "data.dir", d.dir},
+		{"listen", "listeners", "PLAINTEXT://" + d.listen},
+		{"admin", "admin.listener", admin},
+		{"", "raft.listener", "127.0.0.1:0"},
+		{"bucket", "bucket.url", "dir:" + filepath.Join(d.dir, "bucket")},
+		{"", "group.initial.rebalance.delay.ms", "0"},
 	} {
-		list = append(list, config.Assignment{Key: kv[0], Value: kv[1], From: "qanat dev"})
+		if x.flag == "" || !cmd.Flags().Changed(x.flag) {
+			list = append(list, config.Assignment{Key: x.key, Value: x.value, From: "qanat dev"})
+		}
 	}
-	return list, nil
+	return list
 }
 
 // sets are the flags that were given, which go over file and environment.

@@ -51,6 +51,7 @@ func (o *outcomes) add(name, status string, err error) {
 
 // show prints all and returns the first error.
 func (o *outcomes) show(a *app, what string) error {
+	slices.SortFunc(o.list, func(x, y outcome) int { return strings.Compare(x.Name, y.Name) })
 	t := table{columns: []string{what, "STATUS"}}
 	for _, x := range o.list {
 		status := x.Status

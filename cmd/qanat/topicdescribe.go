@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -126,6 +127,7 @@ func describeTopic(ctx context.Context, adm *kadm.Client, topic string) (*topicD
 			d.Configs = append(d.Configs, configRow{c.Key, c.MaybeValue(), sourceText(c.Source)})
 		}
 	}
+	slices.SortFunc(d.Configs, func(x, y configRow) int { return strings.Compare(x.Key, y.Key) })
 	return d, nil
 }
 

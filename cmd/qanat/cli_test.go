@@ -1,0 +1,330 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/twmb/franz-go/pkg/kfake"
+)
+
+var update = flag.Bool("update", false, "rewrite golden files")
+
+// cli runs command lines against a fake cluster, and keeps what they print.
+type cli struct {
+	t       *testing.T
+	brokers string
+	admin   string
+	tty     bool
+	log     bytes.Buffer
+}
+
+func fakeCluster(t *testing.T, options ...kfake.Opt) *cli {
+	t.Helper()
+	options = append([]kfake.Opt{kfake.NumBrokers(1), kfake.SleepOutOfOrder()}, options...)
+	c, err := kfake.NewCluster(options...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return &cli{t: t, brokers: strings.Join(c.ListenAddrs(), ",")}
+}
+
+// result is one run.
+type result struct {
+	code        int
+	out, errors string
+}
+
+func (c *cli) runWith(ctx context.Context, stdin string, args ...string) result {
+	c.t.Helper()
+	var out, errs bytes.Buffer
+	env := map[string]string{"QANAT_BROKERS": c.brokers, "QANAT_ADMIN": c.admin}
+	a := &app{
+		stdin: strings.NewReader(stdin), stdout: &out, stderr: &errs, stdinTTY: c.tty,
+		getenv: func(k string) string { return env[k] }, environ: func() []string { return nil },
+	}
+	code := a.run(ctx, args)
+	return result{code, out.String(), errs.String()}
+}
+
+func (c *cli) run(args ...string) result {
+	c.t.Helper()
+	return c.runWith(c.t.Context(), "", args...)
+}
+
+// story runs a command line and writes it, with all it prints, to the golden file.
+func (c *cli) story(stdin string, args ...string) result {
+	c.t.Helper()
+	r := c.runWith(c.t.Context(), stdin, args...)
+	fmt.Fprintf(&c.log, "$ qanat %s\n%s", strings.Join(args, " "), r.out)
+	for line := range strings.Lines(r.errors) {
+		c.log.WriteString("! " + line)
+	}
+	fmt.Fprintf(&c.log, "→ %d\n\n", r.code)
+	return r
+}
+
+// unstable are parts of the output that differ from run to run.
+var unstable = []struct {
+	re   *regexp.Regexp
+	with string
+}{
+	{regexp.MustCompile(`/\S*/TestDump\d*/\d+`), "/TMP"},
+	{regexp.MustCompile(`127\.0\.0\.1:\d+`), "127.0.0.1:PORT"},
+	{regexp.MustCompile(`(\bid |"id": "|  )[A-Za-z0-9_-]{22}\b`), "${1}ID--------------------"},
+	{regexp.MustCompile(`"timestamp":( ?)1\d{12}`), `"timestamp":${1}NOW`},
+	{regexp.MustCompile(`\b\d+\.\d+s\b`), "TIMEs"},
+	{regexp.MustCompile(`"lag_seconds": [0-9.e-]+`), `"lag_seconds": S`},
+}
+
+// matches compares the story with its golden file.
+func (c *cli) matches(name string) {
+	c.t.Helper()
+	text := c.log.String()
+	for _, u := range unstable {
+		text = u.re.ReplaceAllString(text, u.with)
+	}
+	compare(c.t, name, text)
+}
+
+func compare(t *testing.T, name, text string) {
+	t.Helper()
+	golden := filepath.Join(testdata, name+".golden")
+	if *update {
+		if err := os.WriteFile(golden, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text != string(want) {
+		t.Errorf("%s differs (go test -update rewrites it):\n%s", golden, firstDifference(string(want), text))
+	}
+}
+
+func firstDifference(want, got string) string {
+	w, g := strings.Split(want, "\n"), strings.Split(got, "\n")
+	for i := range min(len(w), len(g)) {
+		if w[i] != g[i] {
+			return fmt.Sprintf("line %d\nwant %q\ngot  %q", i+1, w[i], g[i])
+		}
+	}
+	return fmt.Sprintf("want %d lines, got %d", len(w), len(g))
+}
+
+// Topics are created, listed, described, altered, trimmed and deleted, and every format and refusal looks as it did.
+func TestTopics(t *testing.T) {
+	c := fakeCluster(t)
+	c.story("", "topic", "create", "events", "orders", "-p", "2", "-r", "1", "-c", "retention.ms=1000")
+	c.story("", "topic", "create", "events")
+	c.story("", "topic", "create", "events", "--if-not-exists")
+	c.story("", "topic", "create", "x", "-c", "retention")
+	c.story("", "topic", "create", "dry", "-r", "1", "-p", "1", "--dry-run")
+	c.story("", "topic", "list")
+	c.story("", "topic", "list", "-o", "wide")
+	c.story("", "topic", "list", "-o", "json", "^ord")
+	c.story("", "topic", "list", "-o", "yaml", "nothing")
+	c.story("", "topic", "list", "(")
+	c.story("", "topic", "list", "-o", "xml")
+	c.story("", "topic", "describe", "events")
+	c.story("", "topic", "describe", "nothing")
+	c.story("", "topic", "alter", "events", "--set", "retention.ms=5000", "--set", "segment.bytes=1048576", "--dry-run")
+	c.story("", "topic", "alter", "events", "--set", "retention.ms=5000")
+	c.story("", "topic", "alter", "events", "--delete", "retention.ms")
+	c.story("", "topic", "alter", "events")
+	c.story("", "topic", "add-partitions", "events", "-n", "1")
+	c.story("", "topic", "add-partitions", "events")
+	c.story("a\nb\nc\n", "produce", "events", "-p", "0")
+	c.story("", "topic", "trim", "events", "--before", "2", "-p", "0")
+	c.story("", "topic", "trim", "events", "--before", "2", "-p", "0", "--yes")
+	c.story("", "topic", "trim", "events", "--before", "yesterday", "--yes")
+	c.story("", "topic", "describe", "events", "-o", "json")
+	c.story("", "topic", "delete", "orders")
+	c.story("", "topic", "delete", "orders", "-y")
+	c.story("", "topic", "delete", "orders", "-y")
+	c.story("", "topic", "lst")
+	c.story("", "tipoc")
+	c.story("", "topic", "list", "--wide")
+	c.matches("topics")
+}
+
+// Records go in by any layout and come out by any layout, range and filter.
+func TestProduceConsume(t *testing.T) {
+	c := fakeCluster(t, kfake.SeedTopics(1, "one"), kfake.SeedTopics(2, "two"))
+	c.story("a\nb\nc\nd\ne\n", "produce", "one", "--output-format", `%t %p %o %v\n`)
+	c.story("k1=v1\nk2=\n", "produce", "one", "-f", `%k=%v\n`, "-H", "h:x", "-Z", "-z", "zstd")
+	c.story("", "consume", "one", "-o", "start", "-n", "2", "-f", `%o %v\n`)
+	c.story("", "consume", "one", "-o", ":end", "-f", `%o %k %v\n`)
+	c.story("", "consume", "one", "-o", ":2", "-f", `%o %v\n`)
+	c.story("", "consume", "one", "-o", "1:3", "-f", `%o %v\n`)
+	c.story("", "consume", "one", "-o", "1:+2", "-f", `%o %v\n`)
+	c.story("", "consume", "one", "-o", "-2:end", "-f", `%o %k\n`)
+	c.story("", "consume", "one", "-o", "+3:end", "-f", `%o\n`)
+	c.story("", "consume", "one", "-o", "@-1h:end", "-f", `%o\n`)
+	c.story("", "consume", "one", "-o", "@2020-01-01:2020-01-02", "-f", `%o\n`)
+	c.story("", "consume", "one", "-o", "end:end", "-f", `%o\n`)
+	c.story("", "consume", "one", "-o", ":end", "--grep", "^[bd]$|k2", "-f", `%o\n`)
+	c.story("", "consume", "one", "-o", "5:7")
+	c.story("", "consume", "one", "-o", "5:7", "--meta-only")
+	c.story("", "consume", "one", "-o", "6:7", "--pretty")
+	c.story("", "consume", "one", "-o", "sometimes")
+	c.story("", "consume", "one", "-f", "%q")
+	c.story("", "consume", "one", "--grep", "(")
+	c.story("", "consume", "none", "-o", ":end")
+	c.story("", "consume", "one", "-p", "7", "-o", ":end")
+	c.story("x\n", "produce", "two", "-p", "1")
+	c.story("", "consume", "-r", "^tw", "-o", ":end", "-f", `%t %p %v\n`)
+	c.story("t-in-line two\n", "produce", "-f", `%v %t\n`)
+	c.story("x\n", "produce")
+	c.story("x\n", "produce", "two", "-z", "lzma")
+	c.story("x\n", "produce", "two", "--acks", "2")
+	c.story("x\n", "produce", "nowhere", "--create=false")
+	c.story("x\n", "produce", "two", "--file", "/does/not/exist")
+	c.matches("records")
+}
+
+// Groups are listed, described with their lag, moved and deleted; what cannot be is refused.
+func TestGroups(t *testing.T) {
+	c := fakeCluster(t, kfake.SeedTopics(1, "one"))
+	c.story("a\nb\nc\nd\n", "produce", "one")
+	c.story("", "consume", "one", "-g", "readers", "-o", "start", "-n", "3", "-f", `%v\n`)
+	c.story("", "group", "list")
+	c.story("", "group", "list", "-o", "wide")
+	c.story("", "group", "seek", "readers", "--to", "1", "--dry-run")
+	c.story("", "group", "seek", "readers", "--to", "1")
+	c.story("", "group", "seek", "readers", "--to", "1", "-y")
+	c.story("", "group", "describe", "readers")
+	c.story("", "group", "describe", "readers", "-s", "-o", "json")
+	c.story("", "group", "seek", "copy", "--to-group", "readers", "-y", "-o", "json")
+	c.story("", "group", "seek", "copy", "--to", "end", "--topics", "one", "-y")
+	c.story("", "group", "describe", "copy", "readers")
+	c.story("", "group", "seek", "new", "--to", "end", "-y")
+	c.story("", "group", "seek", "readers", "--to", "end", "--to-group", "copy")
+	c.story("", "group", "seek", "readers")
+	c.story("", "group", "describe", "nobody")
+	c.story("", "group", "delete", "copy", "-y")
+	c.story("", "group", "delete", "nobody", "-y")
+	c.matches("groups")
+}
+
+// With nobody there every command says who could not be reached and what to do, with its own exit code, and soon.
+func TestNothingRunning(t *testing.T) {
+	c := &cli{t: t, brokers: "127.0.0.1:1", admin: "127.0.0.1:1"}
+	for _, line := range []string{
+		"topic list", "topic create x", "topic describe x", "topic alter x --set a=b", "topic delete x", "topic add-partitions x -n 1", "topic trim x --before 1",
+		"topic storage", "produce x", "consume x", "group list", "group describe g", "group seek g --to end", "group delete g",
+		"tier status", "tier sweep --yes", "bench produce", "bench consume", "bench e2e",
+	} {
+		r := c.story("", strings.Fields(line)...)
+		if r.code != exitUnreachable || r.out != "" || !strings.Contains(r.errors, "is the broker running?") {
+			t.Errorf("%s: %d %q %q", line, r.code, r.out, r.errors)
+		}
+	}
+	c.matches("unreachable")
+}
+
+// A question that is answered with anything but yes changes nothing.
+func TestConfirm(t *testing.T) {
+	c := fakeCluster(t, kfake.SeedTopics(1, "one"))
+	c.tty = true
+	for answer, want := range map[string]int{"n\n": exitDeclined, "\n": exitDeclined, "": exitDeclined, "whatever\n": exitDeclined, "y\n": exitOK} {
+		r := c.runWith(t.Context(), answer, "topic", "delete", "one")
+		if r.code != want {
+			t.Errorf("%q: %d %s", answer, r.code, r.errors)
+		}
+		if want == exitOK {
+			c.run("topic", "create", "one", "-p", "1", "-r", "1")
+		}
+	}
+}
+
+// Ctrl-C ends a consumer without an error, and other commands with the code of an interruption.
+func TestInterrupted(t *testing.T) {
+	c := fakeCluster(t, kfake.SeedTopics(1, "one"))
+	ctx, cancel := context.WithCancel(t.Context())
+	out := make(chan result, 1)
+	started := c.runWith(t.Context(), "a\n", "produce", "one")
+	if started.code != 0 {
+		t.Fatal(started.errors)
+	}
+	cancel()
+	go func() { out <- c.runWith(ctx, "", "topic", "list") }()
+	if r := <-out; r.code != exitInterrupted || r.errors != "" {
+		t.Errorf("%d %q", r.code, r.errors)
+	}
+}
+
+// TAB offers topics and groups that exist, keys of the configuration, and nothing when nobody is there.
+func TestCompletion(t *testing.T) {
+	c := fakeCluster(t, kfake.SeedTopics(1, "events", "orders", "extra"))
+	for line, want := range map[string]string{
+		"topic describe e":            "events\nextra\n:4\n",
+		"topic delete events e":       "extra\n:4\n",
+		"consume o":                   "orders\n:4\n",
+		"topic list -o y":             "table\nwide\njson\nyaml\n:4\n",
+		"dev --set bucket.":           "bucket.url=\n:6\n",
+		"topic create -c local.reten": "local.retention.bytes=\nlocal.retention.ms=\n:6\n",
+	} {
+		if r := c.run(append([]string{"__complete"}, strings.Fields(line)...)...); r.out != want {
+			t.Errorf("%s: %q, want %q", line, r.out, want)
+		}
+	}
+	gone := &cli{t: t, brokers: "127.0.0.1:1"}
+	if r := gone.run("__complete", "topic", "describe", ""); r.out != ":4\n" {
+		t.Errorf("%q", r.out)
+	}
+}
+
+// config check tells all that is wrong with its line, or what the configuration amounts to.
+func TestConfigCheck(t *testing.T) {
+	c := &cli{t: t}
+	c.story("", "config", "check", "testdata/good.yaml")
+	c.story("", "config", "check", "testdata/good.yaml", "--explain", "--set", "num.partitions=4")
+	c.story("", "config", "check", "testdata/good.yaml", "-o", "json")
+	c.story("", "config", "check", "testdata/bad.yaml", "--set", "node.id")
+	c.story("", "config", "check", "testdata/none.yaml")
+	c.story("", "serve", "--config", "testdata/bad.yaml")
+	c.story("", "dev", "--listen", "nowhere", "--bucket", "ftp://x", "--set", "log.segment.byts=1")
+	c.matches("config")
+}
+
+// Help, exit codes and the version are there.
+func TestHelp(t *testing.T) {
+	c := &cli{t: t}
+	if r := c.run("help", "exit-codes"); r.code != 0 || !strings.Contains(r.out, "130  interrupted") {
+		t.Errorf("%+v", r)
+	}
+	if r := c.run("version", "-o", "json"); r.code != 0 || !strings.Contains(r.out, `"version"`) {
+		t.Errorf("%+v", r)
+	}
+	for _, words := range []string{"", "topic", "group", "tier", "bench", "log", "config"} {
+		if r := c.run(strings.Fields(words)...); r.code != 0 || !strings.Contains(r.out, "Usage:") {
+			t.Errorf("%q: %+v", words, r)
+		}
+	}
+}
+
+// An exit code is found through wrapping, and an error is never silent.
+func TestExitCodes(t *testing.T) {
+	if got := exitCode(fmt.Errorf("outer: %w", failf(exitConfig, "", "inner"))); got != exitConfig {
+		t.Errorf("%d", got)
+	}
+	if got := exitCode(errors.New("any")); got != exitFailed {
+		t.Errorf("%d", got)
+	}
+	var b bytes.Buffer
+	report(&b, failf(exitFailed, "do this\nor that", "one\ntwo"))
+	if b.String() != "error: one\n       two\n hint: do this\n       or that\n" {
+		t.Errorf("%q", b.String())
+	}
+}
