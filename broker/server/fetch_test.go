@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -55,8 +56,10 @@ type holds struct{ n atomic.Int64 }
 func newHolds(t testing.TB) *holds {
 	h := new(holds)
 	t.Cleanup(func() {
-		if n := h.n.Load(); n != 0 {
-			t.Errorf("%d runs are still held", n)
+		for end := time.Now().Add(patience); h.n.Load() != 0; runtime.Gosched() {
+			if time.Now().After(end) {
+				t.Fatalf("%d runs are still held", h.n.Load())
+			}
 		}
 	})
 	return h
@@ -233,7 +236,7 @@ func TestDisconnectsLeaveNothing(t *testing.T) {
 	disk := writeFile(t, content)
 	held := newHolds(t)
 	box := newInbox()
-	t.Cleanup(func() { close(box.arrived) }) // when the server has stopped
+	t.Cleanup(func() { close(box.arrived) }) // when all is given back
 	_, addr := start(t, Config{MaxPipelined: 8}, box, nil)
 	go func() {
 		for x := range box.arrived {
