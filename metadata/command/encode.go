@@ -25,6 +25,9 @@ const entryFormat = 1
 // below it.
 const MaxBodyBytes = 8 << 20
 
+// maxElements bounds every array: more do not fit into a body anyway.
+const maxElements = 1 << 18
+
 // MaxEntryBytes bounds an entry that Decode reads; raft-wal takes no larger one.
 const MaxEntryBytes = 64 << 20
 
@@ -59,7 +62,7 @@ var decoding = func() cbor.DecMode {
 		ExtraReturnErrors: cbor.ExtraDecErrorUnknownField,
 		UTF8:              cbor.UTF8DecodeInvalid,
 		MaxNestedLevels:   8,
-		MaxArrayElements:  1 << 20,
+		MaxArrayElements:  maxElements,
 		MaxMapPairs:       1 << 16,
 	}.DecMode()
 	if err != nil {

@@ -191,8 +191,7 @@ func TestStringsNeedNotBeUTF8(t *testing.T) {
 func TestEncodeRefusesWhatDecodeWould(t *testing.T) {
 	for _, c := range []Command{
 		PutGroup{Group: "g", State: make([]byte, MaxBodyBytes)},
-		CommitOffsets{Group: "g", Offsets: make([]OffsetCommit, 1<<20+1)},
-		SetConfigs{Delete: make([]string, 1<<20+1)},
+		SetConfigs{Delete: make([]string, maxElements+1)},
 	} {
 		if _, err := EncodeBody(c); !errors.Is(err, ErrTooLarge) {
 			t.Errorf("%s: %v", c.Kind(), err)

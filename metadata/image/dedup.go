@@ -27,10 +27,12 @@ type session struct {
 	outcomes []outcome
 }
 
-// outcome is what Apply answered to a request: a refusal, or a result.
+// outcome is what Apply answered to a request: a refusal, or a result. Of a
+// refusal the decision is kept, not the words, which the next release may
+// choose otherwise: images must not differ by them.
 type outcome struct {
 	request    uint64
-	refusal    *Refusal
+	refusal    refusalCode // 0: none
 	kind       resultKind
 	number     int64
 	partitions []kafka.Partition
@@ -49,8 +51,8 @@ const (
 // result is the outcome as Apply returns it.
 func (o outcome) result() (any, error) {
 	switch {
-	case o.refusal != nil:
-		return nil, o.refusal
+	case o.refusal != 0:
+		return nil, &Refusal{code: o.refusal}
 	case o.kind == resultBrokerEpoch:
 		return kafka.BrokerEpoch(o.number), nil
 	case o.kind == resultProducerID:
@@ -73,7 +75,7 @@ func (tx *Tx) recall(env command.Envelope) (outcome, bool) {
 		return outcome{}, false
 	}
 	if env.Request < s.first {
-		return outcome{refusal: refuse(ErrForgotten, "request %d, remembered from %d", env.Request, s.first)}, true
+		return outcome{refusal: codeForgotten}, true
 	}
 	i, ok := slices.BinarySearchFunc(s.outcomes, env.Request, func(o outcome, r uint64) int { return cmp.Compare(o.request, r) })
 	if ok {
@@ -113,7 +115,11 @@ func (tx *Tx) remember(index uint64, env command.Envelope, result any, refusal *
 		tx.openSession(s)
 	}
 	s.last = env.Request
-	if o := (outcome{request: env.Request, refusal: refusal}); refusal != nil || o.set(result) {
+	o := outcome{request: env.Request}
+	if refusal != nil {
+		o.refusal = refusal.code
+	}
+	if refusal != nil || o.set(result) {
 		s.outcomes = append(s.outcomes, o)
 	}
 }

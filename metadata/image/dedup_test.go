@@ -27,7 +27,7 @@ func TestRetriesApplyOnce(t *testing.T) {
 		}
 		type answer struct {
 			result any
-			err    string
+			err    error // the decision
 		}
 		run := func(session, first uint64) (answers []answer) {
 			w.index++
@@ -36,7 +36,7 @@ func TestRetriesApplyOnce(t *testing.T) {
 				r, err := tx.Apply(w.index, command.Envelope{Broker: 3, Session: session, Request: first + uint64(i)}, c)
 				a := answer{result: r}
 				if err != nil {
-					a.err = err.Error()
+					a.err = errors.Unwrap(err)
 				}
 				answers = append(answers, a)
 			}

@@ -29,8 +29,7 @@ var (
 )
 
 // Refusal is a refused command: a decision (one of the sentinels, which it
-// wraps) and the particulars. It can be kept in a snapshot and sent to another
-// node, and says the same there.
+// wraps) and the particulars, in words for whoever reads the error.
 type Refusal struct {
 	code   refusalCode
 	detail string
@@ -38,21 +37,23 @@ type Refusal struct {
 
 type refusalCode uint8
 
+const codeForgotten refusalCode = 10
+
 // refusals numbers the decisions. Numbers are kept in snapshots: they are never used again.
 var refusals = map[refusalCode]error{
-	1:  ErrTopicExists,
-	2:  ErrUnknownTopic,
-	3:  ErrUnknownPartition,
-	4:  ErrPartitionCount,
-	5:  ErrStaleEpoch,
-	6:  ErrUnknownGroup,
-	7:  ErrFenced,
-	8:  ErrInvalid,
-	9:  ErrOtherCluster,
-	10: ErrForgotten,
-	32: manifest.ErrStaleEpoch,
-	33: manifest.ErrNotContiguous,
-	34: manifest.ErrInvalid,
+	1:             ErrTopicExists,
+	2:             ErrUnknownTopic,
+	3:             ErrUnknownPartition,
+	4:             ErrPartitionCount,
+	5:             ErrStaleEpoch,
+	6:             ErrUnknownGroup,
+	7:             ErrFenced,
+	8:             ErrInvalid,
+	9:             ErrOtherCluster,
+	codeForgotten: ErrForgotten,
+	32:            manifest.ErrStaleEpoch,
+	33:            manifest.ErrNotContiguous,
+	34:            manifest.ErrInvalid,
 }
 
 // Error implements error.

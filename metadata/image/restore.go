@@ -251,14 +251,10 @@ func (d *decoder) session(r sessionRecord) error {
 		if n := len(s.outcomes); o.Request < r.First || o.Request > r.Last || n > 0 && o.Request <= s.outcomes[n-1].request || o.Kind > resultPartitions {
 			return corrupt("outcome of request %d of broker %d", o.Request, r.Broker)
 		}
-		out := outcome{request: o.Request, kind: o.Kind, number: o.Number, partitions: o.Partitions}
-		if o.Refusal != 0 {
-			if refusals[o.Refusal] == nil {
-				return corrupt("refusal %d", o.Refusal)
-			}
-			out.refusal = &Refusal{code: o.Refusal, detail: o.Detail}
+		if o.Refusal != 0 && refusals[o.Refusal] == nil {
+			return corrupt("refusal %d", o.Refusal)
 		}
-		s.outcomes = append(s.outcomes, out)
+		s.outcomes = append(s.outcomes, outcome{request: o.Request, refusal: o.Refusal, kind: o.Kind, number: o.Number, partitions: o.Partitions})
 	}
 	d.tx.openSession(s)
 	return nil

@@ -129,10 +129,9 @@ type sessionRecord struct {
 type outcomeRecord struct {
 	Request    uint64            `cbor:"1,keyasint"`
 	Refusal    refusalCode       `cbor:"2,keyasint,omitempty"`
-	Detail     string            `cbor:"3,keyasint,omitempty"`
-	Kind       resultKind        `cbor:"4,keyasint,omitempty"`
-	Number     int64             `cbor:"5,keyasint,omitempty"`
-	Partitions []kafka.Partition `cbor:"6,keyasint,omitempty"`
+	Kind       resultKind        `cbor:"3,keyasint,omitempty"`
+	Number     int64             `cbor:"4,keyasint,omitempty"`
+	Partitions []kafka.Partition `cbor:"5,keyasint,omitempty"`
 }
 
 var snapshotEncoding = func() cbor.EncMode {
@@ -235,10 +234,7 @@ func (e *encoder) finish() error {
 func (s *session) record() sessionRecord {
 	r := sessionRecord{Broker: s.broker, ID: s.id, Index: s.index, First: s.first, Last: s.last, Outcomes: []outcomeRecord{}}
 	for _, o := range s.outcomes {
-		or := outcomeRecord{Request: o.request, Kind: o.kind, Number: o.number, Partitions: o.partitions}
-		if o.refusal != nil {
-			or.Refusal, or.Detail = o.refusal.code, o.refusal.Error()
-		}
+		or := outcomeRecord{Request: o.request, Refusal: o.refusal, Kind: o.kind, Number: o.number, Partitions: o.partitions}
 		r.Outcomes = append(r.Outcomes, or)
 	}
 	return r
