@@ -1,9 +1,13 @@
 package quorum
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -122,6 +126,58 @@ func TestUnknownCommandHalts(t *testing.T) {
 		}
 	}
 	closeQuorum(t, q)
+}
+
+// When the newest snapshot is damaged the node starts from the one before it if the log goes on from there, to the same
+// image, and otherwise not at all: never with a hole.
+func TestDamagedSnapshot(t *testing.T) {
+	for _, between := range []int{10, trailingLogs + 50} {
+		cfg := Config{Dir: t.TempDir(), ID: 1}
+		q := start(t, cfg)
+		for range 2 {
+			for range between {
+				propose(t, q, command.AllocateProducerIDs{Count: 1})
+			}
+			if err := q.raft.Snapshot().Error(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want := q.Image().NextProducerID()
+		closeQuorum(t, q)
+		states, err := filepath.Glob(filepath.Join(cfg.Dir, "snapshots", "*", "state.bin"))
+		if err != nil || len(states) != 2 {
+			t.Fatalf("%v, %v", states, err)
+		}
+		newest := slices.MaxFunc(states, func(a, b string) int {
+			return cmp.Or(cmp.Compare(len(a), len(b)), strings.Compare(a, b)) // <term>-<index>-<ms>: more digits, later
+		})
+		b, err := os.ReadFile(newest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b[len(b)/2] ^= 1
+		if err := os.WriteFile(newest, b, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		q, err = Open(complete(cfg), time.Now, slog.New(slog.DiscardHandler))
+		if between > trailingLogs {
+			if err == nil {
+				t.Error("started with a hole in the state")
+				closeQuorum(t, q)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := q.Ready(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := q.Image().NextProducerID(); got != want {
+			t.Errorf("ids up to %d, want %d", got, want)
+		}
+		closeQuorum(t, q)
+	}
 }
 
 // fakeRaft applies entries to an image, and loses leadership when told: before or after it has applied.

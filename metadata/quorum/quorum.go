@@ -157,7 +157,8 @@ func (q *Quorum) startRaft(between func(raft.LogStore) raft.LogStore) error {
 		return fmt.Errorf("open metadata log %s: %w", dir, err)
 	}
 	q.store = store
-	snapshots, err := raft.NewFileSnapshotStoreWithLogger(q.cfg.Dir, snapshotsKept, logger)
+	logs := &durableLog{LogStore: between(store), fail: q.fail}
+	files, err := raft.NewFileSnapshotStoreWithLogger(q.cfg.Dir, snapshotsKept, logger)
 	if err != nil {
 		return fmt.Errorf("open metadata snapshots in %s: %w", q.cfg.Dir, err)
 	}
@@ -166,7 +167,7 @@ func (q *Quorum) startRaft(between func(raft.LogStore) raft.LogStore) error {
 	}
 	conf := q.raftConfig()
 	conf.Logger = logger
-	logs := &durableLog{LogStore: between(store), fail: q.fail}
+	snapshots := usableSnapshots{SnapshotStore: files, logs: logs}
 	if err := q.bootstrap(conf, logs, snapshots); err != nil {
 		return err
 	}

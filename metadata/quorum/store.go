@@ -50,6 +50,33 @@ func (d *durableLog) IsMonotonic() bool {
 	return ok && m.IsMonotonic()
 }
 
+// usableSnapshots lists only snapshots that the log continues. When the newest
+// is damaged Raft falls back to an older one; where the log begins later than
+// that ends, the state would have a hole. Better none: then Raft does not start.
+type usableSnapshots struct {
+	raft.SnapshotStore
+	logs raft.LogStore
+}
+
+// List implements raft.SnapshotStore: newest first.
+func (u usableSnapshots) List() ([]*raft.SnapshotMeta, error) {
+	all, err := u.SnapshotStore.List()
+	if err != nil {
+		return nil, fmt.Errorf("list metadata snapshots: %w", err)
+	}
+	first, err := u.logs.FirstIndex()
+	if err != nil {
+		return nil, fmt.Errorf("find the metadata log's beginning: %w", err)
+	}
+	for i, s := range all {
+		continued := first != 0 && s.Index+1 >= first
+		if i > 0 && !continued {
+			return all[:i], nil
+		}
+	}
+	return all, nil
+}
+
 // makeSnapshots makes one whenever enough has been applied since the last.
 func (q *Quorum) makeSnapshots(ctx context.Context) {
 	for {
