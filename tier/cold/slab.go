@@ -199,8 +199,12 @@ func (m *memory) evict(sl *slab) {
 // put takes a buffer, or what was reserved for one, back.
 func (m *memory) put(buf []byte, size int64) {
 	m.used -= size
-	if buf == nil || size%bufferUnit != 0 || m.used+m.spare+size > m.limit {
+	most := m.limit / 8
+	if buf == nil || size%bufferUnit != 0 || size > most || m.used+m.spare+size > m.limit {
 		return
+	}
+	if m.spare+size > most {
+		m.dropSpare() // of sizes that are no longer asked for, most likely
 	}
 	if m.free == nil {
 		m.free = map[int][][]byte{}

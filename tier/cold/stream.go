@@ -60,7 +60,7 @@ func (s *stream) want(r *Reader, sl *slab) {
 // unwant takes the slab out of the window. A download that nobody else wants ends.
 func (s *stream) unwant(r *Reader, sl *slab) {
 	sl.wanted--
-	if sl.wanted == 0 && sl.loading {
+	if sl.wanted == 0 && sl.loading && sl.ready < sl.to { // else the GET is at its end, and its connection of use
 		r.stats.cancelled.Add(1)
 		sl.truncate()
 	}
