@@ -87,7 +87,8 @@ func NewFlusher(fsys vfs.FS, dir string, clock func() time.Time, log *slog.Logge
 	}, nil
 }
 
-// Observe installs a callback that hears of every round: how many logs it made durable and how long the disk took. Before Run.
+// Observe installs a callback that hears of every round: how many logs it made durable and how long the disk
+// took. It must not block. Before Run.
 func (f *Flusher) Observe(observe func(logs int, took time.Duration)) { f.observe = observe }
 
 // Free is the space left on the volume, in bytes.
@@ -95,9 +96,11 @@ func (f *Flusher) Free() (int64, error) { return f.volume.Free() }
 
 // Run flushes until ctx ends, then once more. It returns the flush error, if any.
 func (f *Flusher) Run(ctx context.Context) error {
+	checkpointing, stop := context.WithCancel(ctx)
 	var checkpoints sync.WaitGroup
-	checkpoints.Go(func() { f.runCheckpoints(ctx) })
+	checkpoints.Go(func() { f.runCheckpoints(checkpointing) })
 	defer checkpoints.Wait()
+	defer stop() // also when a flush has failed and ctx goes on
 	for {
 		select {
 		case <-f.wake:

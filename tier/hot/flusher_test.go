@@ -2,10 +2,12 @@ package hot
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -73,6 +75,19 @@ func TestGroupCommit(t *testing.T) {
 		}
 		stop()
 		running.Wait()
+	})
+}
+
+// False if it failed: "Run ends with the flush error, at once, and does not wait for its context".
+func TestRunEndsOnFlushError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fsys := vfs.NewFaulty(vfs.NewCrash())
+		w := newWorld(t, fsys, Config{})
+		fsys.SetHook(fsys.FailNth(vfs.KindSyncVol, 1, syscall.EIO))
+		w.append(1, 10)
+		if err := w.flusher.Run(t.Context()); !errors.Is(err, ErrFlush) || !errors.Is(w.fatal, syscall.EIO) || w.log.DurableEnd() != 0 {
+			t.Errorf("run: %v, fatal: %v, durable end %d", err, w.fatal, w.log.DurableEnd())
+		}
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"flag"
 	"hash/crc32"
+	"math"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/qanat-io/qanat/tier/segment"
 	"github.com/qanat-io/qanat/tier/vfs"
+	"github.com/qanat-io/qanat/wire/batch"
 	"github.com/qanat-io/qanat/wire/kafka"
 )
 
@@ -134,6 +136,27 @@ func FuzzState(f *testing.F) {
 		if err == nil && !bytes.Equal(s.encode(), b) && s.prev != nil && s.blob != nil {
 			t.Fatalf("%x is read, but written as %x", b, s.encode())
 		}
+	})
+}
+
+// FuzzTail opens a log whose only segment is a good batch and then any bytes: it opens, keeps the batch, and goes on.
+func FuzzTail(f *testing.F) {
+	good := makeBatch(f, 0, 1, 2, 0, []byte("kept"))
+	next := makeBatch(f, 2, 1, 1, 0, []byte("next"))
+	for _, tail := range [][]byte{nil, next, next[:70], next[:20], make([]byte, 200), append(bytes.Clone(next), next...)} {
+		f.Add(tail)
+	}
+	f.Fuzz(func(t *testing.T, tail []byte) {
+		fsys := vfs.NewCrash()
+		w := newWorld(t, fsys, Config{})
+		w.must(w.log.Append([]batch.View{good}))
+		overwrite(t, fsys, logPath(0), int64(len(good)), tail)
+		w.restart(Config{})
+		if w.found.Damage != nil || w.log.End() < 2 || !bytes.Equal(content(t, w.log, 1)[0], good) {
+			t.Fatalf("end %d, %+v", w.log.End(), w.found)
+		}
+		v := makeBatch(t, w.log.End(), math.MaxInt32, 1, 0, nil)
+		w.must(w.log.Append([]batch.View{v}))
 	})
 }
 

@@ -376,9 +376,14 @@ func (o *opening) scanOne(s *localSegment, at border, known facts) (x *indexer, 
 	}
 	defer h.Release()
 	o.found.Scanned += size - at.pos
-	end, err = verify(h, at, size, func(v batch.View, where border) {
+	end, err = verify(h, at, size, func(v batch.View, where border) error {
+		// The CRC does not cover the epoch, but a write that was torn there cannot make it go back unseen.
+		if n := len(o.epochs); n > 0 && v.LeaderEpoch() < o.epochs[n-1].Epoch {
+			return fmt.Errorf("%w: leader epoch %d after %d", errBadBatch, v.LeaderEpoch(), o.epochs[n-1].Epoch)
+		}
 		x.add(v, where)
 		o.epochs = withEpoch(o.epochs, v.LeaderEpoch(), v.BaseOffset())
+		return nil
 	})
 	if errors.Is(err, errBadBatch) {
 		bad, err = err, nil

@@ -85,8 +85,8 @@ func shortIsBad(err error, at border) error {
 }
 
 // verify reads whole batches from from up to position end and checks frame, order and CRC of each. It returns the
-// border after the last good one; err wraps errBadBatch or batch.ErrCorrupt when the next is bad, or is the disk's.
-func verify(r io.ReaderAt, from border, end int64, visit func(v batch.View, at border)) (border, error) {
+// border after the last good one; err wraps errBadBatch when the next is bad, by itself or by visit's judgement, or is the disk's.
+func verify(r io.ReaderAt, from border, end int64, visit func(v batch.View, at border) error) (border, error) {
 	pooled := verifyBuffers.Get().(*buffer)
 	defer verifyBuffers.Put(pooled)
 	buf := pooled.b
@@ -121,7 +121,9 @@ func verify(r io.ReaderAt, from border, end int64, visit func(v batch.View, at b
 		if err := v.CheckCRC(); err != nil {
 			return at, fmt.Errorf("%w: at position %d: %w", errBadBatch, at.pos, err)
 		}
-		visit(v, at)
+		if err := visit(v, at); err != nil {
+			return at, err
+		}
 		at = border{v.NextOffset(), at.pos + size}
 	}
 	return at, nil

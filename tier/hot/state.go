@@ -87,6 +87,9 @@ func decodeState(b []byte) (*stateFile, error) {
 		return nil, fmt.Errorf("state file version %d: %w", v, ErrNewer)
 	}
 	flags := be.Uint32(b[12:])
+	if flags&^(stateHasBlob|stateHasPrev) != 0 {
+		return nil, fmt.Errorf("%w: flags %x", errBadState, flags)
+	}
 	s := &stateFile{base: kafka.Offset(be.Uint64(b[16:]))}
 	if flags&stateHasPrev != 0 {
 		s.prev = &prevSegment{
