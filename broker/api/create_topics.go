@@ -72,6 +72,7 @@ func (h *Handler) createTopics(x *wire.Exchange) {
 func (h *Handler) createdTopic(name string, c *command.CreateTopic, err error, validateOnly bool) kmsg.CreateTopicsResponseTopic {
 	ct := kmsg.NewCreateTopicsResponseTopic()
 	ct.Topic = name
+	ct.Configs = []kmsg.CreateTopicsResponseTopicConfig{} // null would mean that they may not be seen
 	if err != nil {
 		ct.ErrorCode, ct.ErrorMessage = code(err), message(err)
 		return ct

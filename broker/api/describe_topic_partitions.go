@@ -84,6 +84,7 @@ func (p *page) add(resp *kmsg.DescribeTopicPartitionsResponse, v *view, name str
 		dp := kmsg.NewDescribeTopicPartitionsResponseTopicPartition()
 		dp.ErrorCode, dp.Partition, dp.LeaderID, dp.LeaderEpoch = mp.ErrorCode, mp.Partition, mp.Leader, mp.LeaderEpoch
 		dp.Replicas, dp.ISR, dp.OfflineReplicas = mp.Replicas, mp.ISR, mp.OfflineReplicas
+		dp.EligibleLeaderReplicas, dp.LastKnownELR = none, none
 		dt.Partitions = append(dt.Partitions, dp)
 	}
 	p.left -= next - from
@@ -94,6 +95,9 @@ func (p *page) add(resp *kmsg.DescribeTopicPartitionsResponse, v *view, name str
 	}
 	return true
 }
+
+// none is an empty list where the protocol would allow null: Java's admin client fails on null.
+var none = []int32{}
 
 func cursor(topic string, partition int) *kmsg.DescribeTopicPartitionsResponseNextCursor {
 	c := kmsg.NewDescribeTopicPartitionsResponseNextCursor()

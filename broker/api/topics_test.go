@@ -346,6 +346,9 @@ func TestDescribeTopicPartitionsPages(t *testing.T) {
 			for _, rt := range r.Topics {
 				for _, p := range rt.Partitions {
 					got = append(got, *rt.Topic+string(rune('0'+p.Partition)))
+					if p.EligibleLeaderReplicas == nil || p.LastKnownELR == nil {
+						t.Fatal("null where Java expects a list")
+					}
 					n++
 				}
 			}
