@@ -248,18 +248,31 @@ func TestConfirm(t *testing.T) {
 	}
 }
 
-// Ctrl-C ends a consumer without an error, and other commands with the code of an interruption.
+// writerFunc is a writer.
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+// Ctrl-C ends a consumer without an error, after it has printed what it had, and other commands with the code of an interruption.
 func TestInterrupted(t *testing.T) {
 	c := fakeCluster(t, kfake.SeedTopics(1, "one"))
-	ctx, cancel := context.WithCancel(t.Context())
-	out := make(chan result, 1)
-	started := c.runWith(t.Context(), "a\n", "produce", "one")
-	if started.code != 0 {
-		t.Fatal(started.errors)
+	if r := c.runWith(t.Context(), "a\n", "produce", "one"); r.code != 0 {
+		t.Fatal(r.errors)
 	}
-	cancel()
-	go func() { out <- c.runWith(ctx, "", "topic", "list") }()
-	if r := <-out; r.code != exitInterrupted || r.errors != "" {
+	ctx, cancel := context.WithCancel(t.Context())
+	var out, errs bytes.Buffer
+	a := &app{
+		stdin: strings.NewReader(""), stderr: &errs, environ: func() []string { return nil },
+		getenv: func(k string) string { return map[string]string{"QANAT_BROKERS": c.brokers}[k] },
+		stdout: writerFunc(func(p []byte) (int, error) {
+			cancel() // the user has seen enough
+			return out.Write(p)
+		}),
+	}
+	if code := a.run(ctx, []string{"consume", "one", "-o", "start", "-f", `%v\n`}); code != exitOK || out.String() != "a\n" || errs.Len() > 0 {
+		t.Errorf("%d %q %q", code, out.String(), errs.String())
+	}
+	if r := c.runWith(ctx, "", "topic", "list"); r.code != exitInterrupted || r.errors != "" {
 		t.Errorf("%d %q", r.code, r.errors)
 	}
 }
