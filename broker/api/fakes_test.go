@@ -44,7 +44,7 @@ func (q *memoryQuorum) Propose(_ context.Context, c command.Command) (any, error
 	}
 	old := q.image
 	q.index++
-	next, result, err, _ := image.Apply(old, q.index, command.Envelope{TimeMs: 1}, c)
+	next, result, _, err := image.Apply(old, q.index, command.Envelope{TimeMs: 1}, c)
 	q.image = next
 	q.mu.Unlock()
 	if q.applied != nil {

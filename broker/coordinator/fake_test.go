@@ -138,7 +138,7 @@ func (q *fakeQuorum) apply(entry []byte) (any, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	old := q.m
-	next, result, err, _ := image.Apply(old, old.Index()+1, ps[0].Envelope, ps[0].Command)
+	next, result, _, err := image.Apply(old, old.Index()+1, ps[0].Envelope, ps[0].Command)
 	q.m = next
 	q.kinds[ps[0].Command.Kind()]++
 	if q.applied != nil {

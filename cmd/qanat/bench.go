@@ -30,9 +30,7 @@ type benchmark struct {
 	records    int64
 	size       int
 	rate       int
-	duration   time.Duration
 	codec      string
-	keep       bool
 }
 
 func (b *benchmark) flags(c *cobra.Command, records int64) {

@@ -16,7 +16,7 @@ import (
 func apply(t testing.TB, m *image.Image, cs ...command.Command) *image.Image {
 	t.Helper()
 	for _, c := range cs {
-		next, _, err, _ := image.Apply(m, m.Index()+1, command.Envelope{}, c)
+		next, _, _, err := image.Apply(m, m.Index()+1, command.Envelope{}, c)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -66,11 +66,11 @@ func (tx *Tx) Commit() (*Image, Changes) {
 }
 
 // Apply applies one command to an image, as one transaction.
-func Apply(m *Image, index uint64, env command.Envelope, c command.Command) (*Image, any, error, Changes) {
+func Apply(m *Image, index uint64, env command.Envelope, c command.Command) (*Image, any, Changes, error) {
 	tx := Begin(m)
 	result, err := tx.Apply(index, env, c)
 	next, changes := tx.Commit()
-	return next, result, err, changes
+	return next, result, changes, err
 }
 
 // Apply applies one command of the Raft entry at index. err is a *Refusal, and

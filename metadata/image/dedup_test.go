@@ -62,7 +62,7 @@ func TestRetriesApplyOnce(t *testing.T) {
 		if w.m.NextProducerID() != 14 {
 			t.Error("the next entry was taken for a copy")
 		}
-		if _, err, _ := w.apply(command.Envelope{Broker: 3, Session: 77, Request: 3}, entry[2]); !errors.Is(err, ErrForgotten) {
+		if _, _, err := w.apply(command.Envelope{Broker: 3, Session: 77, Request: 3}, entry[2]); !errors.Is(err, ErrForgotten) {
 			t.Errorf("a request of an older entry: %v", err)
 		}
 		run(78, 1)

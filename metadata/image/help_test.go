@@ -19,17 +19,17 @@ type world struct {
 func newWorld(t testing.TB) *world { return &world{t: t, m: Empty()} }
 
 // apply applies c under env as an entry of its own.
-func (w *world) apply(env command.Envelope, c command.Command) (any, error, Changes) {
+func (w *world) apply(env command.Envelope, c command.Command) (any, Changes, error) {
 	w.index++
-	next, result, err, ch := Apply(w.m, w.index, env, c)
+	next, result, ch, err := Apply(w.m, w.index, env, c)
 	w.m = next
-	return result, err, ch
+	return result, ch, err
 }
 
 // do is apply of what must succeed.
 func (w *world) do(c command.Command) any {
 	w.t.Helper()
-	r, err, _ := w.apply(command.Envelope{TimeMs: 1000}, c)
+	r, _, err := w.apply(command.Envelope{TimeMs: 1000}, c)
 	if err != nil {
 		w.t.Fatalf("%s: %v", c.Kind(), err)
 	}

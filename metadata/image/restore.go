@@ -223,7 +223,7 @@ func (d *decoder) group(r groupRecord) error {
 	if d.tx.group(r.Name, false) != nil || d.tx.openGroups[r.Name] != nil {
 		return corrupt("group %q twice", r.Name)
 	}
-	d.tx.group(r.Name, true).Group = Group{Name: r.Name, Type: r.Type, State: r.State}
+	d.tx.group(r.Name, true).Group = Group(r)
 	return nil
 }
 

@@ -68,7 +68,7 @@ func TestRefusals(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			before := encoded(t, at(w.m, w.index+1))
-			_, err, ch := w.apply(c.env, c.c)
+			_, ch, err := w.apply(c.env, c.c)
 			if !errors.Is(err, c.want) {
 				t.Fatalf("%v, want %v", err, c.want)
 			}
@@ -205,7 +205,7 @@ func TestTrimLog(t *testing.T) {
 			t.Errorf("trim to %d: result %v, log starts at %d, remote at %d", c.start, r, p.LogStart, p.Remote.Start())
 		}
 	}
-	_, err, _ := w.apply(command.Envelope{}, command.CommitSegment{Partition: part(1, 0), Entry: segment(200, 300, 0)})
+	_, _, err := w.apply(command.Envelope{}, command.CommitSegment{Partition: part(1, 0), Entry: segment(200, 300, 0)})
 	if !errors.Is(err, manifest.ErrNotContiguous) {
 		t.Errorf("a trimmed segment is back: %v", err)
 	}
@@ -226,14 +226,14 @@ func TestRegistration(t *testing.T) {
 		t.Errorf("%+v", b)
 	}
 	env := command.Envelope{Broker: 1, BrokerEpoch: 2}
-	if _, err, _ := w.apply(env, topic(2, "b", 1)); err != nil {
+	if _, _, err := w.apply(env, topic(2, "b", 1)); err != nil {
 		t.Error(err)
 	}
 	reg.Incarnation[0]++
 	if next := w.do(reg); next != kafka.BrokerEpoch(5) {
 		t.Errorf("epoch %v", next)
 	}
-	if _, err, _ := w.apply(env, topic(3, "c", 1)); !errors.Is(err, ErrFenced) {
+	if _, _, err := w.apply(env, topic(3, "c", 1)); !errors.Is(err, ErrFenced) {
 		t.Errorf("the old incarnation still proposes: %v", err)
 	}
 }
@@ -247,7 +247,7 @@ func TestProducerIDs(t *testing.T) {
 		}
 	}
 	w.m.nextProducerID = math.MaxInt64 - 5
-	if _, err, _ := w.apply(command.Envelope{}, command.AllocateProducerIDs{Count: 6}); !errors.Is(err, ErrInvalid) {
+	if _, _, err := w.apply(command.Envelope{}, command.AllocateProducerIDs{Count: 6}); !errors.Is(err, ErrInvalid) {
 		t.Errorf("ids wrapped: %v", err)
 	}
 }
@@ -294,7 +294,7 @@ func TestGroupLife(t *testing.T) {
 func TestConfigs(t *testing.T) {
 	w := newWorld(t)
 	set := func(name string, kv map[string]string, del ...string) Changes {
-		_, err, ch := w.apply(command.Envelope{}, command.SetConfigs{Type: command.Broker, Name: name, Set: kv, Delete: del})
+		_, ch, err := w.apply(command.Envelope{}, command.SetConfigs{Type: command.Broker, Name: name, Set: kv, Delete: del})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -12,7 +12,7 @@ func TestSameTopology(t *testing.T) {
 	id := kafka.NewTopicID()
 	m := Empty()
 	apply := func(index uint64, c command.Command) *Image {
-		next, _, err, _ := Apply(m, index, command.Envelope{}, c)
+		next, _, _, err := Apply(m, index, command.Envelope{}, c)
 		if err != nil {
 			t.Fatalf("%T: %v", c, err)
 		}

@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"math/rand"
 	"os"
 	"strings"
 	"sync"
@@ -270,7 +269,7 @@ func TestKeysParseBack(t *testing.T) {
 		p := kafka.Partition{Topic: kafka.NewTopicID(), Index: int32(rapid.IntRange(0, 1<<20).Draw(t, "index"))}
 		e := Entry{Base: kafka.Offset(rapid.Int64Min(0).Draw(t, "base")), Epoch: kafka.LeaderEpoch(rapid.Int32Min(0).Draw(t, "epoch"))}
 		e.Next = e.Base + 1
-		rand.Read(e.UUID[:])
+		copy(e.UUID[:], rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "uuid"))
 		key := e.Key("cluster", p)
 		gotP, gotE, err := ParseKey("cluster", key)
 		if err != nil || gotP != p || !gotE.Names(e) {

@@ -87,12 +87,12 @@ func Open(rawURL string) (Bucket, error) {
 	switch scheme {
 	case "dir":
 		if rest == "" {
-			return nil, fmt.Errorf("bucket %q: want a path behind dir:", rawURL)
+			return nil, fmt.Errorf("bucket %q: want a path behind the colon", rawURL)
 		}
 		return OpenDir(rest)
 	case "mem":
 		if rest != "" {
-			return nil, fmt.Errorf("bucket %q: want nothing behind mem:", rawURL)
+			return nil, fmt.Errorf("bucket %q: want nothing behind the colon", rawURL)
 		}
 		return NewMem(nil), nil
 	case "s3", "minio":
