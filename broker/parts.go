@@ -51,6 +51,9 @@ func (b *Broker) openTiers(ctx context.Context) (err error) {
 	if err := b.fs.MkdirAll(b.dir.Partitions()); err != nil {
 		return fmt.Errorf("create %s: %w", b.dir.Partitions(), err)
 	}
+	if err := hot.RemoveDeleted(b.fs, b.dir.Partitions()); err != nil {
+		return fmt.Errorf("remove what interrupted deletions left: %w", err)
+	}
 	b.flusher, err = hot.NewFlusher(b.fs, b.dir.Partitions(), time.Now, b.log.With("part", "flusher"), b.fatal)
 	if err != nil {
 		return err

@@ -94,6 +94,9 @@ func Open(ctx context.Context, env Env, spec Spec, onDurable func(kafka.Offset))
 // damage or a person's hand makes them differ: a local log that ends before
 // the bucket does, or whose snapshots are gone.
 func (l *Log) reconcile(ctx context.Context, rec *Recovered) error {
+	if rec.Damage != nil && l.mend() {
+		rec.State, rec.StateAt = nil, l.hot.Start() // what was set aside held the snapshots
+	}
 	m := l.Manifest()
 	behind := l.hot.End() < m.End()
 	stateless := rec.State == nil && m.Len() > 0 && m.End() >= l.hot.Start()
@@ -169,6 +172,9 @@ func (l *Log) Read(r Read) (run batch.Run, remote bool, err error) {
 			run, err := l.hot.Read(r.From, r.Limit, r.Max)
 			if errors.Is(err, hot.ErrOutOfRange) && l.hot.Start() > local {
 				continue // released meanwhile: the bucket has it
+			}
+			if errors.Is(err, hot.ErrDamaged) && l.mend() && l.hot.Start() > local {
+				continue // set aside: the bucket has it
 			}
 			return run, false, err
 		}
