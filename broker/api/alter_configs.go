@@ -143,12 +143,20 @@ func scope(t command.ResourceType) config.Scope {
 	return config.BrokerScope
 }
 
+// unknownConfig refuses a key that is none, and names the one that may have been meant.
+func unknownConfig(s config.Scope, name string) error {
+	if nearest := config.Nearest(s, name); nearest != "" {
+		return refuse(kerr.InvalidConfig, "configuration %q is unknown; the nearest is %q", name, nearest)
+	}
+	return refuse(kerr.InvalidConfig, "configuration %q is unknown", name)
+}
+
 // checkConfig checks one assignment: the key is known and may change while running, the value is valid.
 func checkConfig(s config.Scope, name, value string) error {
 	k, ok := config.Lookup(s, name)
 	switch {
 	case !ok:
-		return refuse(kerr.InvalidConfig, "configuration %q is unknown; the nearest is %q", name, config.Nearest(s, name))
+		return unknownConfig(s, name)
 	case k.ReadOnly:
 		return refuse(kerr.InvalidRequest, "configuration %q is read-only: it is set in the broker's file and needs a restart", name)
 	}

@@ -2,6 +2,7 @@ package api
 
 import (
 	"maps"
+	"strings"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -213,4 +214,14 @@ func TestAlterConfigs(t *testing.T) {
 	expect(map[string]string{"retention.ms": "2"})
 	alter(1)
 	expect(nil)
+}
+
+// A key that is unknown and like no other is refused without naming another, which would be no help.
+func TestUnknownConfigNamesNearestOnly(t *testing.T) {
+	if got := unknownConfig(config.TopicScope, "retention.m").Error(); !strings.Contains(got, `the nearest is "retention.ms"`) {
+		t.Errorf("%q does not name what was meant", got)
+	}
+	if got := unknownConfig(config.TopicScope, "sasl.kerberos.min.time.before.relogin").Error(); strings.Contains(got, "nearest") {
+		t.Errorf("%q", got)
+	}
 }

@@ -82,7 +82,7 @@ func checkDeletable(s config.Scope, name string, current map[string]string) erro
 		return nil
 	}
 	if _, ok := config.Lookup(s, name); !ok {
-		return refuse(kerr.InvalidConfig, "configuration %q is unknown; the nearest is %q", name, config.Nearest(s, name))
+		return unknownConfig(s, name)
 	}
 	return nil
 }
@@ -92,7 +92,7 @@ func (h *Handler) editList(m *image.Image, r *kmsg.IncrementalAlterConfigsReques
 	which := resource{command.ResourceType(r.ResourceType), r.ResourceName}
 	k, ok := config.Lookup(scope(which.kind), c.Name)
 	if !ok {
-		return "", refuse(kerr.InvalidConfig, "configuration %q is unknown; the nearest is %q", c.Name, config.Nearest(scope(which.kind), c.Name))
+		return "", unknownConfig(scope(which.kind), c.Name)
 	}
 	if kmsg.ConfigType(k.Type) != kmsg.ConfigTypeList {
 		return "", refuse(kerr.InvalidConfig, "configuration %q is not a list, which APPEND and SUBTRACT need", c.Name)
