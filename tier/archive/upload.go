@@ -199,7 +199,12 @@ func (a *Archive) nextToCommit(p *part) *job {
 		if j.state == committed {
 			continue
 		}
-		if j.state != uploaded || j.running || j.dropped || time.Now().Before(p.notBefore) {
+		if j.state != uploaded || j.running || j.dropped {
+			return nil
+		}
+		// Only the quorum's own failures put a commit off: were it another segment's, one that fails for ever (a damaged
+		// one) could keep those before it out of the manifest for as long.
+		if j.attempted && time.Now().Before(p.notBefore) {
 			return nil
 		}
 		if time.Since(j.started) > a.cfg.OrphanGrace/2 {

@@ -47,7 +47,7 @@ func TestBadURLsSayWhatToWrite(t *testing.T) {
 		"s4://b":                         `did you mean "s3"?`,
 		"mini://b":                       `did you mean "minio"?`,
 		"dir:":                           "want a path",
-		"mem:x":                          "want nothing behind mem:",
+		"mem:x":                          "want nothing behind the colon",
 		"s3:b":                           "want s3://NAME",
 		"s3://":                          "want s3://NAME",
 		"s3://b?endpont=http://h":        `no option "endpont", did you mean "endpoint"?`,
