@@ -17,7 +17,7 @@ func (h *Handler) describeCluster(x *wire.Exchange) {
 	req := x.Request.(*kmsg.DescribeClusterRequest)
 	resp := kmsg.NewPtrDescribeClusterResponse()
 	resp.EndpointType = brokers
-	resp.ClusterAuthorizedOperations = unauthorized
+	resp.ClusterAuthorizedOperations = operations(req.IncludeClusterAuthorizedOperations, clusterOperations)
 	if x.Version >= 1 && req.EndpointType != brokers {
 		err := refuse(kerr.UnsupportedEndpointType, "endpoint type %d is unknown", req.EndpointType)
 		if req.EndpointType == controllers {

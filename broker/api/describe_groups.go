@@ -13,7 +13,7 @@ import (
 //
 //   - A group that does not exist is Dead without an error; from v6 on GROUP_ID_NOT_FOUND (KIP-1043).
 //   - Metadata and assignments are shown while the group is Stable.
-//   - Authorized operations are "not known" while there is no authorizer.
+//   - Authorized operations: see authorized_operations.go.
 
 func (h *Handler) describeGroups(x *wire.Exchange) {
 	req := x.Request.(*kmsg.DescribeGroupsRequest)
@@ -22,6 +22,9 @@ func (h *Handler) describeGroups(x *wire.Exchange) {
 	for i, name := range req.Groups {
 		d, err := h.Groups.Describe(name)
 		resp.Groups[i] = describedGroup(x.Version, name, d, err)
+		if resp.Groups[i].ErrorCode == 0 {
+			resp.Groups[i].AuthorizedOperations = operations(req.IncludeAuthorizedOperations, groupOperations)
+		}
 	}
 	reply(x, resp)
 }

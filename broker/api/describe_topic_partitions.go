@@ -69,7 +69,7 @@ func (p *page) add(resp *kmsg.DescribeTopicPartitionsResponse, v *view, name str
 		return true
 	}
 	t := &v.topics[i]
-	dt.TopicID = t.TopicID
+	dt.TopicID, dt.AuthorizedOperations = t.TopicID, topicOperations
 	from := 0
 	if name == p.topic {
 		from = min(p.from, len(t.Partitions))

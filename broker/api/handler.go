@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"log/slog"
-	"math"
 	"sync"
 	"time"
 
@@ -270,6 +269,3 @@ func rack(b *image.Broker) *string {
 	}
 	return &b.Rack
 }
-
-// unauthorized is what an authorized-operations field says when they were not asked for or are not known.
-const unauthorized = math.MinInt32

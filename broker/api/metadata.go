@@ -1,6 +1,8 @@
 package api
 
 import (
+	"slices"
+
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -17,7 +19,7 @@ import (
 //   - A topic that is asked for by name and does not exist is created where the request (v4+; before, always) and
 //     auto.create.topics.enable allow it; the reply then already shows it.
 //   - A repeated topic is answered once.
-//   - Authorized operations (KIP-430) are "not known" while there is no authorizer.
+//   - Authorized operations (KIP-430, v8): see authorized_operations.go.
 //
 // A full answer for a thousand topics shares what view.go has prepared: its cost is the encoding.
 
@@ -32,7 +34,7 @@ const autoCreateWaitMs = 10_000
 func (h *Handler) metadata(x *wire.Exchange) {
 	req := x.Request.(*kmsg.MetadataRequest)
 	resp := kmsg.NewPtrMetadataResponse()
-	resp.AuthorizedOperations = unauthorized
+	resp.AuthorizedOperations = operations(req.IncludeClusterAuthorizedOperations, clusterOperations)
 	all := req.Topics == nil || x.Version == 0 && len(req.Topics) == 0
 	var failed map[string]error
 	if !all {
@@ -53,6 +55,10 @@ func (h *Handler) metadata(x *wire.Exchange) {
 	})
 	if all {
 		resp.Topics = v.topics
+		if req.IncludeTopicAuthorizedOperations {
+			resp.Topics = slices.Clone(v.topics)
+			authorizeTopics(resp.Topics)
+		}
 		reply(x, resp)
 		return
 	}
@@ -70,6 +76,9 @@ func (h *Handler) metadata(x *wire.Exchange) {
 			seen[k] = struct{}{}
 		}
 		resp.Topics = append(resp.Topics, v.find(k, x.Version, failed))
+	}
+	if req.IncludeTopicAuthorizedOperations {
+		authorizeTopics(resp.Topics)
 	}
 	reply(x, resp)
 }
