@@ -36,7 +36,7 @@ check: ## format, vet, staticcheck, layers, generated files
 	$(GO) vet $(PACKAGES)
 	GOBIN=$(TOOLS) $(GO) install $(STATICCHECK)
 	$(TOOLS)/staticcheck $(PACKAGES)
-	$(GO) test -count=1 -run TestImportsPointDown ./integration
+	QANAT_BIN=none $(GO) test -count=1 -run TestImportsPointDown ./integration
 	$(MAKE) --no-print-directory generate
 	@git diff --exit-code --stat -- docs wire metadata || { echo 'generated files are not current: run make generate and commit'; exit 1; }
 
@@ -61,7 +61,8 @@ faults: build ## kills, full disks, broken buckets
 	integration/scripts/faults
 
 .PHONY: bench
-bench: build ## benchmarks: Go's, and against Apache Kafka side by side
+bench: build ## benchmarks: Go's own, then against Apache Kafka side by side (needs root)
+	$(GO) test -run '^$$' -bench . -benchmem -benchtime 1s ./wire/... ./tier/hot ./tier/cold ./broker/server ./metadata/quorum
 	integration/scripts/bench
 
 .PHONY: demo
