@@ -3,6 +3,7 @@ package wire
 import (
 	"context"
 	"net"
+	"sync/atomic"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -15,6 +16,8 @@ type Client struct {
 	Software, SoftwareVersion string // from ApiVersions; written before any other request is handled
 	// Gone is done when the connection has ended: parked work for it is dropped.
 	Gone context.Context
+	// ReadsBucket is set once the connection has read from the bucket: what is read ahead for it ends when it does.
+	ReadsBucket atomic.Bool
 }
 
 // Exchange is one request and the way back for its answer. Reply is called exactly once, from any goroutine, perhaps

@@ -156,6 +156,9 @@ func (f *fetcher) readSlot(s *slot) bool {
 	}
 	limit := min(int(s.maxBytes), f.maxBytes-f.bytes)
 	s.read(max(limit, 1), f.committed, f.x.Client)
+	if s.result.Cold || s.loading {
+		f.h.forgetWhenGone(f.x.Client)
+	}
 	if s.err != nil && known(s.err) == kerr.NotLeaderForPartition {
 		// Moved, or deleted and perhaps made again: look once more in the newest image.
 		err := s.err
@@ -390,4 +393,12 @@ func (q *slotQueue) clear() {
 	for q.len > 0 {
 		q.pop()
 	}
+}
+
+// forgetWhenGone ends the downloads that only this client wants when its connection ends.
+func (h *Handler) forgetWhenGone(c *wire.Client) {
+	if h.Forget == nil || c == nil || c.Gone == nil || c.ReadsBucket.Swap(true) {
+		return
+	}
+	context.AfterFunc(c.Gone, func() { h.Forget(c) })
 }

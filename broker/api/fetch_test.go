@@ -147,6 +147,29 @@ func TestFetchMinBytes(t *testing.T) {
 	})
 }
 
+// Downloads would go on, and hold memory that others wait for, after the connection that they were for has ended.
+func TestFetchForgetsTheBucketWhenGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newHarness(t)
+		var forgotten []any
+		s.Forget = func(stream any) { forgotten = append(forgotten, stream) }
+		id := s.topic("t", 1)
+		cold := s.log(id, 0)
+		cold.append(10)
+		cold.local = 5
+		for range 3 {
+			c := s.start(fetchRequest(0, finalEpoch, time.Millisecond, wanted{id, 0, 0}), fetchVersion)
+			time.Sleep(time.Second)
+			c.now(t)
+		}
+		s.leave()
+		synctest.Wait()
+		if len(forgotten) != 1 || forgotten[0] != any(s.peer) {
+			t.Errorf("forgotten: %v, want the client once", forgotten)
+		}
+	})
+}
+
 // A parked fetch ends when its connection does, and lets go of everything.
 func TestFetchClientGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -45,6 +45,8 @@ type Deps struct {
 	Clock      func() time.Time // optional: time.Now
 	Volume     Volume
 	BucketURL  string // optional: "" without a bucket
+	// Forget ends what is read ahead from the bucket for a stream, which is a *wire.Client. Optional.
+	Forget func(stream any)
 }
 
 // Handler answers every served API. It is safe for concurrent use; Handle is called by each connection's reading goroutine.

@@ -2,6 +2,7 @@ package partition
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -98,8 +99,12 @@ func Open(ctx context.Context, env Env, spec Spec) (*Partition, tierlog.Recovere
 	}
 	p.log = log
 	if err := p.rebuildProducers(rec); err != nil {
-		return nil, rec, fmt.Errorf("rebuild producer state of %s-%d: %w", spec.Topic, spec.Partition.Index, err)
+		err = fmt.Errorf("rebuild producer state of %s-%d: %w", spec.Topic, spec.Partition.Index, err)
+		return nil, rec, errors.Join(err, log.Close()) // it may be opened again
 	}
+	// What the quorum knows to be deleted or in the bucket was once below the high watermark.
+	p.highWatermark.Store(int64(min(max(spec.LogStart, spec.Manifest.End()), log.DurableEnd())))
+	log.SetStable(p.HighWatermark())
 	log.SetState(snapshotter{p})
 	return p, rec, nil
 }
@@ -183,6 +188,7 @@ func (p *Partition) Resign() {
 func (p *Partition) SetSettings(t *config.Topic) {
 	p.settings.Store(t)
 	p.log.SetConfig(hotConfig(t), policy(t))
+	p.advance() // a smaller min.insync.replicas may have been all that it waited for
 }
 
 // Publish shows the partition what the quorum has committed of its tiers.

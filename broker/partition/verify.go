@@ -42,7 +42,18 @@ func verify(records []byte, settings *config.Topic, now time.Time) (batch.View, 
 	} else if info.MaxTimestamp != v.MaxTimestamp() && !v.Attributes().LogAppendTime() {
 		v.SetMaxTimestamp(info.MaxTimestamp)
 	}
-	return recompress(v, settings, l)
+	// What a topic keeps uncompressed is bounded by the limit before it is unpacked, or a small batch could ask for a gigabyte.
+	if settings.Compression == "uncompressed" &&
+		info.Uncompressed+batch.HeaderLen > int64(settings.MaxMessageBytes) {
+		return nil, fmt.Errorf("%w: %d bytes uncompressed, at most %d", ErrTooLarge, info.Uncompressed+batch.HeaderLen, settings.MaxMessageBytes)
+	}
+	if v, err = recompress(v, settings, l); err != nil {
+		return nil, err
+	}
+	if len(v) > int(settings.MaxMessageBytes) {
+		return nil, fmt.Errorf("%w: %d bytes under the topic's codec, at most %d", ErrTooLarge, len(v), settings.MaxMessageBytes)
+	}
+	return v, nil
 }
 
 func limits(settings *config.Topic, now time.Time) batch.Limits {
