@@ -31,9 +31,6 @@ const (
 	temporary = ownPrefix + "tmp"
 	// abandoned is how long a temporary file lies untouched before its writer is taken for dead.
 	abandoned = time.Hour
-	// dirSyncEvery bounds how much unwritten data an upload leaves to the kernel at once,
-	// so that a flush of the same volume by the log never has to wait for a whole object.
-	dirSyncEvery = 4 << 20
 )
 
 // OpenDir opens a directory as a bucket and creates it when it is absent.
@@ -111,37 +108,6 @@ func (d *Dir) Put(ctx context.Context, key string, body io.ReaderAt, size int64)
 		return d.fail("put", key, err)
 	}
 	return nil
-}
-
-// write makes a durable file of the body.
-func (d *Dir) write(ctx context.Context, name string, body io.ReaderAt, size int64) error {
-	f, err := d.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
-	if err != nil {
-		return err
-	}
-	err = func() error {
-		for at := int64(0); at < size; {
-			n := min(dirSyncEvery, size-at)
-			r := &contextReader{ctx, io.NewSectionReader(body, at, n)}
-			if copied, err := io.Copy(f, r); err != nil {
-				return err
-			} else if copied != n {
-				return fmt.Errorf("read body: %d of %d bytes: %w", at+copied, size, io.ErrUnexpectedEOF)
-			}
-			if err := f.Sync(); err != nil {
-				return err
-			}
-			at += n
-		}
-		if size == 0 {
-			return errors.Join(ctx.Err(), f.Sync())
-		}
-		return ctx.Err()
-	}()
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
-	return err
 }
 
 // publish renames a durable temporary file to its key and makes the name durable.
