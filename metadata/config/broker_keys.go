@@ -207,7 +207,7 @@ func bucketKeys() []Key {
 		define("tier.fetch.inflight.bytes", Long, number(256*miB),
 			"Qanat's own. Bytes from the bucket being downloaded or held for readers, in all.",
 			allow(atLeast(1*miB)), readOnly),
-		define("tier.fetch.range.bytes", Long, number(8*miB),
+		define("tier.fetch.range.bytes", Long, number(16*miB),
 			"Qanat's own. Bytes that one GET asks for.",
 			allow(between(64*kiB, 1*giB)), readOnly),
 		define("tier.readahead.min.bytes", Long, number(4*miB),
