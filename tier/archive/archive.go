@@ -111,6 +111,7 @@ type Archive struct {
 	observer  Observer
 	live      Live
 	budget    *budget
+	turns     turns
 	stats     counters
 	// letGo closes a segment: (*hot.Sealed).Close, which a test's segments, having no file, cannot bear.
 	letGo func(*hot.Sealed) error
@@ -140,6 +141,7 @@ func New(b object.Bucket, c Committer, cfg Config, clock func() time.Time, log *
 	return &Archive{
 		bucket: b, committer: c, cfg: cfg, clock: clock, log: log,
 		budget: newBudget(cfg.BytesPerSecond),
+		turns:  newTurns(),
 		letGo:  (*hot.Sealed).Close,
 		wake:   make(chan struct{}, 1),
 		parts:  map[kafka.Partition]*part{},

@@ -26,18 +26,20 @@ type prepared struct {
 }
 
 // prepare reads the whole segment, checks every CRC in it, and builds the footer.
-func (a *Archive) prepare(j *job, sealed *hot.Sealed) (*prepared, error) {
+func (a *Archive) prepare(ctx context.Context, j *job, sealed *hot.Sealed) (*prepared, error) {
 	size := sealed.Info.Size
-	footer, err := segment.Scan(sealed.Data, size)
+	data := &yielding{ReaderAt: sealed.Data, ctx: ctx, turns: a.turns}
+	defer data.rest()
+	footer, err := segment.Scan(data, size)
 	if err != nil {
 		return nil, scanError(j.segment.Base, err)
 	}
 	at := int64(0)
 	if j.base > j.segment.Base {
-		if at, err = locate(sealed.Data, &footer, j.base); err != nil {
+		if at, err = locate(data, &footer, j.base); err != nil {
 			return nil, fmt.Errorf("segment %d: %w", j.segment.Base, err)
 		}
-		if footer, err = segment.Scan(io.NewSectionReader(sealed.Data, at, size-at), size-at); err != nil {
+		if footer, err = segment.Scan(io.NewSectionReader(data, at, size-at), size-at); err != nil {
 			return nil, scanError(j.segment.Base, err)
 		}
 	}
@@ -49,8 +51,9 @@ func (a *Archive) prepare(j *job, sealed *hot.Sealed) (*prepared, error) {
 	footer.Partition = j.part.id
 	footer.Epoch = j.epoch
 	footer.State = sealed.State
-	if len(sealed.Epochs) > 0 {
-		footer.Epochs = sealed.Epochs // of the whole history, not only of this data
+	footer.SetHistory(sealed.Epochs)
+	if err := footer.Check(); err != nil {
+		return nil, fmt.Errorf("footer of segment %d: %w", j.segment.Base, err)
 	}
 	return &prepared{at: at, data: footer.DataSize, maxTimestamp: footer.MaxTimestamp, trailer: footer.Append(nil)}, nil
 }
@@ -126,8 +129,9 @@ type watched struct {
 	*joined
 	ctx    context.Context
 	budget *budget
+	turns  turns
 	// progress is when bytes were last asked for or given, in nanoseconds; paused
-	// counts those who wait for the budget, which is no stall.
+	// counts those who wait for the budget, or for their turn, which is no stall.
 	progress atomic.Int64
 	paused   atomic.Int32
 	asked    atomic.Bool // for a byte, ever
@@ -140,8 +144,9 @@ var errStalled = errors.New("upload made no progress")
 
 // watch cancels with errStalled when nothing was read for the timeout; that
 // includes the wait for the store's answer behind the last byte.
-func watch(ctx context.Context, cancel context.CancelCauseFunc, body *joined, timeout time.Duration, b *budget) *watched {
-	w := &watched{joined: body, ctx: ctx, budget: b}
+func (a *Archive) watch(ctx context.Context, cancel context.CancelCauseFunc, body *joined) *watched {
+	timeout := a.cfg.StallTimeout
+	w := &watched{joined: body, ctx: ctx, budget: a.budget, turns: a.turns}
 	w.touch()
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -151,8 +156,10 @@ func watch(ctx context.Context, cancel context.CancelCauseFunc, body *joined, ti
 		if w.timer == nil {
 			return
 		}
+		// In this order: who ends a pause says first that there is progress.
+		waits := w.paused.Load() > 0
 		left := timeout - time.Since(time.Unix(0, w.progress.Load()))
-		if w.paused.Load() > 0 {
+		if waits {
 			left = timeout
 		}
 		if left > 0 {
@@ -181,11 +188,15 @@ func (w *watched) ReadAt(p []byte, off int64) (int, error) {
 	w.touch()
 	w.paused.Add(1)
 	err := w.budget.wait(w.ctx, len(p))
-	w.paused.Add(-1)
+	if err == nil {
+		err = w.turns.take(w.ctx)
+	}
 	w.touch()
+	w.paused.Add(-1)
 	if err != nil {
 		return 0, err
 	}
+	defer w.turns.give()
 	return w.joined.ReadAt(p, off)
 }
 

@@ -57,7 +57,7 @@ func (a *Archive) upload(ctx context.Context, j *job) (err error) {
 	}
 	defer func() { err = errors.Join(err, a.letGo(sealed)) }()
 	if j.prepared == nil {
-		if j.prepared, err = a.prepare(j, sealed); err != nil {
+		if j.prepared, err = a.prepare(ctx, j, sealed); err != nil {
 			if r, ok := j.part.src.(DamageReporter); ok && errors.Is(err, errDamaged) {
 				r.SegmentDamaged(j.segment.Base, err)
 			}
@@ -74,7 +74,7 @@ func (a *Archive) upload(ctx context.Context, j *job) (err error) {
 	}
 	ctx, stop := context.WithTimeoutCause(ctx, a.longest(body.size()), errors.New("upload took too long in all"))
 	defer stop()
-	watched := watch(ctx, cancel, body, a.cfg.StallTimeout, a.budget)
+	watched := a.watch(ctx, cancel, body)
 	defer watched.stop()
 
 	err = a.bucket.Put(ctx, j.key, watched, body.size())
