@@ -14,13 +14,17 @@ import (
 
 // DeleteRecords (key 21, v0-2; KIP-107): moves partitions' log start forward, to -1 for the high watermark. An offset beyond
 // the high watermark → OFFSET_OUT_OF_RANGE; one below the log start changes nothing. The reply's low watermark is the new log
-// start, which by then every later request sees.
+// start, which by then every later request sees. The timeout is for followers, of which there are none yet; the commit has
+// its own least time, so that a timeout of 0 does not fail what is then done all the same.
+
+// minTrimWaitMs is the least that a trim is waited for.
+const minTrimWaitMs = 5_000
 
 func (h *Handler) deleteRecords(x *wire.Exchange) {
 	req := x.Request.(*kmsg.DeleteRecordsRequest)
 	resp := kmsg.NewPtrDeleteRecordsResponse()
 	resp.Topics = make([]kmsg.DeleteRecordsResponseTopic, len(req.Topics))
-	ctx, cancel := within(x, req.TimeoutMillis)
+	ctx, cancel := within(x, max(req.TimeoutMillis, minTrimWaitMs))
 	defer cancel()
 	var trims []trim
 	m := h.quorum.Image()

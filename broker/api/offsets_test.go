@@ -195,7 +195,8 @@ func TestDeleteRecords(t *testing.T) {
 	}
 }
 
-// DeleteRecords answers only when the partition has followed what was committed, and in time if it does not.
+// DeleteRecords answers only when the partition has followed what was committed, also with a timeout of 0, and in time if it
+// does not.
 func TestDeleteRecordsWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newHarness(t)
@@ -209,7 +210,9 @@ func TestDeleteRecordsWaits(t *testing.T) {
 			}()
 		}
 		began := time.Now()
-		p := ask[*kmsg.DeleteRecordsResponse](s, deleteRecords(0, 4), 2).Topics[0].Partitions[0]
+		req := deleteRecords(0, 4)
+		req.TimeoutMillis = 0
+		p := ask[*kmsg.DeleteRecordsResponse](s, req, 2).Topics[0].Partitions[0]
 		if p.ErrorCode != 0 || time.Since(began) != 300*time.Millisecond {
 			t.Errorf("%+v after %v", p, time.Since(began))
 		}
