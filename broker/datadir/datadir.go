@@ -79,6 +79,8 @@ func Open(fsys vfs.FS, path, clusterID string, node kafka.BrokerID) (*Dir, error
 	return d, nil
 }
 
+const restore = "restore the file, or move the directory away to begin anew"
+
 func (d *Dir) identify(fsys vfs.FS, clusterID string, node kafka.BrokerID) error {
 	file := filepath.Join(d.Path, "broker.json")
 	raw, err := read(fsys, file)
@@ -88,18 +90,20 @@ func (d *Dir) identify(fsys vfs.FS, clusterID string, node kafka.BrokerID) error
 	if err != nil {
 		return fmt.Errorf("read %s: %w", file, err)
 	}
-	if err := json.Unmarshal(raw, &d.Meta); err != nil {
-		return fmt.Errorf("%s is not readable as a broker's identity: %w", file, err)
-	}
+	err = json.Unmarshal(raw, &d.Meta)
 	switch {
-	case d.Meta.Format > Format:
+	case d.Meta.Format > Format: // whose other fields may mean anything
 		return fmt.Errorf("data directory %s has format %d, this program reads up to %d: start the newer program that wrote it", d.Path, d.Meta.Format, Format)
+	case err != nil:
+		return fmt.Errorf("%s is not readable as a broker's identity: %w (%s)", file, err, restore)
 	case d.Meta.Format < 1:
-		return fmt.Errorf("%s names format %d, which never existed", file, d.Meta.Format)
+		return fmt.Errorf("%s names format %d, which never existed: %s", file, d.Meta.Format, restore)
+	case d.Meta.ClusterID == "":
+		return fmt.Errorf("%s names no cluster: %s", file, restore)
 	case d.Meta.NodeID != node:
 		return fmt.Errorf("data directory %s belongs to node %d, this broker is configured as node %d: set node.id or choose another directory", d.Path, d.Meta.NodeID, node)
 	case clusterID != "" && clusterID != d.Meta.ClusterID:
-		return fmt.Errorf("data directory %s belongs to cluster %s, this broker is configured for %s", d.Path, d.Meta.ClusterID, clusterID)
+		return fmt.Errorf("data directory %s belongs to cluster %s, this broker is configured for %s: set cluster.id or choose another directory", d.Path, d.Meta.ClusterID, clusterID)
 	}
 	return nil
 }
@@ -107,8 +111,12 @@ func (d *Dir) identify(fsys vfs.FS, clusterID string, node kafka.BrokerID) error
 func (d *Dir) create(fsys vfs.FS, file, clusterID string, node kafka.BrokerID) error {
 	// An identity that is missing beside data was lost, and a new one would orphan the data.
 	for _, room := range []string{d.Metadata(), d.Partitions()} {
-		if names, err := fsys.ReadDir(room); err == nil && len(names) > 0 {
-			return fmt.Errorf("%s is missing but %s holds data: restore the file, or move the directory away to begin anew", file, room)
+		switch names, err := fsys.ReadDir(room); {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			return fmt.Errorf("%s is missing, and whether %s holds data cannot be seen: %w", file, room, err)
+		case len(names) > 0:
+			return fmt.Errorf("%s is missing but %s holds data: %s", file, room, restore)
 		}
 	}
 	if clusterID == "" {
@@ -121,6 +129,22 @@ func (d *Dir) create(fsys vfs.FS, file, clusterID string, node kafka.BrokerID) e
 	}
 	if err := writeAtomic(fsys, file, append(raw, '\n')); err != nil {
 		return fmt.Errorf("write %s: %w", file, err)
+	}
+	return syncNames(fsys, d.Path)
+}
+
+// syncNames makes the directory's own name durable, and those of the directories
+// it lies in, since MkdirAll may have made them: flushes of the data sync nothing above it.
+func syncNames(fsys vfs.FS, path string) error {
+	for dir := filepath.Clean(path); filepath.Dir(dir) != dir; {
+		dir = filepath.Dir(dir)
+		err := fsys.SyncDir(dir)
+		if errors.Is(err, fs.ErrPermission) {
+			return nil // what may not be opened was not made by this broker, nor was anything above it
+		}
+		if err != nil {
+			return fmt.Errorf("make the name of %s durable: %w", path, err)
+		}
 	}
 	return nil
 }
