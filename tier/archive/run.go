@@ -116,7 +116,7 @@ func (a *Archive) visit(ctx context.Context, p *part) {
 		case err != nil && ctx.Err() == nil:
 			a.failed(p, err)
 		case len(p.jobs) == 0:
-			p.failures, p.notBefore = 0, time.Time{}
+			p.wentWell()
 		}
 		if p.notBefore.After(now) && p.notBefore.Before(next) {
 			next = p.notBefore
@@ -245,4 +245,10 @@ func (p *pace) faster() {
 	if p.gap /= 2; p.gap < firstGap {
 		p.gap = 0
 	}
+}
+
+// wentWell ends a row of failures, for the back-off and for who watches. mu is held.
+func (p *part) wentWell() {
+	p.failures, p.notBefore = 0, time.Time{}
+	p.status.LastError, p.status.LastErrorAt = "", time.Time{}
 }

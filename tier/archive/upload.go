@@ -228,7 +228,7 @@ func (a *Archive) committedOr(p *part, j *job, e manifest.Entry, err error, stop
 	switch {
 	case err == nil:
 		j.state = committed
-		p.failures, p.notBefore = 0, time.Time{}
+		p.wentWell()
 		a.stats.commits.Add(1)
 		a.log.Debug("segment tiered", "topic", p.topic, "partition", p.id.Index, "base", e.Base, "next", e.Next, "bytes", e.Size)
 		if j.dropped {
