@@ -122,15 +122,22 @@ func (b *Broker) openStores(ctx context.Context) error {
 		b.index, err = index.Open(b.dir.Index(), b.log.With("part", "index"))
 		return err
 	})
-	g.Go(func() (err error) {
-		b.quorum, err = quorum.Open(b.quorumConfig(), time.Now, b.log.With("part", "quorum"))
+	g.Go(func() error {
+		formed, err := b.dir.Formed(b.fs)
+		if err != nil {
+			return err
+		}
+		b.quorum, err = quorum.Open(b.quorumConfig(formed), time.Now, b.log.With("part", "quorum"))
 		if err != nil {
 			return err
 		}
 		if err := b.quorum.Ready(ctx); err != nil {
 			return fmt.Errorf("metadata quorum: %w", err)
 		}
-		return nil
+		if formed {
+			return nil
+		}
+		return b.dir.MarkFormed(b.fs)
 	})
 	g.Go(func() error { return b.openBucket(ctx) })
 	return g.Wait()

@@ -27,13 +27,14 @@ import (
 
 // What each part is built with, in the order of Open.
 
-func (b *Broker) quorumConfig() quorum.Config {
+func (b *Broker) quorumConfig(formed bool) quorum.Config {
 	return quorum.Config{
 		Dir:             b.dir.Metadata(),
 		ID:              b.node,
 		ClusterID:       b.dir.Meta.ClusterID,
 		Listen:          b.cfg.String("raft.listener"),
 		Bootstrap:       true, // a quorum of one
+		Existing:        formed,
 		SnapshotEntries: uint64(b.cfg.Int("raft.snapshot.entries")),
 		Fatal:           b.fatal,
 	}

@@ -32,6 +32,13 @@ var (
 	ErrFormat = errors.New("metadata directory has a format that this release cannot read")
 )
 
+// ErrLost says that a directory which had the cluster's metadata has it no more.
+var ErrLost = errors.New("metadata is missing")
+
+func lost(dir string) error {
+	return fmt.Errorf("%w: %s held the cluster's topics, offsets and places of segments, and is empty now: restore it, or move the whole data directory away to begin anew", ErrLost, dir)
+}
+
 // ErrInUse says that another process has the directory open.
 var ErrInUse = errors.New("metadata directory is in use by another process")
 

@@ -65,15 +65,18 @@ func brokerID(id raft.ServerID) kafka.BrokerID {
 // bootstrap forms a quorum of this node alone, if it may and there is none.
 // Other voters will be added to it by configuration changes.
 func (q *Quorum) bootstrap(conf *raft.Config, logs raft.LogStore, snapshots raft.SnapshotStore) error {
-	if !q.cfg.Bootstrap {
+	if !q.cfg.Bootstrap && !q.cfg.Existing {
 		return nil
 	}
 	exists, err := raft.HasExistingState(logs, q.store, snapshots)
 	if err != nil {
 		return fmt.Errorf("look for a metadata log in %s: %w", q.cfg.Dir, err)
 	}
-	if exists {
+	switch {
+	case exists:
 		return nil
+	case q.cfg.Existing:
+		return lost(q.cfg.Dir)
 	}
 	self := raft.Server{Suffrage: raft.Voter, ID: conf.LocalID, Address: q.transport.LocalAddr()}
 	err = raft.BootstrapCluster(conf, logs, q.store, snapshots, q.transport, raft.Configuration{Servers: []raft.Server{self}})

@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -48,6 +50,7 @@ type Config struct {
 	Listen    string // host:port of the Raft listener; "127.0.0.1:0" lets the system choose
 	Advertise string // host:port at which others reach it; "": where it listens
 	Bootstrap bool   // form a quorum of one when the directory is empty
+	Existing  bool   // the directory has been a member's before: when its log is gone, Open fails with ErrLost
 
 	// SnapshotEntries is how many entries are applied between snapshots, 0
 	// for 2048; more when the image is large and they are small, at most eight
@@ -89,6 +92,7 @@ type Quorum struct {
 	store     *wal.WAL
 	transport *raft.NetworkTransport
 	fsm       *fsm
+	reached   uint64 // what reachedFile says
 	queue     *queue
 	lead      leadership
 	down      chan struct{} // closed when Raft has ended: it answers nothing any more
@@ -126,6 +130,11 @@ func open(cfg Config, clock func() time.Time, log *slog.Logger, between func(raf
 	}()
 	if q.lock, err = lockDir(cfg.Dir); err != nil {
 		return q, err
+	}
+	if cfg.Existing {
+		if _, err := os.Stat(filepath.Join(cfg.Dir, identityFile)); errors.Is(err, fs.ErrNotExist) {
+			return q, lost(cfg.Dir)
+		}
 	}
 	who, err := claim(cfg.Dir, identity{Cluster: cfg.ClusterID, Node: cfg.ID}, cfg.Bootstrap)
 	if err != nil {
@@ -168,6 +177,9 @@ func (q *Quorum) startRaft(between func(raft.LogStore) raft.LogStore) error {
 	conf := q.raftConfig()
 	conf.Logger = logger
 	snapshots := usableSnapshots{SnapshotStore: files, logs: logs}
+	if err := q.checkReached(logs, snapshots); err != nil {
+		return err
+	}
 	if err := q.bootstrap(conf, logs, snapshots); err != nil {
 		return err
 	}
@@ -220,6 +232,7 @@ func (q *Quorum) release() error {
 	q.lead.close()
 	if q.raft != nil {
 		errs = append(errs, q.raft.Shutdown().Error())
+		q.noteReached()
 	}
 	close(q.down)
 	if q.transport != nil {
