@@ -59,6 +59,11 @@ func (b backend) Status() console.Status {
 	for id, err := range b.hosted.Failed() {
 		s.Offline = append(s.Offline, console.OfflinePartition{Topic: topicName(m, id), Partition: id.Index, Error: err.Error()})
 	}
+	b.hosted.Each(func(p *partition.Partition) {
+		if err := p.Damage(); err != nil {
+			s.Offline = append(s.Offline, console.OfflinePartition{Topic: p.Topic(), Partition: p.ID().Index, Error: err.Error()})
+		}
+	})
 	return s
 }
 
@@ -162,6 +167,9 @@ func (b backend) partitionStorage(p *image.Partition, up archive.Status, failure
 		s.HighWatermark, s.LogEnd = int64(hosted.HighWatermark()), int64(hosted.LocalEnd())
 		s.Hot = console.Extent{
 			Start: int64(hosted.Log().LocalStart()), End: s.LogEnd, Bytes: local, Segments: len(hosted.Log().Local().Segments()),
+		}
+		if err := hosted.Damage(); err != nil { // behind Segments, which may have found it
+			s.Error = err.Error()
 		}
 		s.Upload.Enabled = hosted.Log().Policy().Remote
 	}

@@ -232,6 +232,9 @@ func (p *Partition) LocalEnd() kafka.Offset { return p.log.End() }
 // Sizes are the bytes on the local disk and in the bucket.
 func (p *Partition) Sizes() (local, remote int64) { return p.log.Sizes() }
 
+// Damage is why the partition takes no records although it is open, or nil; see tierlog.Log.Damage.
+func (p *Partition) Damage() error { return p.log.Damage() }
+
 // ProducerInfo is one producer's state as DescribeProducers tells it.
 type ProducerInfo struct {
 	ID               kafka.ProducerID

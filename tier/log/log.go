@@ -83,6 +83,9 @@ func Open(ctx context.Context, env Env, spec Spec, onDurable func(kafka.Offset))
 		return nil, Recovered{}, fmt.Errorf("open local log of %s-%d: %w", spec.Topic, spec.Partition.Index, err)
 	}
 	l.hot = h
+	if err := l.heal(); err != nil {
+		return nil, Recovered{}, errors.Join(err, h.Close())
+	}
 	rec := Recovered{Recovered: found}
 	if err := l.reconcile(ctx, &rec); err != nil {
 		return nil, rec, errors.Join(err, h.Close())
@@ -176,6 +179,10 @@ func (l *Log) Read(r Read) (run batch.Run, remote bool, err error) {
 			if errors.Is(err, hot.ErrDamaged) && l.mend() && l.hot.Start() > local {
 				continue // set aside: the bucket has it
 			}
+			if m := l.Manifest(); errors.Is(err, hot.ErrDamaged) && archived(m, r.From) { // until heal has set the segment aside
+				run, err := l.cold.Read(l.spec.Partition, m, r.Stream, r.From, r.Max, r.Ready)
+				return run, true, err
+			}
 			return run, false, err
 		}
 		m := l.Manifest()
@@ -263,7 +270,7 @@ func (l *Log) Policy() archive.Policy { return *l.policy.Load() }
 func (l *Log) Sizes() (local, remote int64) { return l.hot.Size(), l.Manifest().Bytes() }
 
 // Tick rolls the active segment by age. Called about once a second.
-func (l *Log) Tick(time.Time) error { return l.hot.Tick() }
+func (l *Log) Tick(time.Time) error { return errors.Join(l.heal(), l.hot.Tick()) }
 
 // Close makes the log durable and marks it clean; Delete removes what is local.
 func (l *Log) Close() error { return l.hot.Close() }

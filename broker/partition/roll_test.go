@@ -1,0 +1,40 @@
+package partition
+
+import (
+	"sync"
+	"testing"
+
+	"github.com/qanat-io/qanat/wire/kafka"
+)
+
+// A roll for retention's sake, beside appends, would snapshot a producer state that lacks the last batch: after a restart
+// its retry is appended a second time. (Or crash: the state is a map.)
+func TestRollBesideAppends(t *testing.T) {
+	const producers = 200
+	w := newWorld(t, nil)
+	stop := make(chan struct{})
+	var rolling sync.WaitGroup
+	rolling.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				if err := w.p.Log().Local().Roll(); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		}
+	})
+	for id := range kafka.ProducerID(producers) {
+		w.must(from(id, 0, 0, 1), kafka.Offset(id))
+	}
+	close(stop)
+	rolling.Wait()
+	w.reopen()
+	for id := range kafka.ProducerID(producers) {
+		w.must(from(id, 0, 0, 1), kafka.Offset(id))
+	}
+	w.close()
+}
