@@ -132,11 +132,7 @@ func TestDuplicates(t *testing.T) {
 			t.Fatalf("the bucket ends at %d, want 7", w.manifest.End())
 		}
 		w.close()
-		w.disk = vfs.NewCrash() // a new disk
-		w.fs = vfs.NewFaulty(w.disk)
-		if err := w.fs.MkdirAll(dataDir); err != nil {
-			t.Fatal(err)
-		}
+		w.newDisk()
 		w.open()
 		if !w.rec.FromBucket {
 			t.Error("the state did not come from the bucket")
@@ -342,6 +338,20 @@ func TestMinInsyncReplicas(t *testing.T) {
 		w.set(func(c *config.Topic) { c.MinISR = 1 })
 		if hw := w.p.HighWatermark(); hw != 2 {
 			t.Errorf("high watermark %d after the limit was lowered, want 2", hw)
+		}
+	})
+}
+
+// A partition with fewer replicas than min.insync.replicas could never be written to with acks=all.
+func TestMinInsyncReplicasIsAtMostTheReplicas(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(c *config.Topic) { c.MinISR = 2 })
+		defer w.close()
+		w.p.SetReplicas(1)
+		w.must(plain(1), 0)
+		w.p.SetReplicas(2)
+		if r := w.produce(plain(1), -1); !errors.Is(r.Err, ErrNotEnoughReplicas) {
+			t.Errorf("one of two in sync: %+v", r)
 		}
 	})
 }

@@ -2,6 +2,7 @@ package partition
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
@@ -28,18 +29,20 @@ func TestMain(m *testing.M) {
 	m.Run()
 }
 
-const dataDir = "/data"
-
 // world is one partition with everything below it: a disk and a bucket in memory. It lives in a synctest bubble, where
 // synctest.Wait returns when the flusher and the archive have nothing left to do.
 type world struct {
-	t        testing.TB
+	t        tb
+	dir      string
 	disk     *vfs.Crash
 	fs       *vfs.Faulty
 	bucket   object.Bucket
 	settings config.Topic
 	isr      []kafka.BrokerID
 	epoch    kafka.LeaderEpoch
+
+	// outside is set by a test that is in no bubble.
+	outside bool
 
 	stop    context.CancelFunc
 	running sync.WaitGroup
@@ -55,9 +58,34 @@ type world struct {
 }
 
 // newWorld opens a partition led by this broker (node 1) alone, after the settings were changed as wanted.
-func newWorld(t testing.TB, change func(*config.Topic)) *world {
+func newWorld(t tb, change func(*config.Topic)) *world {
 	t.Helper()
-	w := &world{t: t, disk: vfs.NewCrash(), bucket: object.NewMem(time.Now), isr: []kafka.BrokerID{1}}
+	w := emptyWorld(t, change)
+	w.newDisk()
+	w.open()
+	return w
+}
+
+// newDisk gives the world an empty disk in memory.
+func (w *world) newDisk() {
+	w.dir, w.disk = "/data", vfs.NewCrash()
+	w.fs = vfs.NewFaulty(w.disk)
+	if err := errors.Join(w.fs.MkdirAll(w.dir), w.fs.SyncDir("/")); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// tb is what *testing.T and *rapid.T have in common.
+type tb interface {
+	Helper()
+	Fatal(...any)
+	Fatalf(string, ...any)
+	Error(...any)
+	Errorf(string, ...any)
+}
+
+func emptyWorld(t tb, change func(*config.Topic)) *world {
+	w := &world{t: t, bucket: object.NewMem(time.Now), isr: []kafka.BrokerID{1}}
 	w.settings = config.Topic{
 		SegmentBytes: 1 << 20, MaxMessageBytes: 1 << 20, Compression: "producer", MinISR: 1,
 		RetentionAge: -1, RetentionBytes: -1, LocalRetentionAge: -1, LocalRetentionBytes: -1,
@@ -66,11 +94,6 @@ func newWorld(t testing.TB, change func(*config.Topic)) *world {
 	if change != nil {
 		change(&w.settings)
 	}
-	w.fs = vfs.NewFaulty(w.disk)
-	if err := w.fs.MkdirAll(dataDir); err != nil {
-		t.Fatal(err)
-	}
-	w.open()
 	return w
 }
 
@@ -88,7 +111,7 @@ func (w *world) open() {
 	w.stop = stop
 	quiet := slog.New(slog.DiscardHandler)
 	var err error
-	w.flusher, err = hot.NewFlusher(w.fs, dataDir, time.Now, quiet, func(err error) { panic(err) })
+	w.flusher, err = hot.NewFlusher(w.fs, w.dir, time.Now, quiet, func(err error) { panic(err) })
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -106,7 +129,7 @@ func (w *world) open() {
 		Node: 1, Clock: time.Now, ProducerExpiry: 24 * time.Hour, Logger: quiet,
 		Sealed: func(kafka.Partition) { w.sealed++ },
 	}, Spec{
-		Partition: kafka.Partition{Topic: kafka.TopicID{1}}, Topic: "t", Dir: dataDir + "/t/0",
+		Partition: kafka.Partition{Topic: kafka.TopicID{1}}, Topic: "t", Dir: w.dir + "/t/0",
 		Settings: &settings, Manifest: w.manifest, LogStart: w.start,
 	})
 	if err != nil {
@@ -192,16 +215,21 @@ func (a *answers) len() int {
 	return len(a.order)
 }
 
-// produce waits for the answer.
+// once takes one answer.
+type once chan Produced
+
+func (o once) Produced(_ int, r Produced) { o <- r }
+
+// produce waits for the answer and, in a bubble, for what it has set off; a second answer would block whoever gives it.
 func (w *world) produce(records []byte, acks Acks) Produced {
 	w.t.Helper()
-	var a answers
-	w.p.Produce(records, acks, &a, 0)
-	synctest.Wait()
-	if len(a.by[0]) != 1 {
-		w.t.Fatalf("answered %d times", len(a.by[0]))
+	o := make(once)
+	go w.p.Produce(records, acks, o, 0)
+	r := <-o
+	if !w.outside {
+		synctest.Wait()
 	}
-	return a.by[0][0]
+	return r
 }
 
 // must is produce with acks=all of what has to succeed at the given offset.
@@ -268,7 +296,7 @@ func (w *world) read(from kafka.Offset) (all []batch.View) {
 	}
 }
 
-func bytesOf(t testing.TB, run batch.Run) []byte {
+func bytesOf(t tb, run batch.Run) []byte {
 	defer run.Release()
 	p := make([]byte, run.Len())
 	if run.File == nil {
