@@ -208,7 +208,10 @@ func (s *Set) follow(ctx context.Context, m *image.Image, want *image.Partition)
 		p = opened
 	}
 	p.Publish(want.Remote, want.LogStart)
-	if want.Leader == s.env.Node && p.LeaderEpoch() != want.LeaderEpoch {
+	switch {
+	case want.Leader != s.env.Node && p.LeaderEpoch() >= 0:
+		p.Resign()
+	case want.Leader == s.env.Node && p.LeaderEpoch() != want.LeaderEpoch:
 		p.Lead(want.LeaderEpoch, want.ISR)
 	}
 	if s.Get(want.Partition) == nil {
