@@ -67,8 +67,10 @@ type Broker struct {
 	console   *console.Server // nil without admin.listener
 
 	// loaded is closed when the partitions of the first image are open; changes wait for it.
-	loaded   chan struct{}
-	serving  atomic.Bool
+	loaded  chan struct{}
+	serving atomic.Bool
+	// full: see watchSpace.
+	full     atomic.Bool
 	stopping atomic.Bool
 	// background is done when the parts that storage needs to close cleanly may end.
 	background context.Context
@@ -201,6 +203,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	g.Go(func() error { return b.hosted.Run(ctx) })
 	g.Go(func() error { return b.server.Run(ctx) })
 	g.Go(func() error { return b.watchStorage(ctx) })
+	g.Go(func() error { return b.runSpace(ctx) })
 	if b.console != nil {
 		g.Go(func() error { return b.console.Run(ctx) })
 	}

@@ -75,12 +75,48 @@ func (b *Broker) openTiers(ctx context.Context) (err error) {
 		Uploaded:     func(_ kafka.Partition, _ manifest.Entry, took time.Duration) { b.telemetry.Uploaded(took) },
 		UploadFailed: func(kafka.Partition, error) { b.telemetry.TierFailed(telemetry.Upload) },
 	})
-	b.flusher.Observe(func(logs int, took time.Duration) { b.telemetry.Flush(took, logs) })
+	b.watchSpace()
+	b.flusher.Observe(func(logs int, took time.Duration) {
+		b.telemetry.Flush(took, logs)
+		b.watchSpace()
+	})
 	b.hosted = hosted.New(b.partitionEnv(), b.dir.Partition, b.cfg, b.archive, b.log.With("part", "partitions"))
 	for _, run := range []func(context.Context) error{b.flusher.Run, b.cold.Run, b.archive.Run} {
 		b.storage.Go(func() error { return run(b.background) })
 	}
 	return nil
+}
+
+// reserve is what records leave of a volume of the given size: the metadata log, the index and the recovery points have
+// to be written for retention and uploads to make room again.
+func reserve(total int64) int64 { return min(64<<20, total/8) }
+
+// watchSpace looks how full the data volume is: after each flush, and once a second, so that produce goes on when there is room.
+func (b *Broker) watchSpace() {
+	total, free, err := b.space()
+	if err != nil {
+		return // unknown: what does not fit is refused when it is written
+	}
+	if full := free < reserve(total); b.full.Swap(full) != full {
+		if full {
+			b.log.Error("data volume is full: records are refused until there is room", "free_bytes", free, "dir", b.dir.Path)
+		} else {
+			b.log.Info("data volume has room again: records are accepted", "free_bytes", free)
+		}
+	}
+}
+
+func (b *Broker) runSpace(ctx context.Context) error {
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+			b.watchSpace()
+		}
+	}
 }
 
 func (b *Broker) archiveConfig() archive.Config {
@@ -110,6 +146,7 @@ func (b *Broker) partitionEnv() partition.Env {
 		Node:           b.node,
 		Clock:          time.Now,
 		Sealed:         b.archive.Poke,
+		Full:           b.full.Load,
 		ProducerExpiry: b.cfg.Duration("producer.id.expiration.ms"),
 		Logger:         log,
 	}

@@ -49,6 +49,10 @@ type Set struct {
 	partitions sync.Map // kafka.Partition → *partition.Partition
 	count      atomic.Int64
 
+	// following is held while the set follows an image.
+	following sync.Mutex
+	image     *image.Image // the newest followed
+
 	mu sync.Mutex
 	// failed are partitions whose storage could not be opened.
 	failed map[kafka.Partition]error
@@ -114,6 +118,9 @@ func (s *Set) Failed() map[kafka.Partition]error {
 // Load opens everything that the image places here, many at a time. A
 // partition that does not open is reported and left out; the others go on.
 func (s *Set) Load(ctx context.Context, m *image.Image) {
+	s.following.Lock()
+	defer s.following.Unlock()
+	s.image = m
 	var all []*image.Partition
 	m.Topics(func(t *image.Topic) bool {
 		m.Partitions(t.ID, func(p *image.Partition) bool {
@@ -127,6 +134,9 @@ func (s *Set) Load(ctx context.Context, m *image.Image) {
 
 // Apply follows the image. It is given to the quorum as a subscriber.
 func (s *Set) Apply(ctx context.Context, m *image.Image, ch quorum.Changes) {
+	s.following.Lock()
+	defer s.following.Unlock()
+	s.image = m
 	var changed []*image.Partition
 	seen := map[kafka.Partition]bool{}
 	add := func(p *image.Partition) {
@@ -151,6 +161,7 @@ func (s *Set) Apply(ctx context.Context, m *image.Image, ch quorum.Changes) {
 	for _, id := range gone {
 		s.delete(id)
 	}
+	s.dropFailed(m)
 	s.each(ctx, m, changed)
 	s.reconfigure(m, ch.Configs)
 	s.mu.Lock()
@@ -208,6 +219,7 @@ func (s *Set) follow(ctx context.Context, m *image.Image, want *image.Partition)
 		p = opened
 	}
 	p.Publish(want.Remote, want.LogStart)
+	p.SetReplicas(len(want.Replicas))
 	switch {
 	case want.Leader != s.env.Node && p.LeaderEpoch() >= 0:
 		p.Resign()
@@ -258,6 +270,34 @@ func (s *Set) delete(id kafka.Partition) {
 	}
 }
 
+// dropFailed forgets partitions that failed and no longer exist.
+func (s *Set) dropFailed(m *image.Image) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id := range s.failed {
+		if _, ok := m.Partition(id); !ok {
+			delete(s.failed, id)
+			s.log.Warn("a partition that was offline is deleted; its directory stays for a person to look at", "partition", id.String(), "dir", s.dir(id))
+		}
+	}
+}
+
+// retryFailed tries partitions anew whose storage failed: a bucket may answer again, a disk may have room.
+func (s *Set) retryFailed(ctx context.Context) {
+	s.following.Lock()
+	defer s.following.Unlock()
+	if s.image == nil {
+		return
+	}
+	var list []*image.Partition
+	for id := range s.Failed() {
+		if p, ok := s.image.Partition(id); ok {
+			list = append(list, p)
+		}
+	}
+	s.each(ctx, s.image, list)
+}
+
 // reconfigure resolves the settings anew where a change touches them.
 func (s *Set) reconfigure(m *image.Image, changed []quorum.ConfigKey) {
 	all, topics := false, map[string]bool{}
@@ -287,14 +327,22 @@ func (s *Set) settings(m *image.Image, topic string) *config.Topic {
 		m.Configs(command.Broker, ""))
 }
 
-// Run rolls segments by age and forgets producers, once a second, until ctx ends.
+// retryEvery is how often a partition whose storage failed is tried again.
+const retryEvery = 10 * time.Second
+
+// Run rolls segments by age and forgets producers, once a second, and tries failed partitions again, until ctx ends.
 func (s *Set) Run(ctx context.Context) error {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
+	retry := time.NewTicker(retryEvery)
+	defer retry.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-retry.C:
+			s.retryFailed(ctx)
+			continue
 		case <-ticker.C:
 		}
 		now := s.env.Clock()

@@ -110,7 +110,7 @@ func (p *Partition) advance() {
 		reached = min(reached, r.durable)
 	}
 	before := kafka.Offset(p.highWatermark.Load())
-	if reached <= before || len(p.replicas) < p.settings.Load().MinISR {
+	if reached <= before || len(p.replicas) < p.minISR() {
 		p.ackMu.Unlock()
 		return
 	}

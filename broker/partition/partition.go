@@ -28,6 +28,8 @@ type Env struct {
 	Clock func() time.Time
 	// Sealed is told when a closed segment has become durable and replicated, so that the archive looks at once.
 	Sealed func(kafka.Partition)
+	// Full tells that what is left of the volume is kept for the metadata and for making room: produce is refused. May be nil.
+	Full func() bool
 	// ProducerExpiry is producer.id.expiration.ms.
 	ProducerExpiry time.Duration
 	Logger         *slog.Logger
@@ -64,6 +66,8 @@ type Partition struct {
 	waiters  waiters
 	// isrSize is len(replicas), for a look without the lock.
 	isrSize atomic.Int32
+	// assigned is how many replicas the partition has, in sync or not; 0 until told.
+	assigned atomic.Int32
 	// highWatermark: see the package. Written under ackMu.
 	highWatermark atomic.Int64
 	// rolled is set when a segment was closed and the archive has not been told yet.
@@ -105,7 +109,7 @@ func Open(ctx context.Context, env Env, spec Spec) (*Partition, tierlog.Recovere
 	// What the quorum knows to be deleted or in the bucket was once below the high watermark.
 	p.highWatermark.Store(int64(min(max(spec.LogStart, spec.Manifest.End()), log.DurableEnd())))
 	log.SetStable(p.HighWatermark())
-	log.SetState(snapshotter{p})
+	log.SetState(snapshotter{p}, &p.appendMu)
 	return p, rec, nil
 }
 
@@ -122,7 +126,8 @@ func (p *Partition) rebuildProducers(rec tierlog.Recovered) error {
 	})
 }
 
-// snapshotter is the log's source of producer snapshots. The log calls it while Append, and so appendMu, is held.
+// snapshotter is the log's source of producer snapshots. The log calls it when it rolls: within an append, from Tick, or
+// for the archive, each time under appendMu.
 type snapshotter struct{ p *Partition }
 
 func (s snapshotter) Snapshot() []byte {
@@ -184,6 +189,18 @@ func (p *Partition) Resign() {
 	p.listeners.notify(p)
 }
 
+// SetReplicas tells how many replicas the partition has.
+func (p *Partition) SetReplicas(n int) { p.assigned.Store(int32(n)) }
+
+// minISR is how many replicas have to be in sync: min.insync.replicas, but never more than there are, as in Kafka.
+func (p *Partition) minISR() int {
+	want := p.settings.Load().MinISR
+	if n := int(p.assigned.Load()); n > 0 {
+		want = min(want, n)
+	}
+	return want
+}
+
 // SetSettings changes the topic's settings; they hold from the next request on.
 func (p *Partition) SetSettings(t *config.Topic) {
 	p.settings.Store(t)
@@ -204,6 +221,10 @@ func (p *Partition) Publish(m manifest.Manifest, start kafka.Offset) {
 func (p *Partition) Tick(now time.Time) error {
 	p.appendMu.Lock()
 	defer p.appendMu.Unlock()
+	if p.rolled.Load() && p.log.DurableEnd() == p.log.End() && p.rolled.CompareAndSwap(true, false) && p.env.Sealed != nil {
+		// Rolled by time, with nothing behind it that would move the high watermark.
+		p.env.Sealed(p.id)
+	}
 	p.producers.Expire(now.Add(-p.env.ProducerExpiry).UnixMilli())
 	return p.log.Tick(now)
 }

@@ -15,6 +15,10 @@ import (
 // batch, and has w answered when acks is satisfied. The append has happened (or
 // been refused) when it returns; records may be written to until w is called.
 func (p *Partition) Produce(records []byte, acks Acks, w Waiter, slot int) {
+	if p.env.Full != nil && p.env.Full() {
+		p.refuse(w, slot, ErrNoSpace)
+		return
+	}
 	settings := p.settings.Load()
 	now := p.env.Clock()
 	v, err := verify(records, settings, now)
@@ -22,7 +26,7 @@ func (p *Partition) Produce(records []byte, acks Acks, w Waiter, slot int) {
 		p.refuse(w, slot, err)
 		return
 	}
-	if acks == -1 && int(p.isrSize.Load()) < settings.MinISR {
+	if acks == -1 && int(p.isrSize.Load()) < p.minISR() {
 		p.refuse(w, slot, ErrNotEnoughReplicas)
 		return
 	}

@@ -3,6 +3,7 @@ package partition
 import (
 	"sync"
 	"testing"
+	"testing/synctest"
 
 	"github.com/qanat-io/qanat/wire/kafka"
 )
@@ -10,31 +11,27 @@ import (
 // A roll for retention's sake, beside appends, would snapshot a producer state that lacks the last batch: after a restart
 // its retry is appended a second time. (Or crash: the state is a map.)
 func TestRollBesideAppends(t *testing.T) {
-	const producers = 200
-	w := newWorld(t, nil)
-	stop := make(chan struct{})
-	var rolling sync.WaitGroup
-	rolling.Go(func() {
-		for {
-			select {
-			case <-stop:
-				return
-			default:
+	synctest.Test(t, func(t *testing.T) {
+		const producers = 200
+		w := newWorld(t, nil)
+		var rolling sync.WaitGroup
+		rolling.Go(func() {
+			for range producers {
 				if err := w.p.Log().Local().Roll(); err != nil {
 					t.Error(err)
 					return
 				}
 			}
+		})
+		for id := range kafka.ProducerID(producers) {
+			w.p.Produce(from(id, 0, 0, 1), 1, &answers{}, 0) // answered when written: in the order of offsets
 		}
+		rolling.Wait()
+		synctest.Wait()
+		w.reopen()
+		for id := range kafka.ProducerID(producers) {
+			w.must(from(id, 0, 0, 1), kafka.Offset(id))
+		}
+		w.close()
 	})
-	for id := range kafka.ProducerID(producers) {
-		w.must(from(id, 0, 0, 1), kafka.Offset(id))
-	}
-	close(stop)
-	rolling.Wait()
-	w.reopen()
-	for id := range kafka.ProducerID(producers) {
-		w.must(from(id, 0, 0, 1), kafka.Offset(id))
-	}
-	w.close()
 }

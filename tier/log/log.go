@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -48,6 +49,10 @@ type Log struct {
 	cold *cold.Reader
 	log  *slog.Logger
 
+	local archive.Local // hot, with appends held while it rolls
+	// appends is held by whoever appends. Set before the first append.
+	appends sync.Locker
+
 	// history are the epochs of offsets that the local log no longer knows
 	// of, from the last remote footer at the time of opening.
 	history []segment.EpochStart
@@ -82,7 +87,7 @@ func Open(ctx context.Context, env Env, spec Spec, onDurable func(kafka.Offset))
 	if err != nil {
 		return nil, Recovered{}, fmt.Errorf("open local log of %s-%d: %w", spec.Topic, spec.Partition.Index, err)
 	}
-	l.hot = h
+	l.hot, l.local = h, local{h, l}
 	if err := l.heal(); err != nil {
 		return nil, Recovered{}, errors.Join(err, h.Close())
 	}
@@ -127,8 +132,27 @@ func (l *Log) reconcile(ctx context.Context, rec *Recovered) error {
 	return nil
 }
 
-// SetState installs the source of snapshots; see hot.Log.SetState.
-func (l *Log) SetState(s hot.State) { l.hot.SetState(s) }
+// SetState installs the source of snapshots (see hot.Log.SetState) and the lock under which appends are made: whoever
+// rolls the log from outside takes it first, or a snapshot could be taken between an append and its entry in the state.
+func (l *Log) SetState(s hot.State, appends sync.Locker) {
+	l.appends = appends
+	l.hot.SetState(s)
+}
+
+// local is the local log as the archive may use it.
+type local struct {
+	*hot.Log
+	of *Log
+}
+
+// Roll closes the active segment, between two appends.
+func (l local) Roll() error {
+	if l.of.appends != nil {
+		l.of.appends.Lock()
+		defer l.of.appends.Unlock()
+	}
+	return l.Log.Roll()
+}
 
 // Replay calls f with every local batch header from the offset on.
 func (l *Log) Replay(from kafka.Offset, f func(batch.View) error) error { return l.hot.Replay(from, f) }
@@ -255,7 +279,7 @@ func (l *Log) Topic() string { return l.spec.Topic }
 func (l *Log) Epoch() kafka.LeaderEpoch { return kafka.LeaderEpoch(l.epoch.Load()) }
 
 // Local is the local log.
-func (l *Log) Local() archive.Local { return l.hot }
+func (l *Log) Local() archive.Local { return l.local }
 
 // Manifest is what the bucket holds, as last published.
 func (l *Log) Manifest() manifest.Manifest { return *l.manifest.Load() }
