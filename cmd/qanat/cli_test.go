@@ -341,3 +341,19 @@ func TestExitCodes(t *testing.T) {
 		t.Errorf("%q", b.String())
 	}
 }
+
+// A flag that is missing or malformed is wrong usage: told in words, without Go's own, and with the way to the help.
+func TestFlagErrorsNameTheirHelp(t *testing.T) {
+	for _, args := range [][]string{
+		{"topic", "add-partitions", "demo"},
+		{"topic", "create", "demo", "-p", "abc"},
+		{"group", "seek", "readers"},
+	} {
+		var out, errs strings.Builder
+		a := &app{stdin: strings.NewReader(""), stdout: &out, stderr: &errs, getenv: func(string) string { return "" }, environ: func() []string { return nil }}
+		code := a.run(t.Context(), args)
+		if code != exitUsage || !strings.Contains(errs.String(), "hint: see qanat "+args[0]+" "+args[1]+" --help") || strings.Contains(errs.String(), "strconv") {
+			t.Errorf("%v: exit code %d, %s", args, code, errs.String())
+		}
+	}
+}

@@ -68,7 +68,7 @@ func exitCode(err error) int {
 		return exitNotFound
 	case errors.As(err, &ke):
 		return exitRefused
-	case strings.HasPrefix(err.Error(), "unknown command "), strings.HasPrefix(err.Error(), "required flag(s)"), strings.Contains(err.Error(), "flags in the group"):
+	case strings.HasPrefix(err.Error(), "unknown command "):
 		return exitUsage
 	}
 	return exitFailed
@@ -81,6 +81,29 @@ func report(w io.Writer, err error) {
 	if errors.As(err, &f) && f.remedy != "" {
 		fmt.Fprintf(w, " hint: %s\n", strings.ReplaceAll(f.remedy, "\n", "\n       "))
 	}
+}
+
+// usageOf gives what cobra says of missing or conflicting flags its exit code
+// and a way out: cobra marks these errors with their words alone.
+func usageOf(cmd *cobra.Command, err error) error {
+	var f *failure
+	if err == nil || errors.As(err, &f) {
+		return err
+	}
+	if strings.HasPrefix(err.Error(), "required flag(s)") || strings.Contains(err.Error(), "flags in the group [") {
+		return failf(exitUsage, "see "+cmd.CommandPath()+" --help", "%s: %w", cmd.CommandPath(), err)
+	}
+	return err
+}
+
+// plainFlagError is a flag's error without the name of the Go function that parsed it.
+func plainFlagError(err error) string {
+	text := err.Error()
+	before, parse, found := strings.Cut(text, ": strconv.")
+	if !found {
+		return text
+	}
+	return before + parse[strings.LastIndex(parse, ": "):]
 }
 
 // wantArgs wraps cobra's argument rules, so that breaking them is wrong usage.

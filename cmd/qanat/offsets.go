@@ -187,6 +187,9 @@ func parseSpan(s string) (span, error) {
 	}
 	end, err := parsePoint(to)
 	x.to = &end
+	if err == nil && end.kind == x.from.kind && (end.kind == atOffset || end.kind == atTime) && end.n < x.from.n {
+		return x, errors.New("ends before it begins")
+	}
 	return x, err
 }
 

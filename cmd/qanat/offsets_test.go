@@ -41,7 +41,7 @@ func TestParseSpan(t *testing.T) {
 			t.Errorf("%s: %+v to %+v, want %+v to %+v", text, got, got.to, want, want.to)
 		}
 	}
-	for _, text := range []string{"", "middle", "1.5", "--1", "1:2:3", "1:+0", "1:+x", "@", "@12", "@tomorrow", "@2026-13-01", "1:x", "99999999999999999999"} {
+	for _, text := range []string{"", "middle", "1.5", "--1", "1:2:3", "1:+0", "1:+x", "@", "@12", "@tomorrow", "@2026-13-01", "1:x", "99999999999999999999", "10:5", "@2026-01-02:2026-01-01"} {
 		if got, err := parseSpan(text); err == nil {
 			t.Errorf("%q was taken as %+v", text, got)
 		}

@@ -184,6 +184,10 @@ func (x production) send(ctx context.Context, cl *kgo.Client, reader *kgo.Record
 			return nil
 		}
 		if err != nil {
+			if errors.Is(err, io.ErrUnexpectedEOF) {
+				return failf(exitFailed, "what -f describes is in every record, the delimiter and the line's end too: see qanat produce --help",
+					"the input ends within a record, which was not produced: it does not fit -f %q", x.format)
+			}
 			return fmt.Errorf("read record: %w", err)
 		}
 		if x.hasKey && len(r.Key) == 0 {

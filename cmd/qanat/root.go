@@ -21,7 +21,8 @@ func (a *app) run(ctx context.Context, args []string) int {
 	root.SetIn(a.stdin)
 	root.SetOut(a.stdout)
 	root.SetErr(a.stderr)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
+	err = usageOf(cmd, err)
 	if err != nil {
 		if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 			return exitInterrupted
@@ -48,7 +49,7 @@ segments go to object storage, where they stay for as long as retention says.
 		RunE:          a.group,
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return failf(exitUsage, "see "+cmd.CommandPath()+" --help", "%s: %w", cmd.CommandPath(), err)
+		return failf(exitUsage, "see "+cmd.CommandPath()+" --help", "%s: %s", cmd.CommandPath(), plainFlagError(err))
 	})
 	root.PersistentFlags().StringSliceVar(&a.brokers, "brokers", nil, "brokers to connect to, HOST:PORT (env QANAT_BROKERS, default "+defaultBroker+")")
 	root.PersistentFlags().StringVar(&a.admin, "admin-url", "", "the admin port, HOST:PORT or URL (env QANAT_ADMIN, default "+defaultAdmin+")")

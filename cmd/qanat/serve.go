@@ -76,7 +76,7 @@ listens on this machine only. What it acknowledges is on disk, as with serve; it
 	f := c.Flags()
 	f.StringVar(&d.dir, "dir", "qanat-data", "directory that holds everything")
 	f.StringVar(&d.listen, "listen", defaultBroker, "HOST:PORT for clients")
-	f.StringVar(&d.admin, "admin", defaultAdmin, "HOST:PORT for the admin port")
+	f.StringVar(&d.admin, "admin", defaultAdmin, "HOST:PORT for the admin port; if not given, the next port that is free")
 	f.StringVar(&d.bucket, "bucket", "", "bucket URL: dir:PATH, s3://NAME?endpoint=…, minio://NAME?endpoint=…, or none (default dir:DIR/bucket)")
 	f.StringVarP(&path, "config", "c", "", "configuration file")
 	f.StringArrayVar(&sets, "set", nil, "KEY=VALUE; may be repeated")
