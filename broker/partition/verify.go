@@ -68,6 +68,9 @@ func limits(settings *config.Topic, now time.Time) batch.Limits {
 	return l
 }
 
+// recompressBytes bounds what a batch that gets another codec may be when it is not compressed: all of it is in memory then.
+const recompressBytes = 64 << 20
+
 // recompress gives the batch the codec of the topic's compression.type, unless that is the producer's choice.
 func recompress(v batch.View, settings *config.Topic, l batch.Limits) (batch.View, error) {
 	codec, ok := codecs[settings.Compression]
@@ -78,6 +81,7 @@ func recompress(v batch.View, settings *config.Topic, l batch.Limits) (batch.Vie
 	if !ok {
 		level = batch.DefaultLevel
 	}
+	l.MaxUncompressed = recompressBytes
 	out, err := batch.Recompress(nil, v, codec, level, l)
 	if err != nil {
 		return nil, translate(err)
