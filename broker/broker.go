@@ -187,6 +187,9 @@ func (b *Broker) join(ctx context.Context) error {
 
 // openPartitions opens what the image places here and from then on follows it.
 func (b *Broker) openPartitions(ctx context.Context) error {
+	if err := b.tidyPartitions(); err != nil {
+		return err
+	}
 	b.quorum.Subscribe(func(_, m *image.Image, ch quorum.Changes) {
 		<-b.loaded
 		b.hosted.Apply(b.background, m, ch)

@@ -1,0 +1,61 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+
+	"github.com/qanat-io/qanat/tier/hot"
+	"github.com/qanat-io/qanat/wire/kafka"
+)
+
+// tidyPartitions ends deletions that a crash has interrupted, and sets aside
+// the directories of topics that the image does not know: their topic was
+// deleted in the moment of a crash, or an older copy of the metadata was
+// restored. Which of the two a broker cannot tell, so it leaves the last step to a person.
+func (b *Broker) tidyPartitions() error {
+	root := b.dir.Partitions()
+	if err := hot.RemoveDeleted(b.fs, root); err != nil {
+		return err
+	}
+	names, err := b.fs.ReadDir(root)
+	if err != nil {
+		return fmt.Errorf("look for partitions of deleted topics: %w", err)
+	}
+	m := b.quorum.Image()
+	for _, name := range names {
+		id, err := kafka.ParseTopicID(name)
+		if err != nil {
+			continue // not a topic's directory
+		}
+		if _, ok := m.TopicByID(id); ok {
+			continue
+		}
+		if err := b.setAside(filepath.Join(root, name), filepath.Join(b.dir.Strays(), name)); err != nil {
+			return fmt.Errorf("set the partitions of a topic that does not exist aside: %w", err)
+		}
+	}
+	return nil
+}
+
+func (b *Broker) setAside(from, to string) error {
+	left, err := b.fs.ReadDir(from)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if len(left) == 0 { // what a deletion leaves
+		return b.fs.RemoveAll(from)
+	}
+	if err := b.fs.MkdirAll(filepath.Dir(to)); err != nil {
+		return err
+	}
+	if err := b.fs.Rename(from, to); err != nil {
+		return err
+	}
+	b.log.Warn("local data of a topic that does not exist was set aside: remove it when the topic was deleted", "from", from, "to", to)
+	return errors.Join(b.fs.SyncDir(filepath.Dir(to)), b.fs.SyncDir(filepath.Dir(from)))
+}
