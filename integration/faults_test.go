@@ -185,7 +185,7 @@ func (l *load) more(n int) {
 // verify reads everything from the beginning and compares it with what was acknowledged.
 func (l *load) verify(b *harness.Broker) {
 	l.t.Helper()
-	if err := l.read(within(l.t, 2*time.Minute), b); err != nil {
+	if err := l.read(within(l.t, 2*time.Minute+2*faultsTime(l.t, 0)), b); err != nil {
 		l.t.Fatalf("read %s back: %v", l.topic, err)
 	}
 	if err := l.ledger.Verdict(); err != nil {
