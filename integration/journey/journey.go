@@ -78,6 +78,7 @@ func Run(ctx context.Context, p Plan) (Summary, error) {
 			return r.s, fmt.Errorf("%s: %w", step.name, err)
 		}
 	}
+	r.count(ctx)
 	r.s.CPU = p.Broker.CPU()
 	return r.s, nil
 }
@@ -192,7 +193,7 @@ func (r *run) settle(ctx context.Context) error {
 		hot := r.localBytes()
 		r.Progress(r.step, min(hot, bound), bound)
 		if hot <= bound {
-			r.s.HotBytes = hot
+			r.s.HotBytes, r.s.PeakHotBytes = hot, max(r.s.PeakHotBytes, hot)
 			return r.cold(ctx)
 		}
 		if time.Now().After(deadline) {
