@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/qanat-io/qanat/integration/harness"
@@ -196,4 +197,25 @@ func TestIdleConnections(t *testing.T) {
 		defer conn.Close()
 	}
 	roundTrip(t, b, "beside-them", 10)
+}
+
+// A broker that is stopped while it still deletes a topic's partitions would end as if its disk had failed.
+func TestStopWhileDeleting(t *testing.T) {
+	b := startBroker(t)
+	ctx := within(t, time.Minute)
+	cl, err := kgo.NewClient(kgo.SeedBrokers(b.Listen))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	adm := kadm.NewClient(cl)
+	if _, err := adm.CreateTopic(ctx, 200, 1, nil, "short-lived"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := adm.DeleteTopics(ctx, "short-lived"); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Stop(); err != nil {
+		t.Errorf("stop: %v", err)
+	}
 }

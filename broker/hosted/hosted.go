@@ -52,6 +52,7 @@ type Set struct {
 	// following is held while the set follows an image.
 	following sync.Mutex
 	image     *image.Image // the newest followed
+	closed    bool
 
 	mu sync.Mutex
 	// failed are partitions whose storage could not be opened.
@@ -136,6 +137,9 @@ func (s *Set) Load(ctx context.Context, m *image.Image) {
 func (s *Set) Apply(ctx context.Context, m *image.Image, ch quorum.Changes) {
 	s.following.Lock()
 	defer s.following.Unlock()
+	if s.closed {
+		return // the parts below are going: the next start follows
+	}
 	s.image = m
 	var changed []*image.Partition
 	seen := map[kafka.Partition]bool{}
@@ -286,7 +290,7 @@ func (s *Set) dropFailed(m *image.Image) {
 func (s *Set) retryFailed(ctx context.Context) {
 	s.following.Lock()
 	defer s.following.Unlock()
-	if s.image == nil {
+	if s.image == nil || s.closed {
 		return
 	}
 	var list []*image.Partition
@@ -356,6 +360,9 @@ func (s *Set) Run(ctx context.Context) error {
 
 // Close closes every partition cleanly.
 func (s *Set) Close() error {
+	s.following.Lock() // a change that is being followed is followed to its end
+	defer s.following.Unlock()
+	s.closed = true
 	var g errgroup.Group
 	g.SetLimit(4 * runtime.GOMAXPROCS(0))
 	s.partitions.Range(func(k, v any) bool {
