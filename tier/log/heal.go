@@ -44,3 +44,19 @@ func archived(m manifest.Manifest, o kafka.Offset) bool {
 	_, ok := m.Find(o)
 	return ok
 }
+
+// well heals what can be healed and tells whether the log is undamaged then.
+func (l *Log) well() bool {
+	if err := l.heal(); err != nil {
+		l.log.Error("set damaged segments aside", "topic", l.spec.Topic, "partition", l.spec.Partition.Index, "error", err)
+		return false
+	}
+	return l.hot.Damage() == nil
+}
+
+// SegmentDamaged is archive.DamageReporter: a closed segment failed its verification before upload. It is not in the bucket,
+// so nothing can stand in for it: the log takes no appends until a person has decided.
+func (l *Log) SegmentDamaged(base kafka.Offset, err error) {
+	l.hot.ReportDamage(base, err)
+	l.well()
+}

@@ -102,7 +102,7 @@ func Open(ctx context.Context, env Env, spec Spec, onDurable func(kafka.Offset))
 // damage or a person's hand makes them differ: a local log that ends before
 // the bucket does, or whose snapshots are gone.
 func (l *Log) reconcile(ctx context.Context, rec *Recovered) error {
-	if rec.Damage != nil && l.mend() {
+	if rec.Damage != nil && l.well() {
 		rec.State, rec.StateAt = nil, l.hot.Start() // what was set aside held the snapshots
 	}
 	m := l.Manifest()
@@ -200,7 +200,7 @@ func (l *Log) Read(r Read) (run batch.Run, remote bool, err error) {
 			if errors.Is(err, hot.ErrOutOfRange) && l.hot.Start() > local {
 				continue // released meanwhile: the bucket has it
 			}
-			if errors.Is(err, hot.ErrDamaged) && l.mend() && l.hot.Start() > local {
+			if errors.Is(err, hot.ErrDamaged) && l.well() && l.hot.Start() > local {
 				continue // set aside: the bucket has it
 			}
 			if m := l.Manifest(); errors.Is(err, hot.ErrDamaged) && archived(m, r.From) { // until heal has set the segment aside
