@@ -23,6 +23,7 @@ func TestEverySentinelHasACode(t *testing.T) {
 		"quorum.ErrForeignDirectory": "found while starting",
 		"quorum.ErrFormat":           "found while starting",
 		"quorum.ErrInUse":            "found while starting",
+		"quorum.ErrLost":             "found while starting",
 		"quorum.ErrStalled":          "ends the process",
 		"quorum.ErrClosed":           "is an ErrNotReady",
 		"quorum.ErrOverloaded":       "is an ErrNotReady",
