@@ -39,7 +39,8 @@ type FormCluster struct {
 }
 
 // RegisterBroker makes its broker's epoch the entry's index. Registering the
-// same incarnation again renews what it says of itself and keeps the epoch.
+// same incarnation again renews what it says of itself and keeps epoch and
+// state. Version 2 brought what a cluster of several needs.
 // Result: kafka.BrokerEpoch.
 type RegisterBroker struct {
 	ID          kafka.BrokerID `cbor:"1,keyasint"`
@@ -47,6 +48,20 @@ type RegisterBroker struct {
 	Rack        string         `cbor:"3,keyasint"`
 	Endpoints   []Endpoint     `cbor:"4,keyasint"`
 	Version     string         `cbor:"5,keyasint"`
+
+	// Directory is the identity of the data directory. Another one under the
+	// same id has none of the data that the first had. Zero: not known.
+	Directory [16]byte `cbor:"6,keyasint"`
+
+	// Cluster is the host:port at which other brokers reach this one; "" when it has no such listener.
+	Cluster string `cbor:"7,keyasint,omitempty"`
+
+	// Unclean says that the directory was not closed cleanly: what `async`
+	// topics had acknowledged may be missing.
+	Unclean bool `cbor:"8,keyasint,omitempty"`
+
+	// Fenced brokers begin as Fenced and say themselves when they are Active; the others are so at once.
+	Fenced bool `cbor:"9,keyasint,omitempty"`
 }
 
 // Endpoint is where a broker listens.
@@ -111,6 +126,13 @@ type Election struct {
 	Leader    kafka.BrokerID       `cbor:"2,keyasint"`
 	ISR       []kafka.BrokerID     `cbor:"3,keyasint"`
 	Expected  kafka.PartitionEpoch `cbor:"4,keyasint"`
+
+	// ELR: see ISRChange. Version 2, like Unclean.
+	ELR []kafka.BrokerID `cbor:"5,keyasint,omitempty"`
+
+	// Unclean elections may take a leader, and an ISR, from outside of ISR
+	// and ELR: acknowledged records may be lost. Only where the topic says so.
+	Unclean bool `cbor:"6,keyasint,omitempty"`
 }
 
 // CommitSegment adds an uploaded segment to its partition's manifest.
@@ -147,12 +169,18 @@ type OffsetCommit struct {
 type CommitOffsets struct {
 	Group   string         `cbor:"1,keyasint"`
 	Offsets []OffsetCommit `cbor:"2,keyasint"`
+
+	// Coordinator is the epoch of the group's shard under which this was decided; 0: not fenced. Version 2.
+	Coordinator kafka.CoordinatorEpoch `cbor:"3,keyasint,omitempty"`
 }
 
 // DeleteOffsets forgets a group's offsets of the named partitions.
 type DeleteOffsets struct {
 	Group      string            `cbor:"1,keyasint"`
 	Partitions []kafka.Partition `cbor:"2,keyasint"`
+
+	// Coordinator is the epoch of the group's shard under which this was decided; 0: not fenced. Version 2.
+	Coordinator kafka.CoordinatorEpoch `cbor:"3,keyasint,omitempty"`
 }
 
 // PutGroup replaces a group's durable state (members, generation,
@@ -162,9 +190,15 @@ type PutGroup struct {
 	Group string `cbor:"1,keyasint"`
 	Type  string `cbor:"2,keyasint"` // classic, consumer, share, streams
 	State []byte `cbor:"3,keyasint"`
+
+	// Coordinator is the epoch of the group's shard under which this was decided; 0: not fenced. Version 2.
+	Coordinator kafka.CoordinatorEpoch `cbor:"4,keyasint,omitempty"`
 }
 
 // DeleteGroup removes a group and its offsets.
 type DeleteGroup struct {
 	Group string `cbor:"1,keyasint"`
+
+	// Coordinator is the epoch of the group's shard under which this was decided; 0: not fenced. Version 2.
+	Coordinator kafka.CoordinatorEpoch `cbor:"2,keyasint,omitempty"`
 }

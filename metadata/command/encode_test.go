@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -26,19 +27,26 @@ var (
 // samples has one of each command with no field left at zero, so that every key shows in the golden files.
 var samples = []Command{
 	FormCluster{ClusterID: "q1w2e3"},
-	RegisterBroker{ID: 7, Incarnation: [16]byte{1, 2, 3}, Rack: "a", Endpoints: []Endpoint{{"EXTERNAL", "b7.example", 9092, "PLAINTEXT"}}, Version: "0.1.0"},
+	RegisterBroker{ID: 7, Incarnation: [16]byte{1, 2, 3}, Rack: "a", Endpoints: []Endpoint{{"EXTERNAL", "b7.example", 9092, "PLAINTEXT"}}, Version: "0.1.0", Directory: [16]byte{4, 5}, Cluster: "b7.example:9645", Unclean: true, Fenced: true},
 	CreateTopic{ID: topicID, Name: "orders", Partitions: [][]kafka.BrokerID{{1, 2}, {2, 1}}, Configs: map[string]string{"retention.ms": "-1", "a": "b"}},
 	DeleteTopic{ID: topicID},
 	AddPartitions{ID: topicID, From: 2, Replicas: [][]kafka.BrokerID{{3}}},
 	SetConfigs{Type: Topic, Name: "orders", Set: map[string]string{"k": "v"}, Delete: []string{"x", "y"}},
-	ElectLeaders{Elections: []Election{{Partition: p3, Leader: 2, ISR: []kafka.BrokerID{2, 1}, Expected: 9}}},
+	ElectLeaders{Elections: []Election{{Partition: p3, Leader: 2, ISR: []kafka.BrokerID{2, 1}, Expected: 9, ELR: []kafka.BrokerID{3}, Unclean: true}}},
 	CommitSegment{Partition: p3, Entry: manifest.Entry{Base: 100, Next: 250, Epoch: 4, UUID: [16]byte{9, 8, 7}, Size: 5000, DataSize: 4900, MaxTimestamp: 1700000000000, Uploaded: 1700000000001}},
 	TrimLog{Partition: p3, Epoch: 4, Start: 1 << 40},
 	AllocateProducerIDs{Count: 1000},
-	CommitOffsets{Group: "g", Offsets: []OffsetCommit{{Partition: p3, Offset: 77, LeaderEpoch: 4, Metadata: "m", ExpireMs: 5}, {Partition: p3, Offset: 1, LeaderEpoch: -1}}},
-	DeleteOffsets{Group: "g", Partitions: []kafka.Partition{p3}},
-	PutGroup{Group: "g", Type: "classic", State: []byte{0, 255}},
-	DeleteGroup{Group: "g"},
+	CommitOffsets{Group: "g", Offsets: []OffsetCommit{{Partition: p3, Offset: 77, LeaderEpoch: 4, Metadata: "m", ExpireMs: 5}, {Partition: p3, Offset: 1, LeaderEpoch: -1}}, Coordinator: 6},
+	DeleteOffsets{Group: "g", Partitions: []kafka.Partition{p3}, Coordinator: 6},
+	PutGroup{Group: "g", Type: "classic", State: []byte{0, 255}, Coordinator: 6},
+	DeleteGroup{Group: "g", Coordinator: 6},
+	SetBrokerState{ID: 7, Epoch: 40, State: Stopping},
+	DrainBroker{ID: 7, Drain: true},
+	UnregisterBroker{ID: 7},
+	AlterISR{Changes: []ISRChange{{Partition: p3, LeaderEpoch: 4, Expected: 9, ISR: []ISRMember{{2, 41}, {1, 42}}, ELR: []kafka.BrokerID{3}}}},
+	AssignReplicas{Changes: []Assignment{{Partition: p3, Expected: 9, Target: []kafka.BrokerID{4, 5}}}},
+	FinishAssignments{Changes: []Finish{{Partition: p3, Expected: 9, Leader: 4}}},
+	PlaceCoordinators{Shards: []ShardPlacement{{Shard: 63, Broker: 2, Expected: 5}}},
 }
 
 var env = Envelope{Broker: 7, BrokerEpoch: 40, Session: 1 << 63, Request: 300, TimeMs: 1700000000000}
@@ -59,7 +67,7 @@ func TestGolden(t *testing.T) {
 		seen[c.Kind()] = true
 		t.Run(c.Kind().String(), func(t *testing.T) {
 			entry := encode(t, env, c)
-			path := filepath.Join("testdata", "golden", c.Kind().String()+".v1.txt")
+			path := filepath.Join("testdata", "golden", fmt.Sprintf("%s.v%d.txt", c.Kind(), kinds[c.Kind()].version))
 			diagnosis, err := cbor.Diagnose(entry)
 			if err != nil {
 				t.Fatal(err)
@@ -92,6 +100,25 @@ func TestGolden(t *testing.T) {
 	for k := range kinds {
 		if !seen[k] {
 			t.Errorf("%s has no golden file", k)
+		}
+	}
+}
+
+// What an earlier release wrote is still read.
+func TestGoldenOfEarlierVersions(t *testing.T) {
+	for k, e := range kinds {
+		for v := uint8(1); v < e.version; v++ {
+			golden, err := os.ReadFile(filepath.Join("testdata", "golden", fmt.Sprintf("%s.v%d.txt", k, v)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			b, err := hex.DecodeString(strings.SplitN(string(golden), "\n", 2)[0])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got, err := Decode(b); err != nil || len(got) != 1 || got[0].Command.Kind() != k {
+				t.Errorf("%s v%d: %+v, %v", k, v, got, err)
+			}
 		}
 	}
 }
@@ -155,9 +182,9 @@ func TestDecodeRefuses(t *testing.T) {
 		{"longer array", append([]byte{0x88}, whole[1:]...), ErrUnknown},
 		{"unknown kind", entry([]any{999, 1, body}), ErrUnknown},
 		{"unknown kind after a known one", entry([]any{14, 1, body}, []any{999, 1, body}), ErrUnknown},
-		{"later version", entry([]any{14, 2, body}), ErrUnknown},
+		{"later version", entry([]any{14, 3, body}), ErrUnknown},
 		{"version 0", entry([]any{14, 0, body}), ErrUnknown},
-		{"unknown field", entry([]any{14, 1, map[int]any{1: "g", 2: "h"}}), ErrUnknown},
+		{"unknown field", entry([]any{14, 1, map[int]any{1: "g", 20: "h"}}), ErrUnknown},
 		{"empty", nil, ErrMalformed},
 		{"no array", []byte{0xa1, 1, 2}, ErrMalformed},
 		{"torn", whole[:len(whole)-1], ErrMalformed},

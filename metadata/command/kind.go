@@ -22,6 +22,13 @@ const (
 	KindDeleteOffsets       Kind = 12
 	KindPutGroup            Kind = 13
 	KindDeleteGroup         Kind = 14
+	KindSetBrokerState      Kind = 15
+	KindDrainBroker         Kind = 16
+	KindUnregisterBroker    Kind = 17
+	KindAlterISR            Kind = 18
+	KindAssignReplicas      Kind = 19
+	KindFinishAssignments   Kind = 20
+	KindPlaceCoordinators   Kind = 21
 )
 
 // kind is one line of the registry.
@@ -34,19 +41,26 @@ type kind struct {
 // kinds is the registry: every command there is.
 var kinds = map[Kind]kind{
 	KindFormCluster:         {"FormCluster", 1, decode[FormCluster]},
-	KindRegisterBroker:      {"RegisterBroker", 1, decode[RegisterBroker]},
+	KindRegisterBroker:      {"RegisterBroker", 2, decode[RegisterBroker]},
 	KindCreateTopic:         {"CreateTopic", 1, decode[CreateTopic]},
 	KindDeleteTopic:         {"DeleteTopic", 1, decode[DeleteTopic]},
 	KindAddPartitions:       {"AddPartitions", 1, decode[AddPartitions]},
 	KindSetConfigs:          {"SetConfigs", 1, decode[SetConfigs]},
-	KindElectLeaders:        {"ElectLeaders", 1, decode[ElectLeaders]},
+	KindElectLeaders:        {"ElectLeaders", 2, decode[ElectLeaders]},
 	KindCommitSegment:       {"CommitSegment", 1, decode[CommitSegment]},
 	KindTrimLog:             {"TrimLog", 1, decode[TrimLog]},
 	KindAllocateProducerIDs: {"AllocateProducerIDs", 1, decode[AllocateProducerIDs]},
-	KindCommitOffsets:       {"CommitOffsets", 1, decode[CommitOffsets]},
-	KindDeleteOffsets:       {"DeleteOffsets", 1, decode[DeleteOffsets]},
-	KindPutGroup:            {"PutGroup", 1, decode[PutGroup]},
-	KindDeleteGroup:         {"DeleteGroup", 1, decode[DeleteGroup]},
+	KindCommitOffsets:       {"CommitOffsets", 2, decode[CommitOffsets]},
+	KindDeleteOffsets:       {"DeleteOffsets", 2, decode[DeleteOffsets]},
+	KindPutGroup:            {"PutGroup", 2, decode[PutGroup]},
+	KindDeleteGroup:         {"DeleteGroup", 2, decode[DeleteGroup]},
+	KindSetBrokerState:      {"SetBrokerState", 1, decode[SetBrokerState]},
+	KindDrainBroker:         {"DrainBroker", 1, decode[DrainBroker]},
+	KindUnregisterBroker:    {"UnregisterBroker", 1, decode[UnregisterBroker]},
+	KindAlterISR:            {"AlterISR", 1, decode[AlterISR]},
+	KindAssignReplicas:      {"AssignReplicas", 1, decode[AssignReplicas]},
+	KindFinishAssignments:   {"FinishAssignments", 1, decode[FinishAssignments]},
+	KindPlaceCoordinators:   {"PlaceCoordinators", 1, decode[PlaceCoordinators]},
 }
 
 // String is the command's name, for logs and metrics.
@@ -71,3 +85,10 @@ func (CommitOffsets) Kind() Kind       { return KindCommitOffsets }
 func (DeleteOffsets) Kind() Kind       { return KindDeleteOffsets }
 func (PutGroup) Kind() Kind            { return KindPutGroup }
 func (DeleteGroup) Kind() Kind         { return KindDeleteGroup }
+func (SetBrokerState) Kind() Kind      { return KindSetBrokerState }
+func (DrainBroker) Kind() Kind         { return KindDrainBroker }
+func (UnregisterBroker) Kind() Kind    { return KindUnregisterBroker }
+func (AlterISR) Kind() Kind            { return KindAlterISR }
+func (AssignReplicas) Kind() Kind      { return KindAssignReplicas }
+func (FinishAssignments) Kind() Kind   { return KindFinishAssignments }
+func (PlaceCoordinators) Kind() Kind   { return KindPlaceCoordinators }

@@ -25,6 +25,8 @@ type Tx struct {
 	groups     txMap[*groupState]
 	sessions   txMap[*session]
 
+	coordinators *coordinators
+
 	// openGroups and openSessions are what this transaction may still change; Commit puts them into the maps.
 	openGroups   map[string]*groupTx
 	openSessions map[kafka.BrokerID]*session
@@ -44,6 +46,7 @@ func Begin(m *Image) *Tx {
 		configs:        txMap[map[string]string]{tree: m.configs},
 		groups:         txMap[*groupState]{tree: m.groups},
 		sessions:       txMap[*session]{tree: m.sessions},
+		coordinators:   m.coordinators,
 	}
 }
 
@@ -62,6 +65,7 @@ func (tx *Tx) Commit() (*Image, Changes) {
 		configs:        tx.configs.commit(),
 		groups:         tx.groups.commit(),
 		sessions:       tx.sessions.commit(),
+		coordinators:   tx.coordinators,
 	}, tx.changes.Take()
 }
 
@@ -136,14 +140,27 @@ func (tx *Tx) dispatch(index uint64, env command.Envelope, c command.Command) (a
 	case command.AllocateProducerIDs:
 		return tx.allocateProducerIDs(c)
 	case command.CommitOffsets:
-		return leftOut(tx.commitOffsets(env.TimeMs, c)), nil
+		return tx.commitOffsets(env.TimeMs, c)
 	case command.DeleteOffsets:
 		return nil, tx.deleteOffsets(c)
 	case command.PutGroup:
-		tx.putGroup(c)
-		return nil, nil
+		return nil, tx.putGroup(c)
 	case command.DeleteGroup:
 		return nil, tx.deleteGroup(c)
+	case command.SetBrokerState:
+		return nil, tx.setBrokerState(c)
+	case command.DrainBroker:
+		return nil, tx.drainBroker(c)
+	case command.UnregisterBroker:
+		return nil, tx.unregisterBroker(c)
+	case command.AlterISR:
+		return tx.alterISR(c)
+	case command.AssignReplicas:
+		return tx.assignReplicas(c)
+	case command.FinishAssignments:
+		return tx.finishAssignments(c)
+	case command.PlaceCoordinators:
+		return nil, tx.placeCoordinators(c)
 	default:
 		// Decode knows every kind that the log may hold, and this switch every kind that Decode knows.
 		panic(fmt.Sprintf("image: no rule for command %s (%T)", c.Kind(), c))

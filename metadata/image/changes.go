@@ -12,8 +12,10 @@ type Changes struct {
 	Topics     []kafka.TopicID   // created, deleted, or partitions added
 	Partitions []kafka.Partition // of topics not in Topics: leader, ISR, manifest or log start
 	Configs    []ConfigKey
-	Brokers    []kafka.BrokerID
-	Groups     []string // state replaced or deleted; not for offset commits
+	Brokers    []kafka.BrokerID // registered, forgotten, or in another state
+	Groups     []string         // state replaced or deleted; not for offset commits
+
+	Coordinators []int32 // shards of the groups that were placed
 }
 
 // ConfigKey names a resource that has overrides.
@@ -24,7 +26,7 @@ type ConfigKey struct {
 
 // Empty tells whether nothing is named.
 func (c Changes) Empty() bool {
-	return len(c.Topics)+len(c.Partitions)+len(c.Configs)+len(c.Brokers)+len(c.Groups) == 0
+	return len(c.Topics)+len(c.Partitions)+len(c.Configs)+len(c.Brokers)+len(c.Groups)+len(c.Coordinators) == 0
 }
 
 // Folder gathers changes, of a transaction or of many, leaving out repeats.
@@ -35,6 +37,8 @@ type Folder struct {
 	configs    ordered[ConfigKey]
 	brokers    ordered[kafka.BrokerID]
 	groups     ordered[string]
+
+	coordinators ordered[int32]
 }
 
 // Add folds c in.
@@ -44,11 +48,12 @@ func (f *Folder) Add(c Changes) {
 	f.configs.add(c.Configs...)
 	f.brokers.add(c.Brokers...)
 	f.groups.add(c.Groups...)
+	f.coordinators.add(c.Coordinators...)
 }
 
 // Take returns what was gathered and begins anew.
 func (f *Folder) Take() Changes {
-	c := Changes{Topics: f.topics.list, Configs: f.configs.list, Brokers: f.brokers.list, Groups: f.groups.list}
+	c := Changes{Topics: f.topics.list, Configs: f.configs.list, Brokers: f.brokers.list, Groups: f.groups.list, Coordinators: f.coordinators.list}
 	for _, p := range f.partitions.list {
 		if !f.topics.has(p.Topic) {
 			c.Partitions = append(c.Partitions, p)

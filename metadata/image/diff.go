@@ -25,6 +25,11 @@ func Diff(old, new *Image) Changes {
 	// The key is not in the value here.
 	differ(named(old), named(new), func(a, b namedConfigs) bool { return maps.Equal(a.overrides, b.overrides) },
 		func(c namedConfigs) { f.configs.add(c.key) })
+	for shard, now := range new.coordinators {
+		if old.coordinators[shard] != now {
+			f.coordinators.add(int32(shard))
+		}
+	}
 	return f.Take()
 }
 
@@ -59,14 +64,16 @@ func named(m *Image) *iradix.Tree[namedConfigs] {
 }
 
 func (p *Partition) equal(o *Partition) bool {
-	return p.Partition == o.Partition && slices.Equal(p.Replicas, o.Replicas) && slices.Equal(p.ISR, o.ISR) &&
+	return p.Partition == o.Partition && slices.Equal(p.Replicas, o.Replicas) && slices.Equal(p.ISR, o.ISR) && slices.Equal(p.ELR, o.ELR) &&
+		slices.Equal(p.Adding, o.Adding) && slices.Equal(p.Removing, o.Removing) &&
 		p.Leader == o.Leader && p.LeaderEpoch == o.LeaderEpoch && p.PartitionEpoch == o.PartitionEpoch &&
 		p.LogStart == o.LogStart && p.Remote.Equal(o.Remote)
 }
 
 func (b *Broker) equal(o *Broker) bool {
 	return b.ID == o.ID && b.Incarnation == o.Incarnation && b.Rack == o.Rack && b.Version == o.Version &&
-		b.Epoch == o.Epoch && slices.Equal(b.Endpoints, o.Endpoints)
+		b.Directory == o.Directory && b.Cluster == o.Cluster && b.Unclean == o.Unclean && b.Fenced == o.Fenced &&
+		b.Epoch == o.Epoch && b.State == o.State && b.Drain == o.Drain && slices.Equal(b.Endpoints, o.Endpoints)
 }
 
 // equal compares states only: offsets are not among the changes.

@@ -58,19 +58,26 @@ func (tx *Tx) closeGroups() {
 	tx.openGroups = nil
 }
 
-func (tx *Tx) putGroup(c command.PutGroup) {
+func (tx *Tx) putGroup(c command.PutGroup) *Refusal {
+	if refusal := tx.coordinates(c.Group, c.Coordinator); refusal != nil {
+		return refusal
+	}
 	g := tx.group(c.Group, c.State != nil)
 	if g == nil {
-		return // no state of no group
+		return nil // no state of no group
 	}
 	g.Type, g.State = c.Type, bytes.Clone(c.State)
 	if c.State == nil {
 		g.Type = ""
 	}
 	tx.changes.groups.add(c.Group)
+	return nil
 }
 
 func (tx *Tx) deleteGroup(c command.DeleteGroup) *Refusal {
+	if refusal := tx.coordinates(c.Group, c.Coordinator); refusal != nil {
+		return refusal
+	}
 	g := tx.group(c.Group, false)
 	if g == nil {
 		return refuse(ErrUnknownGroup, "%q", c.Group)
@@ -82,8 +89,12 @@ func (tx *Tx) deleteGroup(c command.DeleteGroup) *Refusal {
 	return nil
 }
 
-// commitOffsets stores offsets and returns the partitions that do not exist.
-func (tx *Tx) commitOffsets(timeMs int64, c command.CommitOffsets) (left []kafka.Partition) {
+// commitOffsets stores offsets; its result is the partitions that do not exist.
+func (tx *Tx) commitOffsets(timeMs int64, c command.CommitOffsets) (any, *Refusal) {
+	if refusal := tx.coordinates(c.Group, c.Coordinator); refusal != nil {
+		return nil, refusal
+	}
+	var left []kafka.Partition
 	g := tx.group(c.Group, true)
 	for _, o := range c.Offsets {
 		k := partitionKey(o.Partition)
@@ -95,10 +106,13 @@ func (tx *Tx) commitOffsets(timeMs int64, c command.CommitOffsets) (left []kafka
 			g.count++
 		}
 	}
-	return left
+	return leftOut(left), nil
 }
 
 func (tx *Tx) deleteOffsets(c command.DeleteOffsets) *Refusal {
+	if refusal := tx.coordinates(c.Group, c.Coordinator); refusal != nil {
+		return refusal
+	}
 	g := tx.group(c.Group, false)
 	if g == nil {
 		return refuse(ErrUnknownGroup, "%q", c.Group)

@@ -24,6 +24,8 @@ type Image struct {
 	configs    *iradix.Tree[map[string]string] // by resource type and name
 	groups     *iradix.Tree[*groupState]       // by name
 	sessions   *iradix.Tree[*session]          // by broker id: what was applied, for retries
+
+	coordinators *coordinators // never nil
 }
 
 // Empty is the image before the first command.
@@ -36,6 +38,8 @@ func Empty() *Image {
 		configs:    iradix.New[map[string]string](),
 		groups:     iradix.New[*groupState](),
 		sessions:   iradix.New[*session](),
+
+		coordinators: nobody,
 	}
 }
 
@@ -54,6 +58,15 @@ type Partition struct {
 	// Replicas: the first is preferred. Invariant: no repeats, never empty; ISR is a subset.
 	Replicas, ISR []kafka.BrokerID
 
+	// ELR are the eligible leader replicas: they left the ISR while it was too
+	// small for the high watermark to move, so they have all that was ever
+	// below it (KIP-966). Invariant: replicas that are not in the ISR.
+	ELR []kafka.BrokerID
+
+	// Adding and Removing are what a reassignment brings and takes away: both
+	// are among Replicas until it is finished. Empty when there is none.
+	Adding, Removing []kafka.BrokerID
+
 	// Leader is kafka.NoBroker when no replica can lead.
 	Leader kafka.BrokerID
 
@@ -71,6 +84,8 @@ type Partition struct {
 type Broker struct {
 	command.RegisterBroker
 	Epoch kafka.BrokerEpoch
+	State command.BrokerState
+	Drain bool // it is to be emptied
 }
 
 // Group is a group's durable state. State is nil for a group that has only offsets.

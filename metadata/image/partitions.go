@@ -1,10 +1,6 @@
 package image
 
 import (
-	"fmt"
-	"math"
-	"slices"
-
 	"github.com/qanat-io/qanat/metadata/command"
 	"github.com/qanat-io/qanat/tier/manifest"
 	"github.com/qanat-io/qanat/wire/kafka"
@@ -17,48 +13,6 @@ func (tx *Tx) partition(p kafka.Partition) (*Partition, *Refusal) {
 		return nil, refuse(ErrUnknownPartition, "%s", p)
 	}
 	return found, nil
-}
-
-// electLeaders checks every election's shape first, so that a command that is
-// wrong in itself changes nothing; then starts those whose partition is still
-// as they expect.
-func (tx *Tx) electLeaders(c command.ElectLeaders) (any, *Refusal) {
-	for _, e := range c.Elections {
-		if !isSet(e.ISR) || e.Leader != kafka.NoBroker && !slices.Contains(e.ISR, e.Leader) {
-			return nil, refuse(ErrInvalid, "leader %d of %s with in-sync replicas %v", e.Leader, e.Partition, e.ISR)
-		}
-	}
-	var left []kafka.Partition
-	for _, e := range c.Elections {
-		if !tx.elect(e) {
-			left = append(left, e.Partition)
-		}
-	}
-	return leftOut(left), nil
-}
-
-// elect starts one leadership, if the partition is still as e expects.
-func (tx *Tx) elect(e command.Election) bool {
-	old, refusal := tx.partition(e.Partition)
-	if refusal != nil || old.PartitionEpoch != e.Expected {
-		return false
-	}
-	for _, id := range e.ISR {
-		if !slices.Contains(old.Replicas, id) {
-			return false
-		}
-	}
-	if old.LeaderEpoch == math.MaxInt32 || old.PartitionEpoch == math.MaxInt32 {
-		panic(fmt.Sprintf("image: epochs of partition %s are used up", old.Partition))
-	}
-	p := *old
-	p.Leader = e.Leader
-	p.ISR = slices.Clone(e.ISR)
-	p.LeaderEpoch++
-	p.PartitionEpoch++
-	tx.putPartition(&p)
-	tx.changes.partitions.add(p.Partition)
-	return true
 }
 
 // commitSegment is the C of upload, commit, publish, delete.

@@ -31,13 +31,15 @@ var (
 	genPart   = rapid.Custom(func(t *rapid.T) kafka.Partition {
 		return kafka.Partition{Topic: genTopic.Draw(t, "topic"), Index: rapid.Int32Range(0, 3).Draw(t, "index")}
 	})
+	genVersion  = rapid.Map(rapid.IntRange(0, 2), func(n int) kafka.PartitionEpoch { return kafka.PartitionEpoch(n) })
+	genELR      = rapid.SliceOfN(genBroker, 0, 2)
 	genReplicas = rapid.SliceOfN(genBroker, 1, 3)
 	genMap      = rapid.MapOfN(rapid.SampledFrom([]string{"x", "y", "z"}), rapid.SampledFrom([]string{"", "1"}), 0, 3)
 	genKeys     = rapid.SliceOfN(rapid.SampledFrom([]string{"x", "y", "z"}), 0, 2)
 )
 
 var genCommand = rapid.Custom(func(t *rapid.T) command.Command {
-	switch rapid.IntRange(0, 19).Draw(t, "kind") {
+	switch rapid.IntRange(0, 30).Draw(t, "kind") {
 	case 0, 1, 2:
 		return command.CreateTopic{ID: genTopic.Draw(t, "id"), Name: genName.Draw(t, "name"), Partitions: rapid.SliceOfN(genReplicas, 1, 4).Draw(t, "replicas"), Configs: genMap.Draw(t, "configs")}
 	case 3:
@@ -49,7 +51,7 @@ var genCommand = rapid.Custom(func(t *rapid.T) command.Command {
 	case 7, 8:
 		return command.ElectLeaders{Elections: rapid.SliceOfN(rapid.Custom(func(t *rapid.T) command.Election {
 			isr := genReplicas.Draw(t, "isr")
-			return command.Election{Partition: genPart.Draw(t, "p"), Leader: isr[0], ISR: isr, Expected: kafka.PartitionEpoch(rapid.IntRange(0, 2).Draw(t, "expected"))}
+			return command.Election{Partition: genPart.Draw(t, "p"), Leader: isr[0], ISR: isr, Expected: genVersion.Draw(t, "expected"), ELR: genELR.Draw(t, "elr"), Unclean: rapid.Bool().Draw(t, "unclean")}
 		}), 1, 3).Draw(t, "elections")}
 	case 9, 10, 11:
 		base := genOffset.Draw(t, "base")
@@ -68,8 +70,34 @@ var genCommand = rapid.Custom(func(t *rapid.T) command.Command {
 		return command.PutGroup{Group: genGroup.Draw(t, "group"), Type: genName.Draw(t, "type"), State: rapid.SampledFrom([][]byte{nil, {}, {1, 2}}).Draw(t, "state")}
 	case 18:
 		return command.DeleteGroup{Group: genGroup.Draw(t, "group")}
+	case 19, 20:
+		return command.RegisterBroker{ID: genBroker.Draw(t, "id"), Incarnation: [16]byte{byte(rapid.IntRange(0, 1).Draw(t, "incarnation"))}, Rack: genName.Draw(t, "rack"), Fenced: rapid.Bool().Draw(t, "fenced")}
+	case 21, 22:
+		return command.SetBrokerState{ID: genBroker.Draw(t, "id"), Epoch: kafka.BrokerEpoch(rapid.IntRange(0, 9).Draw(t, "epoch")), State: command.BrokerState(rapid.IntRange(0, 3).Draw(t, "state"))}
+	case 23:
+		return command.DrainBroker{ID: genBroker.Draw(t, "id"), Drain: rapid.Bool().Draw(t, "drain")}
+	case 24:
+		return command.UnregisterBroker{ID: genBroker.Draw(t, "id")}
+	case 25, 26:
+		return command.AlterISR{Changes: rapid.SliceOfN(rapid.Custom(func(t *rapid.T) command.ISRChange {
+			c := command.ISRChange{Partition: genPart.Draw(t, "p"), LeaderEpoch: genEpoch.Draw(t, "epoch"), Expected: genVersion.Draw(t, "expected"), ELR: genELR.Draw(t, "elr")}
+			for _, id := range genReplicas.Draw(t, "isr") {
+				c.ISR = append(c.ISR, command.ISRMember{ID: id, Epoch: kafka.BrokerEpoch(rapid.IntRange(0, 9).Draw(t, "member"))})
+			}
+			return c
+		}), 1, 3).Draw(t, "changes")}
+	case 27, 28:
+		return command.AssignReplicas{Changes: rapid.SliceOfN(rapid.Custom(func(t *rapid.T) command.Assignment {
+			return command.Assignment{Partition: genPart.Draw(t, "p"), Expected: genVersion.Draw(t, "expected"), Target: rapid.OneOf(genReplicas, rapid.Just[[]kafka.BrokerID](nil)).Draw(t, "target")}
+		}), 1, 3).Draw(t, "changes")}
+	case 29:
+		return command.FinishAssignments{Changes: rapid.SliceOfN(rapid.Custom(func(t *rapid.T) command.Finish {
+			return command.Finish{Partition: genPart.Draw(t, "p"), Expected: genVersion.Draw(t, "expected"), Leader: genBroker.Draw(t, "leader")}
+		}), 1, 3).Draw(t, "changes")}
 	default:
-		return command.RegisterBroker{ID: genBroker.Draw(t, "id"), Incarnation: [16]byte{byte(rapid.IntRange(0, 1).Draw(t, "incarnation"))}, Rack: genName.Draw(t, "rack")}
+		return command.PlaceCoordinators{Shards: rapid.SliceOfN(rapid.Custom(func(t *rapid.T) command.ShardPlacement {
+			return command.ShardPlacement{Shard: rapid.Int32Range(0, 2).Draw(t, "shard"), Broker: genBroker.Draw(t, "broker"), Expected: kafka.CoordinatorEpoch(rapid.IntRange(0, 2).Draw(t, "expected"))}
+		}), 1, 3).Draw(t, "shards")}
 	}
 })
 
@@ -162,18 +190,18 @@ func TestChangesNameEveryDifference(t *testing.T) {
 				rt.Errorf("%d %s differ and were not reported: %+v\nreported %+v", n, kind, differ, reported)
 			}
 		}
-		missing("topics", without(differ.Topics, reported.Topics))
-		missing("configs", without(differ.Configs, reported.Configs))
-		missing("brokers", without(differ.Brokers, reported.Brokers))
+		missing("topics", lacks(differ.Topics, reported.Topics))
+		missing("configs", lacks(differ.Configs, reported.Configs))
+		missing("brokers", lacks(differ.Brokers, reported.Brokers))
 		left := differ.Partitions
 		left = slices.DeleteFunc(left, func(p kafka.Partition) bool { return slices.Contains(reported.Topics, p.Topic) })
-		missing("partitions", without(left, reported.Partitions))
+		missing("partitions", lacks(left, reported.Partitions))
 		groups := slices.DeleteFunc(differ.Groups, func(name string) bool {
 			old, _ := before.Group(name)
 			_, is := after.Group(name)
 			return old == nil && is // it came with offsets: no change that is acted on (a state is reported below)
 		})
-		missing("groups", without(groups, reported.Groups))
+		missing("groups", lacks(groups, reported.Groups))
 		after.Groups(func(g *Group) bool {
 			if old, ok := before.Group(g.Name); g.State != nil && !ok && !slices.Contains(reported.Groups, g.Name) {
 				rt.Errorf("group %q got a state, was %+v", g.Name, old)
@@ -183,8 +211,8 @@ func TestChangesNameEveryDifference(t *testing.T) {
 	})
 }
 
-// without counts what of a is not in b.
-func without[T comparable](a, b []T) (n int) {
+// lacks counts what of a is not in b.
+func lacks[T comparable](a, b []T) (n int) {
 	for _, v := range a {
 		if !slices.Contains(b, v) {
 			n++

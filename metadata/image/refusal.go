@@ -17,6 +17,9 @@ var (
 	ErrStaleEpoch       = errors.New("epoch is not current")
 	ErrUnknownGroup     = errors.New("no such group")
 	ErrFenced           = errors.New("broker epoch is not current")
+	ErrUnknownBroker    = errors.New("no such broker")
+	ErrBrokerInUse      = errors.New("broker cannot be forgotten")
+	ErrNotCoordinator   = errors.New("group is coordinated elsewhere by now")
 
 	// ErrInvalid says that a command contradicts itself; whoever built it did not check.
 	ErrInvalid = errors.New("invalid metadata command")
@@ -51,6 +54,9 @@ var refusals = map[refusalCode]error{
 	8:             ErrInvalid,
 	9:             ErrOtherCluster,
 	codeForgotten: ErrForgotten,
+	11:            ErrUnknownBroker,
+	12:            ErrBrokerInUse,
+	13:            ErrNotCoordinator,
 	32:            manifest.ErrStaleEpoch,
 	33:            manifest.ErrNotContiguous,
 	34:            manifest.ErrInvalid,

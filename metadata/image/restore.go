@@ -7,6 +7,8 @@ import (
 	"io"
 
 	"github.com/fxamacker/cbor/v2"
+
+	"github.com/qanat-io/qanat/metadata/command"
 )
 
 // Decode reads a snapshot to its end. Its error wraps ErrCorrupt or
@@ -101,7 +103,7 @@ func (d *decoder) header() error {
 		snapshotDecoding.Unmarshal(parts[1], &version) != nil {
 		return corrupt("no header")
 	}
-	if version != snapshotVersion {
+	if version < 1 || version > snapshotVersion {
 		return fmt.Errorf("%w: version %d, at most %d", ErrVersion, version, snapshotVersion)
 	}
 	var h header
@@ -163,6 +165,8 @@ func (d *decoder) record(t recordType, body cbor.RawMessage) error {
 		return read(body, d.offsets)
 	case recordSession:
 		return read(body, d.session)
+	case recordShard:
+		return read(body, d.shard)
 	default:
 		return corrupt("record of unknown type %d", t)
 	}
@@ -191,22 +195,24 @@ func (d *decoder) partition(r partitionRecord) error {
 	t, ok := d.tx.topics.get(r.Partition.Topic[:])
 	k := partitionKey(r.Partition)
 	_, twice := d.tx.partitions.get(k[:])
-	if !ok || twice || r.Partition.Index < 0 || r.Partition.Index >= t.Partitions || !isSet(r.Replicas) || !isSet(r.ISR) {
+	if !ok || twice || r.Partition.Index < 0 || r.Partition.Index >= t.Partitions || !isSet(r.Replicas) || !isSet(r.ISR) ||
+		!subset(r.ISR, r.Replicas) || !subset(r.ELR, r.Replicas) || !subset(r.Adding, r.Replicas) || !subset(r.Removing, r.Replicas) {
 		return corrupt("partition %s", r.Partition)
 	}
 	d.tx.putPartition(&Partition{
 		Partition: r.Partition, Replicas: r.Replicas, ISR: r.ISR, Leader: r.Leader,
 		LeaderEpoch: r.LeaderEpoch, PartitionEpoch: r.PartitionEpoch, LogStart: r.LogStart, Remote: r.Remote,
+		ELR: r.ELR, Adding: r.Adding, Removing: r.Removing,
 	})
 	return nil
 }
 
 func (d *decoder) broker(r brokerRecord) error {
 	k := brokerKey(r.Registration.ID)
-	if _, twice := d.tx.brokers.get(k[:]); twice {
-		return corrupt("broker %d twice", r.Registration.ID)
+	if _, twice := d.tx.brokers.get(k[:]); twice || r.State > command.Stopping {
+		return corrupt("broker %d", r.Registration.ID)
 	}
-	d.tx.brokers.put(k[:], &Broker{RegisterBroker: r.Registration, Epoch: r.Epoch})
+	d.tx.brokers.put(k[:], &Broker{RegisterBroker: r.Registration, Epoch: r.Epoch, State: r.State, Drain: r.Drain})
 	return nil
 }
 
@@ -257,6 +263,16 @@ func (d *decoder) session(r sessionRecord) error {
 		s.outcomes = append(s.outcomes, outcome{request: o.Request, refusal: o.Refusal, kind: o.Kind, number: o.Number, partitions: o.Partitions})
 	}
 	d.tx.openSession(s)
+	return nil
+}
+
+func (d *decoder) shard(r shardRecord) error {
+	if r.Shard < 0 || r.Shard >= CoordinatorShards || r.Epoch < 1 || d.tx.coordinators[r.Shard].Epoch != 0 {
+		return corrupt("shard %d of the groups", r.Shard)
+	}
+	next := *d.tx.coordinators
+	next[r.Shard] = Coordinator{Broker: r.Broker, Epoch: r.Epoch}
+	d.tx.coordinators = &next
 	return nil
 }
 

@@ -18,14 +18,14 @@ import (
 // A snapshot is a CBOR sequence (RFC 8742): a header, records, a trailer.
 //
 //	["qanat-image", version, cluster id, index, next producer id]
-//	[type, {record}]  …   topics, partitions, brokers, configs, groups, offsets, sessions
+//	[type, {record}]  …   topics, partitions, brokers, configs, groups, offsets, sessions, coordinators
 //	[0, number of records, CRC32C of every byte before this item]
 //
 // Records stand in the order of their types and, within a type, of their keys;
 // equal images encode to equal bytes. docs/formats-metadata.md has the fields.
 const (
 	snapshotMagic   = "qanat-image"
-	snapshotVersion = 1
+	snapshotVersion = 2 // which is written; all from 1 on are read
 )
 
 // ErrCorrupt says that bytes are not a whole snapshot.
@@ -45,6 +45,7 @@ const (
 	recordGroup     recordType = 5
 	recordOffsets   recordType = 6
 	recordSession   recordType = 7
+	recordShard     recordType = 8 // since version 2
 )
 
 // offsetsPerRecord keeps records small, whatever a group has committed.
@@ -88,11 +89,23 @@ type partitionRecord struct {
 	PartitionEpoch kafka.PartitionEpoch `cbor:"6,keyasint"`
 	LogStart       kafka.Offset         `cbor:"7,keyasint"`
 	Remote         manifest.Manifest    `cbor:"8,keyasint"`
+	ELR            []kafka.BrokerID     `cbor:"9,keyasint,omitempty"` // this and what follows since version 2
+	Adding         []kafka.BrokerID     `cbor:"10,keyasint,omitempty"`
+	Removing       []kafka.BrokerID     `cbor:"11,keyasint,omitempty"`
 }
 
 type brokerRecord struct {
 	Registration command.RegisterBroker `cbor:"1,keyasint"`
 	Epoch        kafka.BrokerEpoch      `cbor:"2,keyasint"`
+	State        command.BrokerState    `cbor:"3,keyasint,omitempty"` // this and what follows since version 2
+	Drain        bool                   `cbor:"4,keyasint,omitempty"`
+}
+
+// shardRecord is a shard of the groups that was ever placed.
+type shardRecord struct {
+	Shard  int32                  `cbor:"1,keyasint"`
+	Broker kafka.BrokerID         `cbor:"2,keyasint"`
+	Epoch  kafka.CoordinatorEpoch `cbor:"3,keyasint"`
 }
 
 type configsRecord struct {
@@ -155,10 +168,11 @@ func (m *Image) Encode(w io.Writer) error {
 		return e.record(recordPartition, partitionRecord{
 			Partition: p.Partition, Replicas: p.Replicas, ISR: p.ISR, Leader: p.Leader,
 			LeaderEpoch: p.LeaderEpoch, PartitionEpoch: p.PartitionEpoch, LogStart: p.LogStart, Remote: p.Remote,
+			ELR: p.ELR, Adding: p.Adding, Removing: p.Removing,
 		})
 	})
 	walk(m.brokers, func(b *Broker) bool {
-		return e.record(recordBroker, brokerRecord{Registration: b.RegisterBroker, Epoch: b.Epoch})
+		return e.record(recordBroker, brokerRecord{Registration: b.RegisterBroker, Epoch: b.Epoch, State: b.State, Drain: b.Drain})
 	})
 	m.configs.Root().Walk(func(k []byte, overrides map[string]string) bool {
 		return !e.record(recordConfigs, configsRecord{Type: command.ResourceType(k[0]), Name: string(k[1:]), Overrides: overrides})
@@ -168,6 +182,11 @@ func (m *Image) Encode(w io.Writer) error {
 	})
 	walk(m.groups, func(g *groupState) bool { return e.offsets(g) })
 	walk(m.sessions, func(s *session) bool { return e.record(recordSession, s.record()) })
+	for shard, c := range m.coordinators {
+		if c.Epoch > 0 {
+			e.record(recordShard, shardRecord{Shard: int32(shard), Broker: c.Broker, Epoch: c.Epoch})
+		}
+	}
 	return e.finish()
 }
 

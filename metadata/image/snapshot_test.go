@@ -33,6 +33,12 @@ func everything(t testing.TB) *Image {
 	w.do(command.PutGroup{Group: "g", Type: "classic", State: []byte{1, 2}})
 	w.do(command.CommitOffsets{Group: "g", Offsets: []command.OffsetCommit{{Partition: part(1, 0), Offset: 5, LeaderEpoch: 3, Metadata: "m", ExpireMs: 9}}})
 	w.do(command.CommitOffsets{Group: "offsets only", Offsets: []command.OffsetCommit{{Partition: part(1, 1), Offset: 6}}})
+	w.do(command.RegisterBroker{ID: 2, Directory: [16]byte{6}, Cluster: "h2:9645", Unclean: true, Fenced: true})
+	w.do(command.RegisterBroker{ID: 3})
+	w.do(command.DrainBroker{ID: 3, Drain: true})
+	w.do(command.AlterISR{Changes: []command.ISRChange{{Partition: part(1, 0), ISR: []command.ISRMember{{ID: 1}}, ELR: []kafka.BrokerID{2}}}})
+	w.do(command.AssignReplicas{Changes: []command.Assignment{{Partition: part(1, 0), Expected: 1, Target: []kafka.BrokerID{1, 3}}}})
+	w.do(command.PlaceCoordinators{Shards: []command.ShardPlacement{{Shard: 9, Broker: 1}}})
 	env := command.Envelope{Broker: 1, Session: 99, Request: 1, TimeMs: 2000}
 	w.apply(env, command.AllocateProducerIDs{Count: 10})
 	w.index--
@@ -44,10 +50,10 @@ func everything(t testing.TB) *Image {
 	return w.m
 }
 
-// The bytes of snapshot version 1 are what they were when it was released, and those bytes are still read.
+// The bytes of the newest snapshot version are what they were when it was released, and those bytes are still read.
 func TestSnapshotGolden(t *testing.T) {
 	got := encoded(t, everything(t))
-	path := filepath.Join("testdata", "snapshot.v1.txt")
+	path := filepath.Join("testdata", fmt.Sprintf("snapshot.v%d.txt", snapshotVersion))
 	if _, err := os.Stat(path); *rewrite && errors.Is(err, os.ErrNotExist) {
 		if err := os.WriteFile(path, []byte(hex.EncodeToString(got)+"\n"+diagnose(t, got)), 0o644); err != nil {
 			t.Fatal(err)
@@ -70,6 +76,27 @@ func TestSnapshotGolden(t *testing.T) {
 	}
 	if string(encoded(t, m)) != string(want) {
 		t.Error("what was read is not what was written")
+	}
+}
+
+// A snapshot of every earlier version is read, and written anew in the newest.
+func TestEarlierSnapshots(t *testing.T) {
+	for v := 1; v < snapshotVersion; v++ {
+		golden, err := os.ReadFile(filepath.Join("testdata", fmt.Sprintf("snapshot.v%d.txt", v)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := hex.DecodeString(strings.SplitN(string(golden), "\n", 2)[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := Decode(bytes.NewReader(b))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.TopicCount() == 0 || len(encoded(t, m)) == 0 {
+			t.Errorf("version %d: %+v", v, m)
+		}
 	}
 }
 
@@ -110,7 +137,7 @@ func TestDamagedSnapshotIsRefused(t *testing.T) {
 
 // A later version is told from damage.
 func TestLaterSnapshotVersion(t *testing.T) {
-	b, err := cbor.Marshal([]any{snapshotMagic, 2, "whatever comes"})
+	b, err := cbor.Marshal([]any{snapshotMagic, snapshotVersion + 1, "whatever comes"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,20 +24,6 @@ func (tx *Tx) formCluster(c command.FormCluster) *Refusal {
 	return nil
 }
 
-func (tx *Tx) registerBroker(index uint64, c command.RegisterBroker) (any, *Refusal) {
-	if c.ID < 0 {
-		return nil, refuse(ErrInvalid, "broker id %d", c.ID)
-	}
-	k := brokerKey(c.ID)
-	epoch := kafka.BrokerEpoch(index)
-	if old, ok := tx.brokers.get(k[:]); ok && old.Incarnation == c.Incarnation {
-		epoch = old.Epoch
-	}
-	tx.brokers.put(k[:], &Broker{RegisterBroker: c, Epoch: epoch})
-	tx.changes.brokers.add(c.ID)
-	return epoch, nil
-}
-
 func (tx *Tx) createTopic(timeMs int64, c command.CreateTopic) *Refusal {
 	if c.Name == "" || c.ID.IsZero() {
 		return refuse(ErrInvalid, "topic %q with id %s", c.Name, c.ID)

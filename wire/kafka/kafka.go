@@ -32,6 +32,9 @@ const NoBroker BrokerID = -1
 // BrokerEpoch is the Raft index of a broker's registration.
 type BrokerEpoch int64
 
+// CoordinatorEpoch counts the placements of a shard of the groups. It only grows.
+type CoordinatorEpoch int32
+
 // ProducerID names an idempotent or transactional producer.
 type ProducerID int64
 

@@ -1,0 +1,104 @@
+package image
+
+import (
+	"slices"
+
+	"github.com/qanat-io/qanat/metadata/command"
+	"github.com/qanat-io/qanat/wire/kafka"
+)
+
+// registerBroker also starts a broker's new incarnation over: what the last
+// one was allowed goes, what a person wished for it (Drain) stays.
+func (tx *Tx) registerBroker(index uint64, c command.RegisterBroker) (any, *Refusal) {
+	if c.ID < 0 {
+		return nil, refuse(ErrInvalid, "broker id %d", c.ID)
+	}
+	b := &Broker{RegisterBroker: c, Epoch: kafka.BrokerEpoch(index)}
+	b.Endpoints = slices.Clone(c.Endpoints)
+	if c.Fenced {
+		b.State = command.Fenced
+	}
+	k := brokerKey(c.ID)
+	if old, ok := tx.brokers.get(k[:]); ok {
+		b.Drain = old.Drain
+		if old.Incarnation == c.Incarnation {
+			b.Epoch, b.State = old.Epoch, old.State
+		}
+	}
+	tx.putBroker(k, b)
+	return b.Epoch, nil
+}
+
+func (tx *Tx) putBroker(k [4]byte, b *Broker) {
+	tx.brokers.put(k[:], b)
+	tx.changes.brokers.add(b.ID)
+}
+
+func (tx *Tx) setBrokerState(c command.SetBrokerState) *Refusal {
+	if c.State > command.Stopping {
+		return refuse(ErrInvalid, "broker state %d", c.State)
+	}
+	k := brokerKey(c.ID)
+	old, ok := tx.brokers.get(k[:])
+	switch {
+	case !ok:
+		return refuse(ErrUnknownBroker, "%d", c.ID)
+	case old.Epoch != c.Epoch:
+		return refuse(ErrFenced, "broker %d has epoch %d, its state was to change at %d", c.ID, old.Epoch, c.Epoch)
+	case old.State == c.State:
+		return nil
+	}
+	b := *old
+	b.State = c.State
+	tx.putBroker(k, &b)
+	return nil
+}
+
+func (tx *Tx) drainBroker(c command.DrainBroker) *Refusal {
+	k := brokerKey(c.ID)
+	old, ok := tx.brokers.get(k[:])
+	switch {
+	case !ok:
+		return refuse(ErrUnknownBroker, "%d", c.ID)
+	case old.Drain == c.Drain:
+		return nil
+	}
+	b := *old
+	b.Drain = c.Drain
+	tx.putBroker(k, &b)
+	return nil
+}
+
+func (tx *Tx) unregisterBroker(c command.UnregisterBroker) *Refusal {
+	k := brokerKey(c.ID)
+	b, ok := tx.brokers.get(k[:])
+	switch {
+	case !ok:
+		return refuse(ErrUnknownBroker, "%d", c.ID)
+	case b.State != command.Fenced:
+		return refuse(ErrBrokerInUse, "broker %d is %s: stop it first", c.ID, b.State)
+	}
+	var holds *Partition
+	tx.partitions.root().Walk(func(_ []byte, p *Partition) bool {
+		if slices.Contains(p.Replicas, c.ID) {
+			holds = p
+		}
+		return holds != nil
+	})
+	if holds != nil {
+		return refuse(ErrBrokerInUse, "broker %d still has replicas, of partition %s for one: drain it first", c.ID, holds.Partition)
+	}
+	tx.brokers.delete(k[:])
+	tx.sessions.delete(k[:])
+	delete(tx.openSessions, c.ID)
+	tx.changes.brokers.add(c.ID)
+	return nil
+}
+
+// mayJoin tells whether a replica that was out of sync may come into an ISR
+// under the broker epoch that it fetched with.
+func (tx *Tx) mayJoin(m command.ISRMember) bool {
+	k := brokerKey(m.ID)
+	b, ok := tx.brokers.get(k[:])
+	return ok && b.State == command.Active && b.Epoch == m.Epoch
+}
