@@ -3,6 +3,7 @@ package cold
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -193,7 +194,7 @@ func TestFindTime(t *testing.T) {
 		last := w.stamps[len(w.stamps)-1] + 20
 		for ts := w.stamps[0] - 10; ts < last; ts += 3 {
 			before := b.Counts().Gets
-			offset, at, epoch, ok, err := r.FindTime(context.Background(), w.partition, w.manifest, ts)
+			offset, at, epoch, ok, err := r.FindTime(context.Background(), w.partition, w.manifest, ts, 0)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -209,6 +210,53 @@ func TestFindTime(t *testing.T) {
 			}
 			if b.Counts().Gets-before > 1 {
 				t.Fatalf("time %d: %d GETs", ts, b.Counts().Gets-before)
+			}
+		}
+	})
+}
+
+// A lookup by time from an offset on, or of the largest timestamp between two offsets, would not be a walk's over the records,
+// or would ask the bucket where footers tell.
+func TestTimesBetweenOffsets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mem := object.NewMem(nil)
+		w := build(t, mem, 4, partition(0), shape{segments: 3, segmentBytes: 2_500_000, batchBytes: 30_000, gzip: true})
+		b := object.NewCounting(mem)
+		r := NewReader(b, cluster, Config{}, quiet)
+		for _, e := range w.manifest.All() {
+			if _, err := r.Footer(context.Background(), w.partition, e); err != nil {
+				t.Fatal(err)
+			}
+		}
+		rng := rand.New(rand.NewPCG(5, 6))
+		end := int64(len(w.stamps))
+		for range 400 {
+			from := rng.Int64N(end)
+			limit := w.first[w.index(kafka.Offset(from+rng.Int64N(end-from)))]
+			ts, known := w.stamps[rng.Int64N(end)], int64(-1)
+			if rng.IntN(2) == 0 {
+				known = w.stamps[rng.Int64N(end)]
+			}
+			first, largest := int64(-1), known
+			for o := from; o < end; o++ {
+				if w.stamps[o] >= ts && first < 0 {
+					first = o
+				}
+				if o < int64(limit) {
+					largest = max(largest, w.stamps[o])
+				}
+			}
+			offset, at, _, ok, err := r.FindTime(context.Background(), w.partition, w.manifest, ts, kafka.Offset(from))
+			if err != nil || ok != (first >= 0) || ok && (int64(offset) != first || at != w.stamps[first]) {
+				t.Fatalf("time %d from %d: offset %d at %d, %t %v; want %d", ts, from, offset, at, ok, err, first)
+			}
+			before := b.Counts().Gets
+			got, err := r.MaxTimestamp(context.Background(), w.partition, w.manifest, kafka.Offset(from), limit, known)
+			if err != nil || got != largest {
+				t.Fatalf("largest in [%d, %d) and %d: %d %v, want %d", from, limit, known, got, err, largest)
+			}
+			if n := b.Counts().Gets - before; n > 6 {
+				t.Fatalf("largest in [%d, %d) and %d: %d GETs", from, limit, known, n)
 			}
 		}
 	})

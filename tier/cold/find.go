@@ -7,38 +7,139 @@ import (
 	"sort"
 
 	"github.com/qanat-io/qanat/tier/manifest"
+	"github.com/qanat-io/qanat/tier/segment"
 	"github.com/qanat-io/qanat/wire/batch"
 	"github.com/qanat-io/qanat/wire/kafka"
 )
 
-// FindTime finds the first record at or after ts, in the remote log. Blocking;
+// FindTime finds the first record at or after ts with an offset of at least from, in the remote log. Blocking;
 // ctx bounds it. The manifest tells the object without a GET, its footer (cached)
 // a range of about 64 KiB, which one GET brings; at most a batch of it is
-// decompressed.
-func (r *Reader) FindTime(ctx context.Context, p kafka.Partition, m manifest.Manifest, ts int64) (offset kafka.Offset, at int64, epoch kafka.LeaderEpoch, ok bool, err error) {
+// decompressed. Only in the object that holds from it may take another range:
+// the record that reaches ts may be one before from.
+func (r *Reader) FindTime(ctx context.Context, p kafka.Partition, m manifest.Manifest, ts int64, from kafka.Offset) (offset kafka.Offset, at int64, epoch kafka.LeaderEpoch, ok bool, err error) {
 	first, ok := m.FindTime(ts)
 	if !ok {
 		return 0, 0, 0, false, nil
 	}
 	for i := first; i < m.Len(); i++ {
 		e := m.At(i)
-		if e.MaxTimestamp < ts {
+		if e.MaxTimestamp < ts || e.Next <= from {
 			continue
 		}
 		rm, err := r.footer(ctx, p, e)
 		if err != nil {
 			return 0, 0, 0, false, fmt.Errorf("find time %d: %w", ts, err)
 		}
-		found, err := r.findIn(ctx, rm, ts)
+		found, err := r.findIn(ctx, rm, ts, from)
 		if err != nil {
 			return 0, 0, 0, false, fmt.Errorf("find time %d in %s: %w", ts, rm.key, err)
 		}
 		if found.ok {
 			return found.offset, found.at, found.epoch, true, nil
 		}
-		// The batch header promised a timestamp that none of its records has.
+		// The object's record at ts lies before from.
 	}
 	return 0, 0, 0, false, nil
+}
+
+// MaxTimestamp is the largest of atLeast and the timestamps of the records in [from, limit), in the remote log. Blocking;
+// ctx bounds it. The manifest answers without a GET, but where the largest may stand in an object that from or limit
+// cuts, and even there mostly the footer.
+func (r *Reader) MaxTimestamp(ctx context.Context, p kafka.Partition, m manifest.Manifest, from, limit kafka.Offset, atLeast int64) (int64, error) {
+	largest := atLeast
+	var cut []manifest.Entry
+	for _, e := range m.All() {
+		switch {
+		case e.Next <= from || e.Base >= limit:
+		case e.Base >= from && e.Next <= limit:
+			largest = max(largest, e.MaxTimestamp)
+		default:
+			cut = append(cut, e)
+		}
+	}
+	for _, e := range cut {
+		if e.MaxTimestamp <= largest {
+			continue
+		}
+		rm, err := r.footer(ctx, p, e)
+		if err == nil {
+			largest, err = r.maxIn(ctx, rm, from, limit, largest)
+		}
+		if err != nil {
+			return 0, fmt.Errorf("find the largest timestamp of offset %d on: %w", e.Base, err)
+		}
+	}
+	return largest, nil
+}
+
+// maxIn is the largest of atLeast and the timestamps of an object's records in [from, limit).
+func (r *Reader) maxIn(ctx context.Context, rm *remote, from, limit kafka.Offset, atLeast int64) (int64, error) {
+	largest := atLeast
+	f := rm.footer
+	read := int64(0) // what lies before was read
+	for i, x := range f.Index {
+		next := f.Next
+		if i+1 < len(f.Index) {
+			next = f.Index[i+1].Offset
+		}
+		_, reached := rangeEnd(f, i)
+		switch {
+		case x.Pos < read || next <= from || x.Offset >= limit || reached <= largest:
+			continue
+		case x.Offset >= from && next <= limit && reached > x.MaxTimestamp:
+			largest = reached // it is this range that raised the object's maximum
+			continue
+		}
+		// Cut, or without the object's maximum: only its batches tell. Its neighbours in the block come along.
+		read = rm.blockEnd(x.Pos)
+		p, release, err := r.bytesOf(ctx, rm, x.Pos, read)
+		if err != nil {
+			return 0, err
+		}
+		largest, err = maxOf(p, from, limit, largest)
+		release()
+		if err != nil {
+			return 0, err
+		}
+	}
+	return largest, nil
+}
+
+// rangeEnd is where index range i ends, and the largest timestamp of all data before that.
+func rangeEnd(f *segment.Footer, i int) (pos, reached int64) {
+	if i+1 < len(f.Index) {
+		return f.Index[i+1].Pos, f.Index[i+1].MaxTimestamp
+	}
+	return f.DataSize, f.MaxTimestamp
+}
+
+// maxOf is the largest of atLeast and the timestamps of the records in p within [from, limit).
+func maxOf(p []byte, from, limit kafka.Offset, atLeast int64) (int64, error) {
+	largest := atLeast
+	for len(p) > 0 {
+		v, rest, err := batch.Next(p)
+		if err != nil {
+			return 0, err // was verified
+		}
+		p = rest
+		switch {
+		case v.NextOffset() <= from || v.BaseOffset() >= limit || v.MaxTimestamp() <= largest:
+		case v.BaseOffset() >= from && v.NextOffset() <= limit:
+			largest = v.MaxTimestamp()
+		default:
+			it := batch.Records(v)
+			for rec := range it.All {
+				if rec.Offset >= from && rec.Offset < limit {
+					largest = max(largest, rec.Timestamp)
+				}
+			}
+			if err := it.Err(); err != nil {
+				return 0, fmt.Errorf("records of offset %d: %w", v.BaseOffset(), err)
+			}
+		}
+	}
+	return largest, nil
 }
 
 type found struct {
@@ -48,19 +149,16 @@ type found struct {
 	ok     bool
 }
 
-// findIn looks through the object's index ranges from the first that can hold ts.
-func (r *Reader) findIn(ctx context.Context, rm *remote, ts int64) (found, error) {
-	index := rm.footer.Index
-	begin := rm.footer.LocateTime(ts)
-	for i := sort.Search(len(index), func(i int) bool { return index[i].Pos >= begin.Pos }); i < len(index); i++ {
-		end, highest := rm.footer.DataSize, rm.footer.MaxTimestamp
-		if i+1 < len(index) {
-			end, highest = index[i+1].Pos, index[i+1].MaxTimestamp
-		}
-		if highest < ts {
+// findIn looks through the object's index ranges from the first that can hold the record.
+func (r *Reader) findIn(ctx context.Context, rm *remote, ts int64, from kafka.Offset) (found, error) {
+	f := rm.footer
+	begin := max(f.LocateTime(ts).Pos, f.Locate(from).Pos)
+	for i := sort.Search(len(f.Index), func(i int) bool { return f.Index[i].Pos >= begin }); i < len(f.Index); i++ {
+		end, reached := rangeEnd(f, i)
+		if reached < ts {
 			continue
 		}
-		hit, err := r.findBetween(ctx, rm, index[i].Pos, end, ts)
+		hit, err := r.findBetween(ctx, rm, f.Index[i].Pos, end, ts, from)
 		if err != nil || hit.ok {
 			return hit, err
 		}
@@ -68,9 +166,9 @@ func (r *Reader) findIn(ctx context.Context, rm *remote, ts int64) (found, error
 	return found{}, nil
 }
 
-// findBetween looks through the batches of [from, end), two neighbours in the index.
-func (r *Reader) findBetween(ctx context.Context, rm *remote, from, end, ts int64) (found, error) {
-	p, release, err := r.bytesOf(ctx, rm, from, end)
+// findBetween looks through the batches of [begin, end), two neighbours in the index.
+func (r *Reader) findBetween(ctx context.Context, rm *remote, begin, end, ts int64, from kafka.Offset) (found, error) {
+	p, release, err := r.bytesOf(ctx, rm, begin, end)
 	if err != nil {
 		return found{}, err
 	}
@@ -80,8 +178,8 @@ func (r *Reader) findBetween(ctx context.Context, rm *remote, from, end, ts int6
 		if err != nil {
 			return found{}, err // was verified
 		}
-		if v.MaxTimestamp() >= ts {
-			if hit, err := firstRecord(v, ts); err != nil || hit.ok {
+		if v.MaxTimestamp() >= ts && v.NextOffset() > from {
+			if hit, err := firstRecord(v, ts, from); err != nil || hit.ok {
 				return hit, err
 			}
 		}
@@ -90,12 +188,12 @@ func (r *Reader) findBetween(ctx context.Context, rm *remote, from, end, ts int6
 	return found{}, nil
 }
 
-// firstRecord finds the batch's first record at or after ts.
-func firstRecord(v batch.View, ts int64) (found, error) {
+// firstRecord finds the batch's first record at or after ts, and at or behind from.
+func firstRecord(v batch.View, ts int64, from kafka.Offset) (found, error) {
 	hit := found{epoch: v.LeaderEpoch()}
 	it := batch.Records(v)
 	for rec := range it.All {
-		if rec.Timestamp >= ts {
+		if rec.Timestamp >= ts && rec.Offset >= from {
 			hit.offset, hit.at, hit.ok = rec.Offset, rec.Timestamp, true
 			break
 		}
@@ -106,11 +204,11 @@ func firstRecord(v batch.View, ts int64) (found, error) {
 	return hit, nil
 }
 
-// bytesOf returns the verified batches of [from, end), which are neighbours in
-// the index and so lie in one block: from memory where a slab has it, else by one GET.
+// bytesOf returns the verified batches of [from, end), which are borders in
+// the index and lie in one block: from memory where a slab has it, else by one GET.
 func (r *Reader) bytesOf(ctx context.Context, rm *remote, from, end int64) (p []byte, release func(), err error) {
+	b := rm.blockAt(from)
 	r.mu.Lock()
-	b := sort.Search(rm.count(), func(i int) bool { return rm.blocks[i].pos > from }) - 1
 	if sl := rm.slabs[b]; sl != nil && b < sl.ready {
 		sl.refs++
 		r.memory.settle(sl)
@@ -138,3 +236,11 @@ func (r *Reader) bytesOf(ctx context.Context, rm *remote, from, end int64) (p []
 	}
 	return p, func() {}, err
 }
+
+// blockAt is the block that holds a position of the data.
+func (rm *remote) blockAt(pos int64) int {
+	return sort.Search(rm.count(), func(i int) bool { return rm.blocks[i].pos > pos }) - 1
+}
+
+// blockEnd is where that block ends.
+func (rm *remote) blockEnd(pos int64) int64 { return rm.blocks[rm.blockAt(pos)+1].pos }

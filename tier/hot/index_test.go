@@ -45,7 +45,7 @@ func TestIndexIsACache(t *testing.T) {
 			}
 			run.Release()
 			forget()
-			if offset, _, _, ok, err := w.log.FindTime(int64(from), 401); err != nil || !ok || offset != from {
+			if offset, _, _, ok, err := w.log.FindTime(int64(from), 0, 401); err != nil || !ok || offset != from {
 				t.Errorf("%s: time %d at offset %d %v %v", what, from, offset, ok, err)
 			}
 		}

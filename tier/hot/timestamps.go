@@ -10,14 +10,17 @@ import (
 	"github.com/qanat-io/qanat/wire/kafka"
 )
 
-// FindTime returns the first record at or after ts (milliseconds) below limit: its offset and timestamp, and its batch's epoch. It is
-// exact: segments and index entries whose largest timestamp is below ts are passed over, the batch found is looked into.
-func (l *Log) FindTime(ts int64, limit kafka.Offset) (offset kafka.Offset, at int64, epoch kafka.LeaderEpoch, ok bool, err error) {
+// FindTime returns the first record at or after ts (milliseconds) in [from, limit): its offset and timestamp, and its batch's epoch.
+// It is exact: segments and index entries whose largest timestamp is below ts are passed over, the batch found is looked into.
+func (l *Log) FindTime(ts int64, from, limit kafka.Offset) (offset kafka.Offset, at int64, epoch kafka.LeaderEpoch, ok bool, err error) {
 	err = l.reading(func(v *view) error {
 		offset, at, epoch, ok = 0, 0, kafka.NoEpoch, false
 		for _, s := range v.segments {
 			if s.base >= limit {
 				return nil
+			}
+			if kafka.Offset(s.next.Load()) <= from {
+				continue
 			}
 			known, err := l.factsOf(v, s)
 			if err != nil {
@@ -26,7 +29,7 @@ func (l *Log) FindTime(ts int64, limit kafka.Offset) (offset kafka.Offset, at in
 			if known.maxTimestamp < ts {
 				continue
 			}
-			offset, at, epoch, ok, err = l.findTimeIn(v, s, ts, limit)
+			offset, at, epoch, ok, err = l.findTimeIn(v, s, ts, from, limit)
 			if ok || err != nil {
 				return blame(s, err)
 			}
@@ -36,30 +39,36 @@ func (l *Log) FindTime(ts int64, limit kafka.Offset) (offset kafka.Offset, at in
 	return offset, at, epoch, ok, err
 }
 
-func (l *Log) findTimeIn(v *view, s *localSegment, ts int64, limit kafka.Offset) (offset kafka.Offset, at int64, epoch kafka.LeaderEpoch, ok bool, err error) {
+func (l *Log) findTimeIn(v *view, s *localSegment, ts int64, from, limit kafka.Offset) (offset kafka.Offset, at int64, epoch kafka.LeaderEpoch, ok bool, err error) {
 	h, err := s.acquire(&l.env)
 	if err != nil {
 		return 0, 0, 0, false, err
 	}
 	defer h.Release()
+	begin := l.timeFloor(v, s, h, ts)
+	if from > begin.offset { // what lies before from may be what reached ts
+		if begin, err = l.locate(v, s, h, from); err != nil {
+			return 0, 0, 0, false, err
+		}
+	}
 	buf := scanBuffers.Get().(*buffer)
 	defer scanBuffers.Put(buf)
 	end := min(limit, l.End())
-	_, err = walk(h, l.timeFloor(v, s, h, ts), s.size.Load(), buf, func(b batch.View, from border) (bool, error) {
+	_, err = walk(h, begin, s.size.Load(), buf, func(b batch.View, where border) (bool, error) {
 		if b.BaseOffset() >= end {
 			return false, nil
 		}
 		if b.MaxTimestamp() < ts {
 			return true, nil
 		}
-		whole, err := readBatch(h, from, b.Size())
+		whole, err := readBatch(h, where, b.Size())
 		if err != nil {
 			return false, err
 		}
-		offset, at, ok, err = firstAtOrAfter(whole, ts)
+		offset, at, ok, err = firstAtOrAfter(whole, ts, from)
 		ok = ok && offset < limit
 		epoch = b.LeaderEpoch()
-		return !ok, err // a header may promise a timestamp that no record has: go on then
+		return !ok, err // from may cut the record off that the header speaks of: go on then
 	})
 	return offset, at, epoch, ok, err
 }
@@ -101,76 +110,88 @@ func readBatch(h *handle, at border, size int) (batch.View, error) {
 	return v, v.CheckCRC()
 }
 
-func firstAtOrAfter(v batch.View, ts int64) (offset kafka.Offset, at int64, ok bool, err error) {
-	if v.Attributes().LogAppendTime() {
+func firstAtOrAfter(v batch.View, ts int64, from kafka.Offset) (offset kafka.Offset, at int64, ok bool, err error) {
+	if v.Attributes().LogAppendTime() && v.BaseOffset() >= from {
 		return v.BaseOffset(), v.MaxTimestamp(), v.MaxTimestamp() >= ts, nil
 	}
 	it := batch.Records(v)
 	for r := range it.All {
-		if r.Timestamp >= ts {
+		if r.Timestamp >= ts && r.Offset >= from {
 			return r.Offset, r.Timestamp, true, nil
 		}
 	}
 	return 0, 0, false, it.Err()
 }
 
-// MaxTimestamp returns the largest timestamp in the local log and the offset of the first record that has it; ok is false when
-// no record has a timestamp.
-func (l *Log) MaxTimestamp() (offset kafka.Offset, at int64, ok bool, err error) {
+// MaxTimestamp returns the largest timestamp of the records in [from, limit), limit being on a batch border; ok is false when none
+// of them has one.
+func (l *Log) MaxTimestamp(from, limit kafka.Offset) (at int64, ok bool, err error) {
 	err = l.reading(func(v *view) error {
-		offset, at, ok = 0, 0, false
-		best := noFacts
-		var in *localSegment
+		at, ok = noTimestamp, false
 		for _, s := range v.segments {
+			if s.base >= limit {
+				break
+			}
+			if kafka.Offset(s.next.Load()) <= from {
+				continue
+			}
 			known, err := l.factsOf(v, s)
 			if err != nil {
 				return err
 			}
-			if known.maxTimestamp > best.maxTimestamp {
-				best, in = known, s
+			if known.maxTimestamp <= at {
+				continue
 			}
+			if known.maxAt < from || known.maxAt >= limit { // another's is the largest that counts
+				if known.maxTimestamp, err = l.maxTimestampIn(v, s, from, limit); err != nil {
+					return blame(s, err)
+				}
+			}
+			at = max(at, known.maxTimestamp)
 		}
-		if in == nil || best.maxTimestamp < 0 {
-			return nil
-		}
-		h, err := in.acquire(&l.env)
-		if err != nil {
-			return blame(in, err)
-		}
-		defer h.Release()
-		offset, at, ok, err = l.maxTimestampAt(v, in, h, best.maxAt)
-		return blame(in, err)
+		ok = at >= 0
+		return nil
 	})
-	return offset, at, ok, err
+	return at, ok, err
 }
 
-func (l *Log) maxTimestampAt(v *view, s *localSegment, h *handle, base kafka.Offset) (offset kafka.Offset, at int64, ok bool, err error) {
-	where, err := l.locate(v, s, h, base)
+// maxTimestampIn is the largest timestamp of a segment's records in [from, limit), by a walk over the headers.
+func (l *Log) maxTimestampIn(v *view, s *localSegment, from, limit kafka.Offset) (int64, error) {
+	h, err := s.acquire(&l.env)
 	if err != nil {
-		return 0, 0, false, err
+		return noTimestamp, err
 	}
-	var header [batch.HeaderLen]byte
-	if err := readFull(h, header[:], where.pos); err != nil {
-		return 0, 0, false, shortIsBad(err, where)
-	}
-	if err := checkHeader(header[:], where, s.size.Load()-where.pos); err != nil {
-		return 0, 0, false, err
-	}
-	whole, err := readBatch(h, where, batch.View(header[:]).Size())
+	defer h.Release()
+	begin, err := l.locate(v, s, h, max(from, s.base))
 	if err != nil {
-		return 0, 0, false, err
+		return noTimestamp, err
 	}
-	if whole.Attributes().LogAppendTime() {
-		return whole.BaseOffset(), whole.MaxTimestamp(), true, nil
-	}
-	at = noTimestamp
-	it := batch.Records(whole)
-	for r := range it.All {
-		if r.Timestamp > at {
-			offset, at = r.Offset, r.Timestamp
+	buf := scanBuffers.Get().(*buffer)
+	defer scanBuffers.Put(buf)
+	largest := int64(noTimestamp)
+	_, err = walk(h, begin, s.size.Load(), buf, func(b batch.View, where border) (bool, error) {
+		switch {
+		case b.BaseOffset() >= limit:
+			return false, nil
+		case b.MaxTimestamp() <= largest:
+		case b.BaseOffset() >= from:
+			largest = b.MaxTimestamp()
+		default: // cut by from: its header may speak of a record that does not count
+			whole, err := readBatch(h, where, b.Size())
+			if err != nil {
+				return false, err
+			}
+			it := batch.Records(whole)
+			for r := range it.All {
+				if r.Offset >= from {
+					largest = max(largest, r.Timestamp)
+				}
+			}
+			return true, it.Err()
 		}
-	}
-	return offset, at, at >= 0, it.Err()
+		return true, nil
+	})
+	return largest, err
 }
 
 // factsOf are a segment's facts: of the active one as memory has them; of a sealed one from the state file of its

@@ -2,8 +2,10 @@ package log
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
+	"github.com/qanat-io/qanat/tier/hot"
 	"github.com/qanat-io/qanat/tier/segment"
 	"github.com/qanat-io/qanat/wire/kafka"
 )
@@ -24,53 +26,64 @@ func (l *Log) Remote() bool {
 
 // FindTime returns the first record in [Start, limit) with a timestamp of at
 // least ts, exactly, over both tiers. It may wait for the bucket.
-func (l *Log) FindTime(ctx context.Context, ts int64, limit kafka.Offset) (Found, bool, error) {
-	local := l.hot.Start()
-	if m := l.Manifest(); l.Remote() {
-		offset, at, epoch, ok, err := l.cold.FindTime(ctx, l.spec.Partition, m, ts)
+func (l *Log) FindTime(ctx context.Context, ts int64, limit kafka.Offset) (f Found, ok bool, err error) {
+	err = l.stably(func(start, local kafka.Offset) error {
+		if l.Remote() {
+			f.Offset, f.Timestamp, f.Epoch, ok, err = l.cold.FindTime(ctx, l.spec.Partition, l.Manifest(), ts, start)
+			if err != nil {
+				return fmt.Errorf("look up time %d of %s-%d in the bucket: %w", ts, l.spec.Topic, l.spec.Partition.Index, err)
+			}
+			if ok && f.Offset < min(local, limit) {
+				return nil
+			}
+		}
+		f.Offset, f.Timestamp, f.Epoch, ok, err = l.hot.FindTime(ts, max(start, local), limit)
+		return err
+	})
+	return f, ok, err
+}
+
+// MaxTimestamp returns the (first) record with the largest timestamp in [Start, limit), over both tiers; limit is on a batch
+// border. It may wait for the bucket.
+func (l *Log) MaxTimestamp(ctx context.Context, limit kafka.Offset) (f Found, ok bool, err error) {
+	err = l.stably(func(start, local kafka.Offset) error {
+		largest := int64(-1)
+		at, found, err := l.hot.MaxTimestamp(max(start, local), limit)
 		if err != nil {
-			return Found{}, false, fmt.Errorf("look up time %d of %s-%d in the bucket: %w", ts, l.spec.Topic, l.spec.Partition.Index, err)
+			return err
 		}
-		if ok && offset < local && offset < limit {
-			return l.atLeastStart(Found{offset, at, epoch}), true, nil
+		if found {
+			largest = at
 		}
-	}
-	offset, at, epoch, ok, err := l.hot.FindTime(ts, limit)
-	if err != nil || !ok {
-		return Found{}, false, err
-	}
-	return l.atLeastStart(Found{offset, at, epoch}), true, nil
+		if l.Remote() {
+			largest, err = l.cold.MaxTimestamp(ctx, l.spec.Partition, l.Manifest(), start, min(local, limit), largest)
+			if err != nil {
+				return fmt.Errorf("look up the latest record of %s-%d in the bucket: %w", l.spec.Topic, l.spec.Partition.Index, err)
+			}
+		}
+		if largest < 0 {
+			f, ok = Found{}, false
+			return nil
+		}
+		f, ok, err = l.FindTime(ctx, largest, limit)
+		return err
+	})
+	return f, ok, err
 }
 
-// atLeastStart never answers with an offset that DeleteRecords has cut off:
-// the records between the border and the next match are skipped by the reader.
-func (l *Log) atLeastStart(f Found) Found {
-	if start := l.Start(); f.Offset < start {
-		f.Offset = start
-	}
-	return f
-}
-
-// MaxTimestamp returns the (first) record with the largest timestamp over both tiers.
-func (l *Log) MaxTimestamp(ctx context.Context, limit kafka.Offset) (Found, bool, error) {
-	offset, at, ok, err := l.hot.MaxTimestamp()
-	if err != nil {
-		return Found{}, false, err
-	}
-	largest, found := at, ok
-	m := l.Manifest()
-	for i := range m.Len() {
-		if e := m.At(i); e.Base < l.hot.Start() && e.Next > l.Start() && (!found || e.MaxTimestamp >= largest) {
-			largest, found, ok = e.MaxTimestamp, true, false
+// stably calls look with the log's start and the local one, and again when they moved meanwhile: what it has seen of either
+// tier would leave a gap then, or show what is gone.
+func (l *Log) stably(look func(start, local kafka.Offset) error) error {
+	for {
+		start, local := l.Start(), l.hot.Start()
+		err := look(start, local)
+		if errors.Is(err, hot.ErrDamaged) {
+			l.well() // set aside, the damaged segments are looked at in the bucket
+		}
+		if l.Start() == start && l.hot.Start() == local {
+			return err
 		}
 	}
-	switch {
-	case !found:
-		return Found{}, false, nil
-	case ok:
-		return Found{offset, at, l.EpochOf(offset)}, true, nil
-	}
-	return l.FindTime(ctx, largest, limit)
 }
 
 // EpochOf is the leader epoch that an offset was written under, kafka.NoEpoch when unknown.
