@@ -18,7 +18,7 @@ var layers = [][]string{
 	{"metadata/image", "tier/index"},
 	{"metadata/controller", "tier/hot", "tier/cold"},
 	{"metadata/quorum", "tier/archive"},
-	{"tier/log", "broker/producer", "broker/datadir"},
+	{"tier/log", "broker/producer", "broker/datadir", "broker/peer"},
 	{"broker/partition", "broker/group"},
 	{"broker/hosted", "broker/coordinator"},
 	{"broker/api"},

@@ -13,6 +13,7 @@ type Client struct {
 	Addr                      net.Addr
 	Listener                  string
 	ID                        string // connection's number, for logs
+	Peer                      *Peer  // the broker that this connection was dialed by; nil on a listener for clients
 	Software, SoftwareVersion string // from ApiVersions; written before any other request is handled
 	// Gone is done when the connection has ended: parked work for it is dropped.
 	Gone context.Context

@@ -16,6 +16,7 @@ type Header struct {
 	// TooNew is set for an ApiVersions request that is newer than the table: its body is not decoded, and its answer is
 	// one of version 0 (KIP-511).
 	TooNew  bool
+	private bool // of the API between brokers
 	program *program
 }
 
@@ -42,39 +43,32 @@ func ParseHeader(frame []byte) (h Header, body []byte, err error) {
 		return h, nil, nil // what follows may have any shape
 	}
 	h.program = programOf(h.Key, h.Version)
-	g := guard{p: frame[8:]} // the client id is never compact, so that any broker can read it
-	n := int64(int16(binary.BigEndian.Uint16(g.p)))
-	g.p = g.p[2:]
-	if n >= 0 {
-		if n > int64(len(g.p)) {
-			return h, nil, fmt.Errorf("%w: client id of %d bytes", ErrMalformed, n)
-		}
-		h.ClientID = g.p[:n:n]
-		g.p = g.p[n:]
+	if err := h.readRest(frame[8:], h.program.flexible, &body); err != nil {
+		return h, nil, err
 	}
-	if h.program.flexible && !g.tags(&noTags) {
-		return h, nil, fmt.Errorf("%w: header: %s", ErrMalformed, g.fault)
-	}
-	return h, g.p, nil
+	return h, body, nil
 }
 
 // noTags is a tag section of which no tag is known.
 var noTags = step{kind: tags}
 
 // Aliases tells whether the decoded request will point into the body: it has fields of bytes, which kmsg does not copy.
-func (h *Header) Aliases() bool { return h.program != nil && h.program.blobs }
+func (h *Header) Aliases() bool { return h.private || h.program != nil && h.program.blobs }
 
 // Borrows tells whether the request may only be used until its Reply, since its frame is another's afterwards. That is
 // Produce, whose records are most of what a broker reads. The bytes of other requests are the handler's to keep.
 func (h *Header) Borrows() bool { return h.Key == produceKey }
 
 // Flexible tells whether the request, and so its answer, has tags.
-func (h *Header) Flexible() bool { return h.program != nil && h.program.flexible }
+func (h *Header) Flexible() bool { return h.private || h.program != nil && h.program.flexible }
 
 // Decode guards and decodes the body. It returns nil for a request that is TooNew. The error wraps ErrMalformed.
 func (h *Header) Decode(body []byte) (kmsg.Request, error) {
 	if h.TooNew {
 		return nil, nil
+	}
+	if h.private {
+		return &Private{APIKey: h.Key, Version: h.Version, Body: body}, nil
 	}
 	if err := h.program.check(body); err != nil {
 		return nil, fmt.Errorf("%s v%d: %w", lookup(h.Key).Name, h.Version, err)

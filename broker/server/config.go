@@ -3,12 +3,24 @@ package server
 import (
 	"net"
 	"time"
+
+	"github.com/qanat-io/qanat/wire"
 )
 
 // Listener is a listening socket and the name that clients' metadata knows it by.
 type Listener struct {
 	Name string
 	net.Listener
+}
+
+// PeerConn is a connection between brokers, on which private requests are known. A listener that accepts such
+// connections is one between brokers: broker/peer has it.
+type PeerConn interface {
+	net.Conn
+	// Peer is who has dialed.
+	Peer() *wire.Peer
+	// Plain is the connection below, for system calls of the server's own.
+	Plain() net.Conn
 }
 
 // Config bounds what clients may ask for. Zero values stand for the defaults.

@@ -36,6 +36,7 @@ type conn struct {
 	ip     netip.Addr
 	client wire.Client
 	cancel context.CancelFunc // of client.Gone
+	parse  func(frame []byte) (wire.Header, []byte, error)
 
 	// Times on the server's clock, for the sweeper, which is what enforces them; 0 means none.
 	lastRead   atomic.Int64 // when something arrived last
@@ -66,8 +67,13 @@ type conn struct {
 
 func newConn(s *Server, nc net.Conn, listener string, ip netip.Addr, number uint64) *conn {
 	ctx, cancel := context.WithCancel(context.Background())
-	c := &conn{server: s, nc: nc, ip: ip, cancel: cancel, raw: rawConn(nc)}
+	c := &conn{server: s, nc: nc, ip: ip, cancel: cancel, parse: wire.ParseHeader}
 	c.client = wire.Client{Addr: nc.RemoteAddr(), Listener: listener, ID: strconv.FormatUint(number, 10), Gone: ctx}
+	plain := nc
+	if p, ok := nc.(PeerConn); ok {
+		c.parse, c.client.Peer, plain = wire.ParsePeerHeader, p.Peer(), p.Plain()
+	}
+	c.raw = rawConn(plain)
 	c.lastRead.Store(s.now())
 	c.writeFn = c.writeRaw
 	if c.raw == nil {

@@ -82,7 +82,7 @@ func (r *reader) next() error {
 
 // small handles a frame that lies in the chunk. Only what aliases it is copied.
 func (r *reader) small(frame []byte) error {
-	h, body, err := wire.ParseHeader(frame)
+	h, body, err := r.c.parse(frame)
 	if err != nil {
 		return err
 	}
@@ -126,7 +126,7 @@ func (r *reader) large(size int) error {
 		n += m
 	}
 	c.frameUntil.Store(0)
-	h, body, err := wire.ParseHeader(f.B)
+	h, body, err := c.parse(f.B)
 	if err != nil {
 		f.Release()
 		c.refund(int64(size))

@@ -1,0 +1,46 @@
+package peer
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Code is why a broker refuses another, its connection or its request. Numbers are never used again.
+type Code uint16
+
+const (
+	CodeVersion     Code = 1  // handshake of a version that it does not speak
+	CodeMalformed   Code = 2  // not to be understood
+	CodeCluster     Code = 3  // of another cluster
+	CodeWrongNode   Code = 4  // not the node that was meant
+	CodeDuplicate   Code = 5  // its own node id, or that of a broker that lives
+	CodeToken       Code = 6  // token missing or wrong
+	CodeStale       Code = 7  // a directory that has been replaced
+	CodeNotMember   Code = 8  // only members of the cluster may ask that
+	CodeUnsupported Code = 9  // key or version of the private API that it does not know
+	CodeFailed      Code = 10 // the request was understood and has failed; the text says how
+	CodeNotLeader   Code = 11 // only the quorum's leader answers that
+	CodeNotReady    Code = 12 // not yet, or not now: worth another try
+)
+
+// Refusal is the other broker's no, in its words.
+type Refusal struct {
+	Code Code
+	Text string
+}
+
+func (r *Refusal) Error() string { return r.Text }
+
+// Refuse makes a refusal, for a handler or Config.Check to return.
+func Refuse(code Code, format string, args ...any) *Refusal {
+	return &Refusal{Code: code, Text: fmt.Sprintf(format, args...)}
+}
+
+// CodeOf is the code of a refusal in err's chain, 0 when there is none: then the other broker has not answered.
+func CodeOf(err error) Code {
+	var r *Refusal
+	if errors.As(err, &r) {
+		return r.Code
+	}
+	return 0
+}
