@@ -147,6 +147,7 @@ func (b *Broker) partitionEnv() partition.Env {
 		Clock:          time.Now,
 		Sealed:         b.archive.Poke,
 		Full:           b.full.Load,
+		Deadlines:      partition.NewDeadlines(time.Now),
 		ProducerExpiry: b.cfg.Duration("producer.id.expiration.ms"),
 		Logger:         log,
 	}

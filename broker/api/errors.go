@@ -39,6 +39,7 @@ var verdicts = []verdict{
 	{partition.ErrNoSpace, kerr.KafkaStorageError}, // retriable: space may return
 	{partition.ErrStorage, kerr.KafkaStorageError},
 	{partition.ErrNotEnoughReplicas, kerr.NotEnoughReplicas},
+	{partition.ErrTimedOut, kerr.RequestTimedOut},
 	{partition.ErrTransactional, kerr.InvalidTxnState},
 
 	// Changing the cluster.

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -132,7 +133,7 @@ func (l *fakeLog) subscribers() int {
 	return len(l.listeners)
 }
 
-func (l *fakeLog) Produce(records []byte, acks partition.Acks, w partition.Waiter, slot int) {
+func (l *fakeLog) Produce(records []byte, acks partition.Acks, _ time.Duration, w partition.Waiter, slot int) {
 	l.mu.Lock()
 	if l.fail != nil || l.epoch < 0 {
 		err := l.fail

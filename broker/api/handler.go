@@ -73,7 +73,7 @@ type Handler struct {
 // leader is what this package asks of a *partition.Partition; see there for each method.
 type leader interface {
 	ID() kafka.Partition
-	Produce(records []byte, acks partition.Acks, w partition.Waiter, slot int)
+	Produce(records []byte, acks partition.Acks, timeout time.Duration, w partition.Waiter, slot int)
 	Read(r partition.ReadRequest) (partition.ReadResult, error)
 	Subscribe(l partition.Listener) (cancel func())
 	LeaderEpoch() kafka.LeaderEpoch

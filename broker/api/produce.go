@@ -3,6 +3,7 @@ package api
 import (
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -19,6 +20,7 @@ import (
 //   - Every partition's batches are verified and appended before this returns, so that the next request of the connection
 //     appends behind them; the answer waits for acks. By name, from v13 by topic id (KIP-516).
 //   - acks other than -1, 0, 1 → INVALID_REQUIRED_ACKS on every partition.
+//   - acks=all that are not satisfied within the request's timeout → REQUEST_TIMED_OUT; the records may be committed later.
 //   - acks=0 gets no answer; when something went wrong, the connection is closed, which is the only way to tell.
 //   - A transactional id is refused with UNSUPPORTED_VERSION on every partition while there are no transactions.
 //   - zstd before v7 → UNSUPPORTED_COMPRESSION_TYPE (KIP-110).
@@ -63,7 +65,7 @@ func (h *Handler) produce(x *wire.Exchange) {
 		topic, err := producedTopic(m, x.Version, t)
 		for j := range t.Partitions {
 			p := &t.Partitions[j]
-			h.produceTo(c, slot, topic, err, p, partition.Acks(req.Acks))
+			h.produceTo(c, slot, topic, err, p, req)
 			slot++
 		}
 	}
@@ -71,7 +73,7 @@ func (h *Handler) produce(x *wire.Exchange) {
 }
 
 // produceTo appends to one partition, or says why not.
-func (h *Handler) produceTo(c *produceCall, slot int, t *image.Topic, err error, p *kmsg.ProduceRequestTopicPartition, acks partition.Acks) {
+func (h *Handler) produceTo(c *produceCall, slot int, t *image.Topic, err error, p *kmsg.ProduceRequestTopicPartition, req *kmsg.ProduceRequest) {
 	var l leader
 	if err == nil {
 		l, err = h.leading(t, p.Partition)
@@ -84,7 +86,7 @@ func (h *Handler) produceTo(c *produceCall, slot int, t *image.Topic, err error,
 		c.Produced(slot, partition.Produced{Err: err, Base: -1, LogAppendTime: -1, LogStart: -1})
 		return
 	}
-	l.Produce(p.Records, acks, c, slot)
+	l.Produce(p.Records, partition.Acks(req.Acks), time.Duration(req.TimeoutMillis)*time.Millisecond, c, slot)
 }
 
 var (

@@ -96,7 +96,7 @@ func (w *world) start() {
 	w.running.Go(func() { _ = reader.Run(ctx) })
 	env := partition.Env{
 		Log:  tierlog.Env{Hot: hot.Env{FS: w.fs, Flusher: flusher, Clock: time.Now, Log: quiet}, Cold: reader, Log: quiet},
-		Node: 1, Clock: time.Now, ProducerExpiry: time.Hour, Logger: quiet,
+		Node: 1, Clock: time.Now, ProducerExpiry: time.Hour, Deadlines: partition.NewDeadlines(time.Now), Logger: quiet,
 	}
 	w.flusher, w.stop, w.tiers = flusher, stop, &tiers{}
 	w.set = New(env, func(p kafka.Partition) string { return fmt.Sprintf("/data/%s/%d", p.Topic, p.Index) }, w.cfg, w.tiers, quiet)
@@ -164,7 +164,7 @@ func (w *world) produce(p kafka.Partition) partition.Produced {
 		w.t.Fatal(err)
 	}
 	a := make(answer, 1)
-	w.set.Get(p).Produce(v, -1, a, 0)
+	w.set.Get(p).Produce(v, -1, time.Minute, a, 0)
 	return <-a
 }
 

@@ -2,6 +2,7 @@ package partition
 
 import (
 	"math"
+	"time"
 
 	"github.com/qanat-io/qanat/wire/kafka"
 )
@@ -33,10 +34,11 @@ type Waiter interface{ Produced(slot int, r Produced) }
 
 // waiter is an append whose answer waits for the high watermark to reach next.
 type waiter struct {
-	next kafka.Offset
-	to   Waiter
-	slot int
-	r    Produced
+	next     kafka.Offset
+	to       Waiter
+	slot     int
+	r        Produced
+	deadline time.Duration // see Deadlines
 }
 
 // waiters is a queue in the order of appending. A duplicate waits behind later
@@ -66,23 +68,6 @@ func (q *waiters) pop(highWatermark kafka.Offset) (waiter, bool) {
 		q.queue, q.head = q.queue[:n], 0
 	}
 	return w, true
-}
-
-// await answers w now if the high watermark has passed it, else when it does.
-func (p *Partition) await(w waiter) {
-	p.ackMu.Lock()
-	if p.waiters.head == len(p.waiters.queue) && w.next <= kafka.Offset(p.highWatermark.Load()) {
-		p.ackMu.Unlock()
-		w.to.Produced(w.slot, w.r)
-		return
-	}
-	if p.LeaderEpoch() < 0 {
-		p.ackMu.Unlock()
-		w.to.Produced(w.slot, Produced{Err: ErrNotLeader, Base: -1, LogAppendTime: -1, LogStart: -1})
-		return
-	}
-	p.waiters.push(w)
-	p.ackMu.Unlock()
 }
 
 // flushed is called by the log each time its durable end has grown.

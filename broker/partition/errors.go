@@ -22,5 +22,6 @@ var (
 	ErrNoSpace            = errors.New("no space left on the data volume: produce again when retention or an operator has made room")
 	ErrStorage            = errors.New("partition's storage is offline")
 	ErrNotEnoughReplicas  = errors.New("fewer in-sync replicas than min.insync.replicas")
+	ErrTimedOut           = errors.New("not durable on all in-sync replicas within the request's timeout: it may be so later")
 	ErrTransactional      = errors.New("transactional batches are not served")
 )

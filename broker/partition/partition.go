@@ -30,6 +30,8 @@ type Env struct {
 	Sealed func(kafka.Partition)
 	// Full tells that what is left of the volume is kept for the metadata and for making room: produce is refused. May be nil.
 	Full func() bool
+	// Deadlines is what the timeouts of produces are kept by.
+	Deadlines *Deadlines
 	// ProducerExpiry is producer.id.expiration.ms.
 	ProducerExpiry time.Duration
 	Logger         *slog.Logger
@@ -64,6 +66,7 @@ type Partition struct {
 	ackMu    sync.Mutex
 	replicas []replica
 	waiters  waiters
+	watched  bool // by env.Deadlines
 	// isrSize is len(replicas), for a look without the lock.
 	isrSize atomic.Int32
 	// assigned is how many replicas the partition has, in sync or not; 0 until told.

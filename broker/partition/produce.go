@@ -12,9 +12,9 @@ import (
 )
 
 // Produce verifies, stamps in place and appends records, which must be one
-// batch, and has w answered when acks is satisfied. The append has happened (or
+// batch, and has w answered when acks is satisfied, or with ErrTimedOut when they are not in time. The append has happened (or
 // been refused) when it returns; records may be written to until w is called.
-func (p *Partition) Produce(records []byte, acks Acks, w Waiter, slot int) {
+func (p *Partition) Produce(records []byte, acks Acks, timeout time.Duration, w Waiter, slot int) {
 	if p.env.Full != nil && p.env.Full() {
 		p.refuse(w, slot, ErrNoSpace)
 		return
@@ -40,7 +40,7 @@ func (p *Partition) Produce(records []byte, acks Acks, w Waiter, slot int) {
 		w.Produced(slot, r)
 		return
 	}
-	p.await(waiter{next: next, to: w, slot: slot, r: r})
+	p.await(waiter{next: next, to: w, slot: slot, r: r, deadline: p.env.Deadlines.after(now, timeout)})
 }
 
 func (p *Partition) refuse(w Waiter, slot int, err error) {

@@ -22,11 +22,11 @@ func TestAcksAllWaitsForTheFlush(t *testing.T) {
 		w.must(plain(1), 0)
 		release := w.hold()
 		var all answers
-		w.p.Produce(plain(2), -1, &all, 7)
-		w.p.Produce(plain(3), -1, &all, 8)
+		w.p.Produce(plain(2), -1, time.Minute, &all, 7)
+		w.p.Produce(plain(3), -1, time.Minute, &all, 8)
 		var one answers
-		w.p.Produce(plain(1), 1, &one, 0)
-		w.p.Produce(plain(1), 0, &one, 1)
+		w.p.Produce(plain(1), 1, time.Minute, &one, 0)
+		w.p.Produce(plain(1), 0, time.Minute, &one, 1)
 		synctest.Wait()
 		if all.len() != 0 {
 			t.Error("acks=all was answered while the flush had not returned")
@@ -54,7 +54,7 @@ func TestWaitersAreAnsweredInOrder(t *testing.T) {
 		var a answers
 		const n = 3000 // more than the queue keeps before it gives its front back
 		for i := range n {
-			w.p.Produce(plain(1), -1, &a, i)
+			w.p.Produce(plain(1), -1, time.Minute, &a, i)
 		}
 		release()
 		synctest.Wait()
@@ -106,8 +106,8 @@ func TestDuplicates(t *testing.T) {
 		w.set(func(c *config.Topic) { c.SegmentBytes = 1 << 20 }) // a roll would wait for the held disk
 		release := w.hold()
 		var a answers
-		w.p.Produce(from(9, 0, 3, 2), -1, &a, 0)
-		w.p.Produce(from(9, 0, 3, 2), -1, &a, 1)
+		w.p.Produce(from(9, 0, 3, 2), -1, time.Minute, &a, 0)
+		w.p.Produce(from(9, 0, 3, 2), -1, time.Minute, &a, 1)
 		synctest.Wait()
 		if a.len() != 0 {
 			t.Error("the duplicate of a batch in flight was answered before the flush")

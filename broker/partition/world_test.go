@@ -126,7 +126,7 @@ func (w *world) open() {
 			Hot:  hot.Env{FS: w.fs, Flusher: w.flusher, Clock: time.Now, Log: quiet},
 			Cold: reader, Log: quiet,
 		},
-		Node: 1, Clock: time.Now, ProducerExpiry: 24 * time.Hour, Logger: quiet,
+		Node: 1, Clock: time.Now, ProducerExpiry: 24 * time.Hour, Deadlines: NewDeadlines(time.Now), Logger: quiet,
 		Sealed: func(kafka.Partition) { w.sealed++ },
 	}, Spec{
 		Partition: kafka.Partition{Topic: kafka.TopicID{1}}, Topic: "t", Dir: w.dir + "/t/0",
@@ -224,7 +224,7 @@ func (o once) Produced(_ int, r Produced) { o <- r }
 func (w *world) produce(records []byte, acks Acks) Produced {
 	w.t.Helper()
 	o := make(once)
-	go w.p.Produce(records, acks, o, 0)
+	go w.p.Produce(records, acks, time.Minute, o, 0)
 	r := <-o
 	if !w.outside {
 		synctest.Wait()
