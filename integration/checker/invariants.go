@@ -1,0 +1,50 @@
+package checker
+
+// Invariant names a promise that was broken.
+type Invariant string
+
+// The invariants, each with what its violation means.
+const (
+	// InconsistentOffset: two values were acknowledged or read at one offset.
+	InconsistentOffset Invariant = "inconsistent offset"
+	// Duplicate: an idempotent producer's value has two offsets.
+	Duplicate Invariant = "duplicate"
+	// Phantom: a record was read that nobody had sent to that partition by then, or whose bytes are not those sent.
+	Phantom Invariant = "phantom"
+	// FailedRead: a value was read whose send had definitely failed.
+	FailedRead Invariant = "failed write read"
+	// LostWrite: a value that was acknowledged, or read, is not found by a reader that has gone past its offset.
+	LostWrite Invariant = "lost write"
+	// Unseen: a value that was acknowledged, or read, lies past the end that the final read found.
+	Unseen Invariant = "unseen"
+	// Hole: an offset below the end holds nothing, in a topic that has only records.
+	Hole Invariant = "hole"
+	// PollBack: a consumer was handed an offset a second time though nobody had moved its position.
+	PollBack Invariant = "poll went back"
+	// PollSkip: a consumer was not handed a record that is there, between two that it was.
+	PollSkip Invariant = "poll skipped"
+	// SendOrder: an idempotent producer's acknowledged values lie in another order than they were sent.
+	SendOrder Invariant = "send order"
+	// AppendOrder: a value sent after another's acknowledgement lies before it.
+	AppendOrder Invariant = "append order"
+	// Cycle: sends and polls depend on each other in a circle.
+	Cycle Invariant = "cycle"
+	// LostCommit: a committed offset was asked for, and none of those came that may have been the last.
+	LostCommit Invariant = "committed offset regressed"
+	// MadeUpCommit: a committed offset is one that nobody committed.
+	MadeUpCommit Invariant = "committed offset made up"
+	// ResumeSkip: a group's member began after records that the group had not committed.
+	ResumeSkip Invariant = "group skipped"
+	// ResumeBack: a group's member began before what the group had committed.
+	ResumeBack Invariant = "group went back"
+	// TwoOwners: two members had one partition in one generation.
+	TwoOwners Invariant = "two owners"
+	// Unfenced: a commit of an older generation was accepted after one of a newer.
+	Unfenced Invariant = "old generation accepted"
+)
+
+// Invariants is all of them, in the order of reports.
+var Invariants = []Invariant{
+	InconsistentOffset, Duplicate, Phantom, FailedRead, LostWrite, Unseen, Hole, PollBack, PollSkip, SendOrder, AppendOrder, Cycle,
+	LostCommit, MadeUpCommit, ResumeSkip, ResumeBack, TwoOwners, Unfenced,
+}

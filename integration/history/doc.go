@@ -1,0 +1,49 @@
+// Package history holds what clients did and what they were told: the only
+// thing that integration/checker judges.
+//
+// A history is text, a line an event, so that a client in any language can write
+// it and a person can read it. Every client process appends to a file of its
+// own; files are joined by concatenation, in any order: only the order of one
+// process's lines means something.
+//
+//	PROCESS TIME VERB ARGUMENT…
+//
+// PROCESS is a number that is never used again, not even for the same program
+// started anew. TIME is CLOCK_MONOTONIC in nanoseconds, which all processes of a
+// machine share (Go: Now; Java: System.nanoTime; Python: time.monotonic_ns).
+//
+//	begin CLIENT FLAG…                 first line of a process; flags: idempotent final
+//	topic NAME PARTITIONS FLAG…        what the history is about; flags: dense
+//	send sN PARTITION                  value PROCESS.N is about to be sent; N counts from 0
+//	commit cN GROUP GENERATION P OFF   a commit is about to be sent
+//	fetch fN GROUP P                   a committed offset is about to be asked for, with RequireStable
+//	ok OP [OFFSET]                     it was done: sends and fetches say the offset, -1 for none
+//	fail OP CODE                       it was not done and never will be
+//	unknown OP CODE                    nobody knows: timeouts, disconnects, whatever was retried
+//	poll P OFFSET VALUE…               records of consecutive offsets that the application was handed
+//	bad P OFFSET DETAIL                a record whose bytes are not those of any value
+//	seek P OFFSET                      the position was set by the application
+//	assign GROUP GENERATION OWNED NEW  a rebalance has ended: partitions owned, those of them that are new ("0,1" or "-")
+//	revoke GROUP GENERATION P…         partitions given up or lost
+//	final P OFFSET                     the partition was read from its beginning to this end
+//	end                                the process ended in order; without it, it crashed
+//
+// What must hold for the checker to be right:
+//
+//   - an invocation (send, commit, fetch) is in the file, as far as a killed
+//     process is concerned, before anything of it leaves for the network;
+//   - a completion's TIME is taken after the client was told, an invocation's
+//     before it was asked;
+//   - fail is written only when the operation cannot have happened and cannot
+//     happen later. When in doubt: unknown;
+//   - a value is sent once, to one partition. Retries are the client's.
+//
+// A last line without its newline is that of a killed process, and void.
+//
+// One history is about one topic. Transactions will add verbs around these, not
+// change them: their sends are sends, the poll lines of one of them follow each
+// other.
+//
+// Start reading at history.go (what is kept), read.go (text to History),
+// write.go (what the Go client uses), payload.go (how a value becomes bytes).
+package history
