@@ -126,24 +126,6 @@ func wander(t *testing.T, r *Reader, w *flat, stream any, rng *rand.Rand) {
 	}
 }
 
-// A replay of 1 GiB in 128 MiB segments takes at most 130 GETs, footers
-// included, and downloads nothing twice.
-func TestRequestBudget(t *testing.T) {
-	s := newSynthetic(t, 16<<10)
-	p := partition(0)
-	m := s.partition(t, p, 8, 128<<20)
-	s.gets.Store(0)
-	r := start(t, s, Config{})
-	if err := s.replay(r, p, m, "a", 1<<20); err != nil {
-		t.Fatal(err)
-	}
-	st := r.Stats()
-	t.Logf("%d GETs for %d MiB, %d of them footers", s.gets.Load(), m.Bytes()>>20, st.Footers)
-	if s.gets.Load() > 130 || s.down.Load() > m.Bytes() || int64(st.Gets) != s.gets.Load() {
-		t.Fatalf("%d GETs, %d bytes for %d: %+v", s.gets.Load(), s.down.Load(), m.Bytes(), st)
-	}
-}
-
 // A hundred readers of a hundred partitions all come to their end, and at no
 // time is more memory held than MaxInFlight allows.
 func TestMemoryIsCapped(t *testing.T) {

@@ -7,9 +7,10 @@
 //
 // A remote is an object whose footer is known. Its data is cut into blocks of
 // up to 1 MiB that begin and end with entries of the footer's index, so that no
-// batch straddles two. A slab is a range of blocks that one GET fills: blocks
-// become readable one after the other as they arrive and are verified, long
-// before the GET has ended. A stream is one reader's progress in one partition;
+// batch straddles two, and its blocks into ranges: what one GET asks for, the same
+// whoever reads. A slab is a range, or what of it nobody had, that one GET fills:
+// blocks become readable one after the other as they arrive and are verified, long
+// before the GET has ended. A stream is one client's progress in one partition;
 // its window says how far ahead of it slabs are wanted.
 //
 // What must stay true:
@@ -20,10 +21,14 @@
 //     read, being sent, kept in case. The single exception is a block larger
 //     than that by itself, which is loaded when nothing else is held.
 //   - A slab's buffer is not reused while a Run or a GET points to it.
-//   - Every ErrLoading is followed by exactly one call of ready, with mu not held.
+//   - Every ErrLoading is followed by exactly one call of ready, with mu not held,
+//     unless the same client reads the same partition again before. So there is one
+//     callback at most for each stream, however long the bucket stalls.
+//   - Memory is shared out among clients. One with many partitions loads them in
+//     turns, a whole range each, not all at once in small ones.
 //   - At most Workers GETs run for readers; fewer while the store asks for patience.
 //   - Read and Forget never wait for the bucket or for a callback.
 //
 // Start reading at Reader.Read, then stream.go (what is wanted), pump.go (what
-// is begun), fetch.go (one GET and its failures), slab.go (memory).
+// is begun), client.go (for whom), fetch.go (one GET and its failures), slab.go (memory).
 package cold

@@ -56,6 +56,7 @@ func (r *Reader) get(ctx context.Context, key string, off int64, buf []byte, arr
 		return err
 	}
 	r.stats.gets.Add(1)
+	r.log.Debug("get", "key", key, "from", off, "bytes", len(buf))
 	last, longest := time.Now(), time.Duration(0)
 	progress := func() {
 		now := time.Now()

@@ -44,7 +44,7 @@ func (r *Reader) footer(ctx context.Context, p kafka.Partition, e manifest.Entry
 			continue
 		}
 		done := make(chan struct{})
-		rm.waiters[footerBlock] = append(rm.waiters[footerBlock], waiter{nil, func() { close(done) }})
+		rm.asked = append(rm.asked, func() { close(done) })
 		r.mu.Unlock()
 		select {
 		case <-ctx.Done():

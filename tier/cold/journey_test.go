@@ -84,7 +84,7 @@ func TestForgetCancels(t *testing.T) {
 		if called.Load() != 4 || other.Load() != 1 {
 			t.Fatalf("forgotten: %d and %d calls", called.Load(), other.Load())
 		}
-		if g.stopped.Load() != 4 || g.running.Load() != before-4 {
+		if g.stopped.Load() != 1 || g.running.Load() != before-1 {
 			t.Fatalf("%d GETs stopped of %d, %d run", g.stopped.Load(), before, g.running.Load())
 		}
 		close(g.open)

@@ -47,6 +47,10 @@ const (
 	blocked              // there is no memory for it
 )
 
+// patience is how long a client whose reads wait for memory gets none at all before one of them is served with less than a whole
+// range, and others are robbed for it. While it reads what it has, memory comes back much sooner.
+const patience = 500 * time.Millisecond
+
 // stalledAfter is how long a stream that does not read what it has keeps it
 // when another one has nothing.
 const stalledAfter = 5 * time.Second
@@ -55,6 +59,7 @@ const stalledAfter = 5 * time.Second
 // footers, then what readers wait for, then readahead, the last two in turns
 // among streams. Called under mu after every event that may have made room or work.
 func (r *Reader) pump() {
+	r.measure()
 	for r.running && !r.closed && r.busy < r.pace.workers() {
 		if wait := r.pace.wait(); wait > 0 {
 			r.wakeIn(wait)
@@ -84,22 +89,8 @@ func (r *Reader) beginOne() bool {
 		}
 		return true
 	}
-	for len(r.demands) > 0 {
-		w := r.demands[0]
-		switch r.beginDemand(w) {
-		case blocked:
-			if r.rob(w.stream) {
-				continue
-			}
-			r.wakeIn(stalledAfter)
-			return false
-		case started:
-			r.popDemand()
-			r.ahead.push(w.stream)
-			return true
-		case nothing:
-			r.popDemand()
-		}
+	if r.beginDemands() {
+		return true
 	}
 	for s := r.ahead.first(); s != nil; s = r.ahead.first() {
 		r.ahead.remove(s)
@@ -124,112 +115,148 @@ func (r *Reader) wakeIn(d time.Duration) {
 	})
 }
 
-// demand is a block that a reader waits for and that nobody had when it asked.
-type demand struct {
-	stream *stream
-	remote *remote
-	block  int
-}
-
-func (r *Reader) popDemand() {
-	r.demands[0] = demand{}
-	r.demands = r.demands[1:]
-}
-
-// beginDemand begins the download of a block, unless it is here or on its way by now.
-func (r *Reader) beginDemand(d demand) begun {
-	if !d.stream.awaits(d.remote, d.block) {
-		return nothing // it was answered, or forgotten
+// demand asks for the block that the stream waits for, which nobody had when it was read.
+func (r *Reader) demand(s *stream) {
+	s.since = time.Now()
+	if !s.demanded {
+		s.demanded = true
+		r.demands = append(r.demands, s)
 	}
-	if sl := d.remote.slabs[d.block]; sl != nil {
-		d.stream.want(r, sl)
+}
+
+// beginDemands begins the oldest demand that there is memory for; those that nobody waits for any more are dropped. Who has
+// its share waits until it has read some of it, and does not keep others waiting.
+func (r *Reader) beginDemands() bool {
+	kept := r.demands[:0]
+	done := false
+	for i, s := range r.demands {
+		outcome := r.beginDemand(s)
+		if outcome == blocked {
+			kept = append(kept, s)
+			continue
+		}
+		s.demanded = false
+		if outcome == started {
+			r.ahead.push(s)
+			kept = append(kept, r.demands[i+1:]...)
+			done = true
+			break
+		}
+	}
+	clear(r.demands[len(kept):])
+	r.demands = kept
+	if len(kept) > 0 && !done {
+		r.wakeIn(patience)
+	}
+	return done
+}
+
+// beginDemand begins the download of the block that the stream waits for, unless it is here or on its way by now.
+func (r *Reader) beginDemand(s *stream) begun {
+	rm, b := s.at, s.block
+	if rm == nil || b == footerBlock {
+		return nothing // it was answered, or forgotten, or it reads elsewhere
+	}
+	if sl := rm.slabs[b]; sl != nil {
+		s.want(r, sl)
 		return nothing
 	}
-	to := r.span(d.stream, d.remote, d.block, d.stream.window, true)
-	outcome := r.beginSlab(d.stream, d.remote, d.block, to)
-	if outcome == blocked && to > d.block+1 {
-		outcome = r.beginSlab(d.stream, d.remote, d.block, d.block+1)
+	to := r.span(s, rm, b)
+	for rm.size(b, to) > r.share && to > b+1 && !r.mayDemand(s.client, rm.size(b, to)) {
+		to = b + (to-b)/2 // more clients than ranges that fit
+	}
+	outcome := blocked
+	if r.mayDemand(s.client, rm.size(b, to)) {
+		outcome = r.beginSlab(s, rm, b, to)
+	}
+	for outcome == blocked && time.Since(s.since) >= patience && time.Since(s.client.fed) >= patience {
+		if outcome = r.beginSlab(s, rm, b, b+1); outcome == blocked && !r.rob(s) {
+			break
+		}
+	}
+	if outcome == started {
+		s.client.fed = time.Now()
 	}
 	return outcome
 }
 
-// beginAhead walks the stream's window, from where it reads on, to the first
-// block that nobody has, and begins its download.
-func (r *Reader) beginAhead(s *stream) begun {
-	m := s.manifest
+// join wants what is here or on its way of the stream's window, as far as there is memory for it: what another reader has
+// loaded is kept for this one, who is a little behind.
+func (r *Reader) join(s *stream) {
+	r.eachAhead(s, func(rm *remote, b int, _ int64) bool {
+		if b == footerBlock {
+			return false
+		}
+		if sl := rm.slabs[b]; sl != nil && (r.mayAhead(s, sl.size) || r.plenty(0)) {
+			s.want(r, sl)
+		}
+		return true
+	})
+}
+
+// eachAhead calls f for each slab of the stream's window, and for each block without one; held is how many bytes of the window
+// lie before it. It ends when f says no, or where a footer is missing, with f's call for that.
+func (r *Reader) eachAhead(s *stream, f func(rm *remote, b int, held int64) bool) {
+	m, held := s.manifest, int64(0)
 	i, ok := m.Find(s.next)
-	if !ok {
-		return nothing
-	}
-	held := int64(0) // bytes from s.next on that are here or on their way
-	for ; i < m.Len() && held < s.window; i++ {
+	for ; ok && i < m.Len() && held < s.window; i++ {
 		rm := r.remote(s.partition, m.At(i))
 		if rm.footer == nil {
-			if rm.failure(footerBlock) == nil && !slices.Contains(rm.curious, s) {
+			f(rm, footerBlock, held)
+			return
+		}
+		for b := rm.block(s.next); b < rm.count() && held < s.window; {
+			to := b + 1
+			if sl := rm.slabs[b]; sl != nil {
+				to = sl.to
+			}
+			if !f(rm, b, held) {
+				return
+			}
+			held += rm.size(b, to)
+			b = to
+		}
+	}
+}
+
+// beginAhead begins the download of the first block of the stream's window that nobody has, if there is room for the whole
+// range: or every read would begin a small GET.
+func (r *Reader) beginAhead(s *stream) begun {
+	outcome := nothing
+	r.eachAhead(s, func(rm *remote, b int, held int64) bool {
+		if b == footerBlock {
+			if rm.failure(b) == nil && !slices.Contains(rm.curious, s) {
 				rm.curious = append(rm.curious, s)
 				r.queueLoad(rm)
 			}
-			return nothing
+			return false
 		}
-		for b := rm.block(s.next); b < rm.count() && held < s.window; {
-			if sl := rm.slabs[b]; sl != nil {
-				s.want(r, sl)
-				held += rm.size(b, sl.to)
-				b = sl.to
-				continue
-			}
-			to := r.span(s, rm, b, s.window-held, false)
-			if to == b {
-				return nothing
-			}
-			return r.beginSlab(s, rm, b, to)
+		if rm.slabs[b] != nil {
+			return true
 		}
-	}
-	return nothing
+		to := r.span(s, rm, b)
+		size := rm.size(b, to)
+		if to > b && held+size <= min(s.window+size/2, r.cfg.MaxReadahead) && r.mayAhead(s, size) {
+			outcome = r.beginSlab(s, rm, b, to)
+		}
+		return false
+	})
+	return outcome
 }
 
-// span decides how many blocks from b on one GET asks for; none (b) when it is
-// better to wait until there is room for a range of the size that the window
-// calls for, lest every read begins a small GET. must says that a reader waits.
-func (r *Reader) span(s *stream, rm *remote, b int, window int64, must bool) int {
-	rest := b // end of the run of blocks that nobody has
-	for rest < rm.count() && rm.slabs[rest] == nil && rm.failure(rest) == nil {
-		rest++
-	}
-	share := r.share() - s.charge()
-	goal := max(min(s.window/5, r.cfg.RangeSize, r.share()), blockSize)
-	if left := rm.size(b, rest); left > goal && left < 2*goal {
-		goal = max((left+1)/2, blockSize) // two of a size rather than one and a rest
-	}
-	room := min(window, share)
-	to := b
-	for to < rest && rm.size(b, to+1) <= goal {
-		if !must && rm.size(b, to+1) > room {
-			return b
-		}
-		if must && to > b && rm.size(b, to+1) > room {
-			break
-		}
+// span is the end of what one GET asks for from block b on: the rest of the range, as far as nobody has it; less at
+// the beginning, while the window is small; none where what comes failed a moment ago.
+func (r *Reader) span(s *stream, rm *remote, b int) int {
+	to, end := b, rm.rangeEnd(b)
+	for to < end && rm.slabs[to] == nil && (rm.failure(to) == nil) {
 		to++
 	}
-	if to == b && b < rest && (must || rm.size(b, b+1) <= room) {
-		to++ // a block larger than the goal
-	}
-	return to
-}
-
-// share is what each stream may hold: an equal part for each that holds or
-// waits for something.
-func (r *Reader) share() int64 {
-	n := int64(0)
-	for _, of := range r.streams {
-		for _, s := range of {
-			if len(s.slabs) > 0 || s.waiting > 0 {
-				n++
-			}
+	goal := max(s.window, blockSize)
+	if rm.size(b, to) > goal+goal/2 {
+		for to = b + 1; rm.size(b, to+1) <= goal; to++ {
 		}
 	}
-	return r.cfg.MaxInFlight / max(n, 1)
+	return to
 }
 
 // beginSlab takes memory for blocks [from, to) and begins their download.
@@ -278,15 +305,13 @@ func (r *Reader) beginLoad(rm *remote) {
 	}
 }
 
-// rob takes memory from another stream for one that has nothing: what one
-// stalled holds, else the farthest readahead of the one that has most above its
-// share. It is false when there is nothing to take.
+// rob takes memory from another stream for one that has nothing: what one stalled holds, else the farthest readahead of the one that
+// has most, of the same client's and of those whose client has more than its share. It is false when there is nothing to take.
 func (r *Reader) rob(poor *stream) bool {
-	share, now := r.share(), time.Now()
+	now := time.Now()
 	var rich *stream
-	most := int64(0)
-	for _, of := range r.streams {
-		for _, s := range of {
+	for _, c := range r.clients {
+		for _, s := range c.streams {
 			if s == poor || len(s.slabs) == 0 {
 				continue
 			}
@@ -299,8 +324,8 @@ func (r *Reader) rob(poor *stream) bool {
 				}
 				continue
 			}
-			if c := s.charge(); c > share && c > most && len(s.slabs) > 1 {
-				rich, most = s, c
+			if len(s.slabs) > 1 && (c == poor.client || c.held > r.share) && (rich == nil || s.held > rich.held) {
+				rich = s
 			}
 		}
 	}
@@ -308,7 +333,7 @@ func (r *Reader) rob(poor *stream) bool {
 		return false
 	}
 	last := rich.slabs[len(rich.slabs)-1]
-	if last.loading || last.refs > 0 || last.wanted > 1 {
+	if last.loading || last.refs > 0 || len(last.wanted) > 1 {
 		return false
 	}
 	rich.release(r, func(sl *slab) bool { return sl == last })
@@ -333,27 +358,27 @@ func (r *Reader) clean() {
 	defer r.unlock()
 	r.janitor = nil
 	now := time.Now()
-	if len(r.streams) == 0 {
+	if len(r.clients) == 0 {
 		r.memory.evictIdle()
 		r.memory.dropSpare()
 	}
-	for key, of := range r.streams {
-		for p, s := range of {
-			if s.waiting == 0 && now.Sub(s.used) > idleAfter {
+	for key, c := range r.clients {
+		for p, s := range c.streams {
+			if !s.waits() && now.Sub(s.used) > idleAfter {
 				s.forget(r)
-				delete(of, p)
+				delete(c.streams, p)
 			}
 		}
-		if len(of) == 0 {
-			delete(r.streams, key)
+		if len(c.streams) == 0 {
+			delete(r.clients, key)
 		}
 	}
 	for key, rm := range r.remotes {
-		if rm.footer == nil && rm.load == loadNone && len(rm.waiters) == 0 && len(rm.curious) == 0 && rm.failure(footerBlock) == nil {
+		if rm.footer == nil && rm.load == loadNone && len(rm.waiters) == 0 && len(rm.asked) == 0 && len(rm.curious) == 0 && rm.failure(footerBlock) == nil {
 			delete(r.remotes, key)
 		}
 	}
-	if len(r.streams) > 0 || r.memory.used > 0 || r.memory.spare > 0 {
+	if len(r.clients) > 0 || r.memory.used > 0 || r.memory.spare > 0 {
 		r.armJanitor()
 	}
 	r.pump()

@@ -41,6 +41,12 @@ type Config struct {
 	RangeSize    int64 // largest GET; 16 MiB
 }
 
+// rangeGoal is the most that a GET asks for: so much that a full window keeps five of them running, which is what one
+// reader needs where a single GET gives 90 MiB/s.
+func (c Config) rangeGoal() int64 {
+	return max(min(c.RangeSize, c.MaxReadahead/5, c.MaxInFlight), blockSize)
+}
+
 func (c Config) withDefaults() Config {
 	set := func(v *int64, d int64) {
 		if *v == 0 {
@@ -79,9 +85,10 @@ type Reader struct {
 	footers list.List // of remotes with a footer, most recently used first
 	footerN int64     // their bytes
 
-	streams map[any]map[kafka.Partition]*stream
-	demands []demand // blocks that reads wait for and that nobody has begun to load, oldest first; one at most for each waiter
-	ahead   queue    // streams whose window may have room
+	clients map[any]*client
+	share   int64     // of memory, for each client; as of the last pump
+	demands []*stream // whose read waits for a block that nobody has begun to load, oldest first
+	ahead   queue     // streams whose window may have room
 
 	memory  memory
 	pace    pace
@@ -105,7 +112,7 @@ func NewReader(b object.Bucket, cluster string, cfg Config, log *slog.Logger) *R
 		lookups: make(chan struct{}, cfg.Workers),
 		tasks:   make(chan task, cfg.Workers),
 		remotes: map[remoteID]*remote{},
-		streams: map[any]map[kafka.Partition]*stream{},
+		clients: map[any]*client{},
 		pace:    pace{limit: float64(cfg.Workers), most: float64(cfg.Workers)},
 	}
 	r.memory.limit, r.memory.idleLimit = cfg.MaxInFlight, cfg.CacheBytes
@@ -177,7 +184,8 @@ func (r *Reader) unlockAway() {
 // What is here is returned, be it less than most. If nothing of it is here it
 // returns ErrLoading at once, starts or joins the download, and calls ready
 // once, from another goroutine, when a retry will find something: data, or an
-// error to report. ready must not block.
+// error to report. ready must not block. It is not called any more when the same
+// reader reads the same partition again: that read has taken the place of this one.
 //
 // stream identifies the reader for readahead (a fetch session or connection,
 // any comparable key); Forget cancels what only it wanted.
@@ -194,8 +202,7 @@ func (r *Reader) Read(p kafka.Partition, m manifest.Manifest, stream any, from k
 	if !ok {
 		return batch.Run{}, ErrOutOfRange
 	}
-	s := r.stream(stream, p)
-	s.used, s.manifest = time.Now(), m
+	s := r.stream(stream, p, m)
 	limit := max(most, 1)
 	defer r.pump()
 	for ; i < m.Len(); i++ { // more than once only where compaction left nothing behind from
@@ -228,8 +235,8 @@ func (r *Reader) readRemote(rm *remote, s *stream, from kafka.Offset, limit int,
 				return batch.Run{}, err
 			}
 			s.seek(r, from)
-			if !s.awaits(rm, b) {
-				r.demands = append(r.demands, demand{s, rm, b})
+			if !s.awaits(rm, b, b+1) {
+				r.demand(s)
 			}
 			return r.loading(rm, b, s, ready)
 		}
@@ -251,8 +258,7 @@ func (r *Reader) readRemote(rm *remote, s *stream, from kafka.Offset, limit int,
 
 func (r *Reader) loading(rm *remote, block int, s *stream, ready func()) (batch.Run, error) {
 	r.stats.misses.Add(1)
-	rm.waiters[block] = append(rm.waiters[block], waiter{s, ready})
-	s.waiting++
+	s.wait(rm, block, ready)
 	return batch.Run{}, ErrLoading
 }
 
@@ -261,9 +267,11 @@ func (r *Reader) loading(rm *remote, block int, s *stream, ready func()) (batch.
 func (r *Reader) Forget(stream any) {
 	r.mu.Lock()
 	defer r.unlockAway()
-	for _, s := range r.streams[stream] {
-		s.forget(r)
+	if c := r.clients[stream]; c != nil {
+		for _, s := range c.streams {
+			s.forget(r)
+		}
+		delete(r.clients, stream)
 	}
-	delete(r.streams, stream)
 	r.pump()
 }

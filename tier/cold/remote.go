@@ -34,14 +34,16 @@ type remote struct {
 
 	footer *segment.Footer // nil until loaded
 	blocks []block         // and one more that marks the end
+	ranges []int           // the blocks that begin a range (see cutRanges), and one more that marks the end
 	slabs  []*slab         // by block; nil where nobody has it
 
 	load    loadState
 	failed  map[int]failure
-	waiters map[int][]waiter
-	curious []*stream     // to be planned again when the footer is there
-	live    int           // slabs that point here
-	used    *list.Element // in Reader.footers, once loaded
+	waiters map[int][]*stream // whose read waits for the block
+	asked   []func()          // calls of Footer that wait
+	curious []*stream         // to be planned again when the footer is there
+	live    int               // slabs that point here
+	used    *list.Element     // in Reader.footers, once loaded
 }
 
 type loadState int
@@ -63,12 +65,6 @@ type failure struct {
 	until time.Time
 }
 
-// waiter is a read that was told ErrLoading.
-type waiter struct {
-	stream *stream // nil for Footer
-	ready  func()
-}
-
 // remoteID names an object as Key does, without building a string for every read.
 type remoteID struct {
 	partition  kafka.Partition
@@ -82,7 +78,7 @@ func (r *Reader) remote(p kafka.Partition, e manifest.Entry) *remote {
 	id := remoteID{p, e.Base, e.Next, e.Epoch, e.UUID}
 	rm := r.remotes[id]
 	if rm == nil {
-		rm = &remote{id: id, key: e.Key(r.cluster, p), entry: e, failed: map[int]failure{}, waiters: map[int][]waiter{}}
+		rm = &remote{id: id, key: e.Key(r.cluster, p), entry: e, failed: map[int]failure{}, waiters: map[int][]*stream{}}
 		r.remotes[id] = rm
 	}
 	return rm
@@ -93,6 +89,7 @@ func (rm *remote) loaded(r *Reader, f *segment.Footer) {
 	rm.load = loadNone
 	rm.footer = f
 	rm.blocks = cutBlocks(f)
+	rm.ranges = cutRanges(rm.blocks, r.cfg.rangeGoal())
 	rm.slabs = make([]*slab, rm.count())
 	delete(rm.failed, footerBlock)
 	rm.used = r.footers.PushFront(rm)
@@ -113,7 +110,7 @@ func (rm *remote) plan(r *Reader) {
 // bytes is about what the remote takes in memory.
 func (rm *remote) bytes() int64 {
 	f := rm.footer
-	return int64(1024 + 24*len(f.Index) + 4*len(f.Chunks) + 16*len(f.Epochs) + 32*len(f.Aborted) + len(f.State) + 32*len(rm.blocks))
+	return int64(1024 + 24*len(f.Index) + 4*len(f.Chunks) + 16*len(f.Epochs) + 32*len(f.Aborted) + len(f.State) + 32*len(rm.blocks) + 8*len(rm.ranges))
 }
 
 func (r *Reader) touch(rm *remote) { r.footers.MoveToFront(rm.used) }
@@ -123,7 +120,7 @@ func (r *Reader) trimFooters() {
 	for e := r.footers.Back(); e != nil && r.footerN > r.cfg.FooterBytes; {
 		rm := e.Value.(*remote)
 		e = e.Prev()
-		if rm.live == 0 && len(rm.waiters) == 0 && rm.used != r.footers.Front() {
+		if rm.live == 0 && len(rm.waiters) == 0 && len(rm.asked) == 0 && rm.used != r.footers.Front() {
 			r.footers.Remove(rm.used)
 			r.footerN -= rm.bytes()
 			delete(r.remotes, rm.id)
@@ -144,6 +141,28 @@ func cutBlocks(f *segment.Footer) []block {
 		}
 	}
 	return append(blocks, block{f.DataSize, f.Next})
+}
+
+// cutRanges groups blocks into ranges of about the same size, at most goal unless a block is larger: what one GET asks for.
+// They depend on nothing but the object, so that readers who come from different places want the same ones, and what
+// the memory still has of an earlier reader leaves gaps of whole ranges, not splinters.
+func cutRanges(blocks []block, goal int64) []int {
+	last := len(blocks) - 1
+	total := blocks[last].pos - blocks[0].pos
+	n := max((total+goal-1)/goal, 1)
+	var ranges []int
+	for b := 0; b < last; {
+		ranges = append(ranges, b)
+		end := blocks[0].pos + int64(len(ranges))*total/n // if all were equal: the next one has what this one lacks
+		for b++; b < last && blocks[b+1].pos <= end; b++ {
+		}
+	}
+	return append(ranges, last)
+}
+
+// rangeEnd is the block behind the range that the block lies in.
+func (rm *remote) rangeEnd(block int) int {
+	return rm.ranges[sort.SearchInts(rm.ranges, block+1)]
 }
 
 func (rm *remote) count() int { return len(rm.blocks) - 1 }
@@ -179,36 +198,18 @@ func (rm *remote) fail(r *Reader, block int, err error, d time.Duration) {
 
 // call makes ready the reads that wait for the block.
 func (rm *remote) call(r *Reader, block int) {
-	for _, w := range rm.waiters[block] {
-		if w.stream != nil {
-			w.stream.waiting--
-		}
-		r.calls = append(r.calls, w.ready)
+	for ws := rm.waiters[block]; len(ws) > 0; ws = rm.waiters[block] {
+		r.calls = append(r.calls, ws[0].awake())
 	}
-	delete(rm.waiters, block)
+	if block == footerBlock {
+		r.calls = append(r.calls, rm.asked...)
+		rm.asked = nil
+	}
 }
 
 func (rm *remote) callAll(r *Reader) {
 	for b := range rm.waiters {
 		rm.call(r, b)
 	}
-}
-
-// callStream makes ready the stream's reads only.
-func (rm *remote) callStream(r *Reader, s *stream) {
-	for b, ws := range rm.waiters {
-		kept := ws[:0]
-		for _, w := range ws {
-			if w.stream == s {
-				s.waiting--
-				r.calls = append(r.calls, w.ready)
-			} else {
-				kept = append(kept, w)
-			}
-		}
-		clear(ws[len(kept):])
-		if rm.waiters[b] = kept; len(kept) == 0 {
-			delete(rm.waiters, b)
-		}
-	}
+	rm.call(r, footerBlock)
 }

@@ -21,10 +21,12 @@ type slab struct {
 	size     int64  // of buf, now or then: what the account has it for
 	start    int64  // position of buf[0] in the object
 
-	wanted  int  // streams whose window it is in
-	refs    int  // Runs that point to it, and the running GET
-	loading bool // a GET is running, queued or waiting for its retry
-	gone    bool // no longer to be found: the buffer is freed when refs is 0
+	wanted  []*stream // whose window it is in
+	owner   *stream   // who answers for its memory: one that wants it, or the last that did while it is being sent
+	owed    int64     // what owner was charged
+	refs    int       // Runs that point to it, and the running GET
+	loading bool      // a GET is running, queued or waiting for its retry
+	gone    bool      // no longer to be found: the buffer is freed when refs is 0
 	idle    *list.Element
 
 	attempts int    // since the last block arrived
@@ -219,11 +221,12 @@ func (m *memory) dropSpare() {
 
 // settle puts a slab where its counts say it belongs: freed, idle, or in use.
 func (m *memory) settle(sl *slab) {
-	idle := !sl.gone && sl.wanted == 0 && sl.refs == 0 && !sl.loading
+	idle := !sl.gone && len(sl.wanted) == 0 && sl.refs == 0 && !sl.loading
 	switch {
 	case idle && sl.idle == nil:
 		sl.idle = m.idle.PushBack(sl)
 		m.idleBytes += sl.size
+		sl.owe(nil)
 		for m.idleBytes > m.idleLimit {
 			m.evict(m.idle.Front().Value.(*slab))
 		}
@@ -234,6 +237,7 @@ func (m *memory) settle(sl *slab) {
 		sl.idle = nil
 	}
 	if sl.gone && sl.refs == 0 && sl.size > 0 {
+		sl.owe(nil)
 		m.put(sl.buf, sl.size)
 		sl.buf, sl.size = nil, 0
 	}

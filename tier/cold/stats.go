@@ -45,8 +45,8 @@ func (r *Reader) Stats() Stats {
 	s.Held, s.HeldPeak, s.Idle = r.memory.used+r.memory.spare, r.memory.peak, r.memory.idleBytes
 	s.Spare = r.memory.spare
 	s.FooterBytes = r.footerN
-	for _, of := range r.streams {
-		s.Streams += len(of)
+	for _, c := range r.clients {
+		s.Streams += len(c.streams)
 	}
 	return s
 }

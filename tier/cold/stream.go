@@ -8,35 +8,28 @@ import (
 	"github.com/qanat-io/qanat/wire/kafka"
 )
 
-// stream is one reader's progress in one partition. Guarded by Reader.mu.
+// stream is one client's progress in one partition. Guarded by Reader.mu.
 type stream struct {
+	client    *client
 	partition kafka.Partition
 	manifest  manifest.Manifest // as of its last read
 	used      time.Time         // its last read
 
-	last      kafka.Offset // where the last run began
-	next      kafka.Offset // where the next read is expected
-	window    int64        // how many bytes from next on are wanted
-	consumed  int64        // bytes read since the window last grew
-	slabs     []*slab      // wanted, in offset order
-	waiting   int          // reads that were told ErrLoading and not yet called
-	forgotten bool
-}
+	last     kafka.Offset // where the last run began
+	next     kafka.Offset // where the next read is expected
+	window   int64        // how many bytes from next on are wanted
+	consumed int64        // bytes read since the window last grew
+	slabs    []*slab      // wanted, in offset order
+	held     int64        // bytes that it answers for, of what it wants or what is being sent
 
-// stream returns the reader's state in the partition.
-func (r *Reader) stream(key any, p kafka.Partition) *stream {
-	of := r.streams[key]
-	if of == nil {
-		of = map[kafka.Partition]*stream{}
-		r.streams[key] = of
-	}
-	s := of[p]
-	if s == nil {
-		s = &stream{partition: p, last: -1, next: -1, window: r.cfg.MinReadahead}
-		of[p] = s
-		r.armJanitor()
-	}
-	return s
+	// The read that was told ErrLoading and not yet called; at nil for none.
+	at       *remote
+	block    int
+	ready    func()
+	since    time.Time // when it asked for a block that nobody had
+	demanded bool      // it is in Reader.demands
+
+	active, forgotten bool
 }
 
 // want puts a slab into the stream's window.
@@ -53,14 +46,21 @@ func (s *stream) want(r *Reader, sl *slab) {
 	s.slabs = append(s.slabs, nil)
 	copy(s.slabs[at+1:], s.slabs[at:])
 	s.slabs[at] = sl
-	sl.wanted++
+	if !slices.Contains(sl.wanted, sl.owner) {
+		sl.owe(s)
+	}
+	sl.wanted = append(sl.wanted, s)
+	s.count()
 	r.memory.settle(sl)
 }
 
 // unwant takes the slab out of the window. A download that nobody else wants ends.
 func (s *stream) unwant(r *Reader, sl *slab) {
-	sl.wanted--
-	if sl.wanted == 0 && sl.loading && sl.ready < sl.to { // else the GET is at its end, and its connection of use
+	sl.wanted = slices.DeleteFunc(sl.wanted, func(o *stream) bool { return o == s })
+	if sl.owner == s && len(sl.wanted) > 0 {
+		sl.owe(sl.wanted[0])
+	}
+	if len(sl.wanted) == 0 && sl.loading && sl.ready < sl.to { // else the GET is at its end, and its connection of use
 		r.stats.cancelled.Add(1)
 		sl.truncate()
 	}
@@ -83,6 +83,7 @@ func (s *stream) release(r *Reader, drop func(*slab) bool) {
 	for _, sl := range dropped {
 		s.unwant(r, sl)
 	}
+	s.count()
 }
 
 // end is the offset behind what the slab holds or will hold.
@@ -93,7 +94,7 @@ func (sl *slab) begin() kafka.Offset { return sl.remote.blocks[sl.from].first }
 
 // behind lets go of what the reader has left behind: slabs that end at or below offset.
 func (s *stream) behind(r *Reader, offset kafka.Offset) {
-	s.release(r, func(sl *slab) bool { return sl.end() <= offset && (!sl.loading || s.waiting == 0) })
+	s.release(r, func(sl *slab) bool { return sl.end() <= offset && (!sl.loading || !s.waits()) })
 }
 
 // seek notes that from is asked for and is not here. When that is neither
@@ -109,19 +110,37 @@ func (s *stream) seek(r *Reader, from kafka.Offset) {
 // restart begins the window anew. What a read still waits for goes on.
 func (s *stream) restart(r *Reader) {
 	s.window, s.consumed = r.cfg.MinReadahead, 0
-	s.release(r, func(sl *slab) bool {
-		for b := sl.ready; b < sl.to && s.waiting > 0; b++ {
-			if s.awaits(sl.remote, b) {
-				return false
-			}
-		}
-		return true
-	})
+	s.release(r, func(sl *slab) bool { return !s.awaits(sl.remote, sl.ready, sl.to) })
 }
 
-// awaits tells whether a read of the stream was told that the block is loading.
-func (s *stream) awaits(rm *remote, b int) bool {
-	return s.waiting > 0 && slices.ContainsFunc(rm.waiters[b], func(w waiter) bool { return w.stream == s })
+// wait parks the read: ready is called when it is worth another try. A stream has one read that waits: who reads on has
+// answered the one before, so that however often a client asks while the bucket is stalled, one callback is kept for it.
+func (s *stream) wait(rm *remote, block int, ready func()) {
+	s.awake()
+	s.at, s.block, s.ready = rm, block, ready
+	rm.waiters[block] = append(rm.waiters[block], s)
+	s.count()
+}
+
+// awake lets go of the read that waits, and returns what is to be called for it; nil when there is none.
+func (s *stream) awake() func() {
+	ready := s.ready
+	if rm := s.at; rm != nil {
+		left := slices.DeleteFunc(rm.waiters[s.block], func(o *stream) bool { return o == s })
+		if rm.waiters[s.block] = left; len(left) == 0 {
+			delete(rm.waiters, s.block)
+		}
+		s.at, s.ready = nil, nil
+		s.count()
+	}
+	return ready
+}
+
+func (s *stream) waits() bool { return s.at != nil }
+
+// awaits tells whether a read of the stream waits for one of the blocks [from, to).
+func (s *stream) awaits(rm *remote, from, to int) bool {
+	return s.at == rm && from <= s.block && s.block < to
 }
 
 // within tells whether the offset is one that the stream has just read, or has wanted.
@@ -152,27 +171,16 @@ func (s *stream) advanced(r *Reader, sl *slab, from, next kafka.Offset, n int64)
 	s.want(r, sl)
 	s.behind(r, next) // what was read to its end is idle: a retry finds it there, a reader that ends here keeps nothing
 	s.last, s.next = from, next
+	r.join(s)
 	r.ahead.push(s)
 }
 
-// forget ends the stream.
+// forget ends the stream. A read that waits is called.
 func (s *stream) forget(r *Reader) {
 	s.forgotten = true
-	if s.waiting > 0 {
-		for _, rm := range r.remotes {
-			rm.callStream(r, s)
-		}
+	if ready := s.awake(); ready != nil {
+		r.calls = append(r.calls, ready)
 	}
 	s.release(r, func(*slab) bool { return true })
 	r.ahead.remove(s)
-}
-
-// charge is the memory that the stream is answerable for: what it shares with
-// others is divided.
-func (s *stream) charge() int64 {
-	n := int64(0)
-	for _, sl := range s.slabs {
-		n += sl.size / int64(sl.wanted)
-	}
-	return n
 }
