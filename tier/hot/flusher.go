@@ -131,7 +131,9 @@ func (f *Flusher) runCheckpoints(ctx context.Context) {
 }
 
 // Close lets go of the volume. After Run has returned and the logs are closed.
-func (f *Flusher) Close() error { return errors.Join(f.recovery.close(), f.volume.Close()) }
+func (f *Flusher) Close() error {
+	return errors.Join(f.recovery.close(f.err() != nil), f.volume.Close())
+}
 
 // Flush runs one round on the caller's goroutine, callbacks included, which therefore must hold no lock that
 // they want. Run calls it; so do tests.
@@ -209,6 +211,7 @@ func (f *Flusher) syncVolume() (whole bool, err error) {
 		return false, nil
 	}
 	n := f.begun.Add(1)
+	covered := f.recovery.written()
 	ok, err := f.volume.Sync()
 	if err != nil {
 		return true, err
@@ -219,6 +222,7 @@ func (f *Flusher) syncVolume() (whole bool, err error) {
 		return false, nil
 	}
 	f.done.Store(n)
+	f.recovery.settled(covered)
 	return true, nil
 }
 

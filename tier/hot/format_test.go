@@ -112,7 +112,7 @@ func TestNewerFormat(t *testing.T) {
 	if _, err := openRecovery(fsys, "/", silent); err != nil {
 		t.Fatal(err)
 	}
-	header := append([]byte(recoveryMagic), 0, 0, 0, 2)
+	header := append([]byte(recoveryMagic), 0, 0, 0, recoveryVersion+1)
 	overwrite(t, fsys, "/"+recoveryName, 0, appendCRC(header))
 	if _, err := openRecovery(fsys, "/", silent); err == nil || !strings.Contains(err.Error(), ErrNewer.Error()) {
 		t.Fatalf("recovery: %v", err)
@@ -161,18 +161,21 @@ func FuzzTail(f *testing.F) {
 }
 
 func FuzzRecord(f *testing.F) {
-	f.Add(appendRecord(nil, samplePoint()))
+	f.Add(appendRecord(nil, samplePoint(), 0, 0))
+	f.Add(appendRecord(nil, recoveryPoint{unknown: true}, 0, 99))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if len(b) > recordPrefix {
 			payload := bytes.Clone(b[recordPrefix:])
 			b = append(appendLengthCRC(nil, payload), payload...)
 		}
-		if p, rest, ok := decodeRecord(b); ok {
-			again, _, ok := decodeRecord(appendRecord(nil, p))
-			if !ok || !reflect.DeepEqual(p, again) || len(rest) != 0 {
+		if p, end, synced, ok := decodeRecord(b, 0); ok {
+			again, _, syncedAgain, ok := decodeRecord(appendRecord(nil, p, 0, synced), 0)
+			if !ok || !reflect.DeepEqual(p, again) || synced != syncedAgain || end != int64(len(b)) {
 				t.Fatalf("%+v is read again as %+v", p, again)
 			}
 		}
+		r := &recoveryFile{live: map[kafka.Partition]recoveryPoint{}, log: silent}
+		_, _ = r.load(b) // any bytes
 	})
 }
 

@@ -24,10 +24,9 @@ var (
 	silent        = slog.New(slog.NewTextHandler(io.Discard, nil))
 )
 
-const (
-	testRoot = "/data"
-	testDir  = "/data/topic/7"
-)
+const testRoot = "/data"
+
+var testDir = filepath.Join(testRoot, testPartition.Topic.String(), "7")
 
 // makeBatch is a whole batch of `records` records at base; fill makes it unique and as long as is wanted.
 func makeBatch(t testing.TB, base kafka.Offset, epoch kafka.LeaderEpoch, records int, timestamp int64, fill []byte) batch.View {
