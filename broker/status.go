@@ -182,7 +182,7 @@ func (b backend) Tier(context.Context) (console.Tier, error) {
 	}
 	c := b.bucket.Counts()
 	t := console.Tier{
-		Bucket: b.bucket.URL(), Puts: c.Puts, Gets: c.Gets, Heads: c.Heads, Lists: c.Lists, Deletes: c.Deletes,
+		Bucket: b.bucket.URL(), Since: b.started, Puts: c.Puts, Gets: c.Gets, Heads: c.Heads, Lists: c.Lists, Deletes: c.Deletes,
 		BytesUp: c.Up, BytesDown: c.Down, CacheBytes: b.cold.Stats().Held, Failing: []console.TierFailure{},
 	}
 	m := b.quorum.Image()

@@ -129,6 +129,7 @@ type Upload struct {
 // Tier is /v1/tier. Counts are since the start.
 type Tier struct {
 	Bucket         string        `json:"bucket"`
+	Since          time.Time     `json:"since"` // the start of the process: what is counted, is from there on
 	Puts           int64         `json:"puts"`
 	Gets           int64         `json:"gets"`
 	Heads          int64         `json:"heads"`

@@ -45,7 +45,7 @@ func (b *adminBackend) Tier(context.Context) (console.Tier, error) {
 	if b.noBucket {
 		return console.Tier{}, console.ErrNoBucket
 	}
-	return console.Tier{Bucket: "s3://b/p", Puts: 80, Gets: 7, Lists: 1, BytesUp: 10 << 30, BytesDown: 56 << 20, BacklogBytes: 1 << 20, BacklogSeconds: 130,
+	return console.Tier{Bucket: "s3://b/p", Since: time.Date(2026, 11, 25, 8, 0, 0, 0, time.UTC), Puts: 80, Gets: 7, Lists: 1, BytesUp: 10 << 30, BytesDown: 56 << 20, BacklogBytes: 1 << 20, BacklogSeconds: 130,
 		CacheBytes: 3 << 20, HotBytes: 5 << 20, ColdBytes: 10 << 30, Uploading: 1,
 		Failing: []console.TierFailure{{Topic: "events", Partition: 0, PendingBytes: 1 << 20, Error: "SlowDown", At: time.Unix(1767225600, 0)}}}, nil
 }

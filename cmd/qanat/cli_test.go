@@ -248,6 +248,26 @@ func TestConfirm(t *testing.T) {
 	}
 }
 
+// A person who stops a broker is told that it was heard, and that the stop was clean; a broker without a terminal prints its one line alone.
+func TestStopIsAnswered(t *testing.T) {
+	for _, tty := range []bool{true, false} {
+		ctx, interrupt := context.WithCancel(t.Context())
+		defer interrupt()
+		var out, errs bytes.Buffer
+		a := &app{
+			stdin: strings.NewReader(""), stderr: &errs, stderrTTY: tty, getenv: func(string) string { return "" }, environ: func() []string { return nil },
+			stdout: writerFunc(func(p []byte) (int, error) { interrupt(); return out.Write(p) }),
+		}
+		code := a.run(ctx, []string{"dev", "--dir", t.TempDir(), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--set", "log.level=error"})
+		if code != exitOK || strings.Count(out.String(), "\n") != 1 {
+			t.Errorf("code %d, output %q, errors %q", code, out.String(), errs.String())
+		}
+		if got := strings.Contains(errs.String(), "stopping: ") && strings.Contains(errs.String(), "stopped cleanly"); got != tty {
+			t.Errorf("with a terminal: %t; told: %q", tty, errs.String())
+		}
+	}
+}
+
 // writerFunc is a writer.
 type writerFunc func([]byte) (int, error)
 

@@ -29,7 +29,7 @@ it came from; with -o wide, all keys are, and what they mean.`,
 			if len(args) == 1 {
 				path = args[0]
 			}
-			cfg, err := a.load(nil, path, sets)
+			cfg, err := a.load(config.Sources{File: path, Sets: sets})
 			if err != nil {
 				return err
 			}

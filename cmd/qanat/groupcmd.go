@@ -146,11 +146,11 @@ func (a *app) describeGroups(ctx context.Context, cl *kgo.Client, names []string
 	for _, name := range names {
 		l, ok := lags[name]
 		if !ok {
-			return failf(exitNotFound, "`qanat group list` lists those that do", "group %s does not exist", name)
+			return noGroup(name)
 		}
 		err := l.Error()
 		if errors.Is(err, kerr.GroupIDNotFound) || err == nil && l.State == "Dead" && len(l.Lag) == 0 {
-			return failf(exitNotFound, "`qanat group list` lists those that do", "group %s does not exist", name)
+			return noGroup(name)
 		}
 		if err != nil {
 			return fmt.Errorf("group %s: %w", name, err)
@@ -159,6 +159,10 @@ func (a *app) describeGroups(ctx context.Context, cl *kgo.Client, names []string
 	}
 	waiting(ctx, list, a.seedOptions())
 	return a.showGroups(list, summary)
+}
+
+func noGroup(group string) error {
+	return failf(exitNotFound, "`qanat group list` lists those that do", "group %s does not exist", group)
 }
 
 func groupOf(l kadm.DescribedGroupLag) *groupDescription {
@@ -223,7 +227,16 @@ func (a *app) groupDeleteCommand() *cobra.Command {
 				return err
 			}
 			defer adm.Close()
-			if err := a.confirm("Delete " + strings.Join(args, ", ") + " and their offsets"); err != nil {
+			there, err := adm.ListGroups(cmd.Context())
+			if err != nil {
+				return fmt.Errorf("list groups: %w", err)
+			}
+			for _, group := range args {
+				if _, ok := there[group]; !ok {
+					return noGroup(group)
+				}
+			}
+			if err := a.confirm("Delete " + strings.Join(args, ", ") + " and " + their(args) + " offsets"); err != nil {
 				return err
 			}
 			res, err := adm.DeleteGroups(cmd.Context(), args...)

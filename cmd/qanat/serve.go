@@ -30,7 +30,7 @@ stops it cleanly, a second one at once.`,
 		Example: "  qanat serve --config /etc/qanat/qanat.yaml\n  qanat serve --set data.dir=/var/lib/qanat --set bucket.url=s3://my-bucket",
 		Args:    wantArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := a.load(nil, path, sets)
+			cfg, err := a.load(config.Sources{File: path, Sets: sets})
 			if err != nil {
 				return err
 			}
@@ -66,7 +66,8 @@ listens on this machine only. What it acknowledges is on disk, as with serve; it
   group.initial.rebalance.delay.ms  0`,
 		Args: wantArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := a.load(d.base(cmd), path, append(d.sets(cmd), sets...))
+			given, wrong := d.given(cmd)
+			cfg, err := a.load(config.Sources{Base: d.base(cmd), File: path, Flags: given, Sets: sets}, wrong...)
 			if err != nil {
 				return err
 			}
@@ -106,24 +107,37 @@ func (d devDefaults) base(cmd *cobra.Command) []config.Assignment {
 	return list
 }
 
-// sets are the flags that were given, which go over file and environment.
-func (d devDefaults) sets(cmd *cobra.Command) []string {
+// given are the flags that were, which go over file and environment, and what is wrong with them: an address is judged
+// in the words of its flag, as the key behind it has a wider grammar.
+func (d devDefaults) given(cmd *cobra.Command) (list []config.Assignment, wrong []error) {
 	bucket := d.bucket
 	if bucket == "none" {
 		bucket = ""
 	}
-	var list []string
-	for _, f := range []struct{ flag, set string }{
-		{"dir", "data.dir=" + d.dir},
-		{"listen", "listeners=PLAINTEXT://" + d.listen},
-		{"admin", "admin.listener=" + d.admin},
-		{"bucket", "bucket.url=" + bucket},
+	for _, f := range []struct{ flag, key, value, address string }{
+		{"dir", "data.dir", d.dir, ""},
+		{"listen", "listeners", "PLAINTEXT://" + d.listen, d.listen},
+		{"admin", "admin.listener", d.admin, d.admin},
+		{"bucket", "bucket.url", bucket, ""},
 	} {
-		if cmd.Flags().Changed(f.flag) {
-			list = append(list, f.set)
+		switch {
+		case !cmd.Flags().Changed(f.flag):
+		case f.address != "" && !isAddress(f.address):
+			wrong = append(wrong, fmt.Errorf("--%s %q: must be HOST:PORT", f.flag, f.address))
+		default:
+			list = append(list, config.Assignment{Key: f.key, Value: f.value, From: "--" + f.flag})
 		}
 	}
-	return list
+	return list, wrong
+}
+
+func isAddress(s string) bool {
+	_, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return false
+	}
+	_, err = strconv.ParseUint(port, 10, 16)
+	return err == nil
 }
 
 // freePort is the address, or the next of the ten ports above it that nothing listens on.
@@ -149,9 +163,11 @@ func freePort(address string) string {
 	return address
 }
 
-// load reads the configuration; what is wrong with it is all told at once.
-func (a *app) load(base []config.Assignment, path string, sets []string) (*config.Broker, error) {
-	cfg, err := config.LoadOver(base, path, a.environ(), sets)
+// load reads the configuration; what is wrong with it, and was found wrong before, is all told at once.
+func (a *app) load(from config.Sources, wrong ...error) (*config.Broker, error) {
+	from.Environ = a.environ()
+	cfg, err := from.Load()
+	err = errors.Join(append(wrong, err)...)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, failf(exitNotFound, "", "%w", err)
@@ -173,10 +189,34 @@ func (a *app) serve(ctx context.Context, cfg *config.Broker) error {
 	if err != nil {
 		return fmt.Errorf("start the broker: %w", err)
 	}
-	if err := b.Run(ctx); err != nil && !errors.Is(err, context.Canceled) {
+	answered := a.answerStop(ctx)
+	err = b.Run(ctx)
+	answered()
+	if err != nil && !errors.Is(err, context.Canceled) {
 		return fmt.Errorf("the broker stopped: %w", err)
 	}
+	if a.stderrTTY {
+		fmt.Fprintf(a.stderr, "stopped cleanly; the next start on %s goes on from here\n", cfg.String("data.dir"))
+	}
 	return nil
+}
+
+// answerStop tells a person who has pressed Ctrl-C that it was heard; a machine reads the log. The function that it returns is
+// called after the broker's end, and waits until that is said.
+func (a *app) answerStop(ctx context.Context) func() {
+	if !a.stderrTTY {
+		return func() {}
+	}
+	said := make(chan struct{})
+	unheard := context.AfterFunc(ctx, func() {
+		defer close(said)
+		fmt.Fprintln(a.stderr, "\nstopping: what is written goes to disk first (Ctrl-C again ends it at once, and loses nothing acknowledged)")
+	})
+	return func() {
+		if !unheard() {
+			<-said
+		}
+	}
 }
 
 // memoryShare of a container's limit is what Go may fill before it collects

@@ -26,7 +26,11 @@ broker, about the partitions that it has. Without a topic, one line for each.`,
 				q.Set("topic", args[0])
 			}
 			var topics []console.TopicStorage
-			if err := a.ask(cmd.Context(), http.MethodGet, "/v1/storage", q, &topics); err != nil {
+			err := a.ask(cmd.Context(), http.MethodGet, "/v1/storage", q, &topics)
+			if len(args) == 1 && exitCode(err) == exitNotFound {
+				return noTopic(args[0])
+			}
+			if err != nil {
 				return err
 			}
 			if len(args) == 1 || partitions {

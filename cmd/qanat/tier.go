@@ -22,7 +22,9 @@ func (a *app) tierStatusCommand() *cobra.Command {
 	return a.outputs(&cobra.Command{
 		Use:   "status",
 		Short: "Show uploads, backlog, failures and requests",
-		Args:  wantArgs(cobra.NoArgs),
+		Long: `Show what is in the bucket, what still waits to go there, and what fails; and, counted since this broker
+process began, the bytes and requests to and from the bucket. /metrics has the same counters.`,
+		Args: wantArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var t console.Tier
 			if err := a.ask(cmd.Context(), http.MethodGet, "/v1/tier", nil, &t); err != nil {
@@ -33,11 +35,12 @@ func (a *app) tierStatusCommand() *cobra.Command {
 				"hot", bytesText(t.HotBytes),
 				"cold", bytesText(t.ColdBytes),
 				"backlog", fmt.Sprintf("%s, %s behind, %d uploading", bytesText(t.BacklogBytes), secondsText(t.BacklogSeconds), t.Uploading),
-				"sent", fmt.Sprintf("%s in %d PUTs", bytesText(t.BytesUp), t.Puts),
-				"received", fmt.Sprintf("%s in %d GETs", bytesText(t.BytesDown), t.Gets),
-				"other requests", fmt.Sprintf("%d HEADs, %d LISTs, %d DELETEs", t.Heads, t.Lists, t.Deletes),
 				"cache", bytesText(t.CacheBytes),
 				"failing", count(len(t.Failing), "partition"),
+				"counted since", t.Since.UTC().Format(time.RFC3339)+", the start of the broker's process:",
+				"  sent", fmt.Sprintf("%s in %d PUTs", bytesText(t.BytesUp), t.Puts),
+				"  received", fmt.Sprintf("%s in %d GETs", bytesText(t.BytesDown), t.Gets),
+				"  other requests", fmt.Sprintf("%d HEADs, %d LISTs, %d DELETEs", t.Heads, t.Lists, t.Deletes),
 			); err != nil {
 				return err
 			}

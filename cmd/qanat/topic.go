@@ -49,8 +49,11 @@ func (o *outcomes) add(name, status string, err error) {
 	o.list = append(o.list, x)
 }
 
-// show prints all and returns the first error.
+// show prints all and returns the first error. Of one thing that failed, people are told by the error alone.
 func (o *outcomes) show(a *app, what string) error {
+	if len(o.list) == 1 && o.first != nil && (a.output == formatTable || a.output == formatWide) {
+		return o.first
+	}
 	slices.SortFunc(o.list, func(x, y outcome) int { return strings.Compare(x.Name, y.Name) })
 	t := table{columns: []string{what, "STATUS"}}
 	for _, x := range o.list {
@@ -66,12 +69,22 @@ func (o *outcomes) show(a *app, what string) error {
 	return o.first
 }
 
-// withMessage adds the broker's own words to a Kafka error.
+// answer is a Kafka error in the broker's own words instead of the sentence that the code has in every client.
+type answer struct {
+	words string
+	code  error
+}
+
+func (a *answer) Error() string { return a.words }
+func (a *answer) Unwrap() error { return a.code }
+
+// withMessage gives a Kafka error the words that the broker sent with it, and keeps the code's name.
 func withMessage(err error, message string) error {
-	if err == nil || message == "" {
+	var code *kerr.Error
+	if message == "" || !errors.As(err, &code) {
 		return err
 	}
-	return fmt.Errorf("%s (%w)", message, err)
+	return &answer{fmt.Sprintf("%s (%s)", message, code.Message), err}
 }
 
 func (a *app) topicCreateCommand() *cobra.Command {
@@ -218,6 +231,11 @@ func (a *app) topicAddPartitionsCommand() *cobra.Command {
 				return err
 			}
 			defer adm.Close()
+			for _, topic := range args {
+				if _, err := findTopic(cmd.Context(), adm, topic); err != nil {
+					return err
+				}
+			}
 			res, err := adm.CreatePartitions(cmd.Context(), add, args...)
 			if err != nil {
 				return fmt.Errorf("add partitions: %w", err)
@@ -247,7 +265,12 @@ func (a *app) topicDeleteCommand() *cobra.Command {
 				return err
 			}
 			defer adm.Close()
-			if err := a.confirm("Delete " + strings.Join(args, ", ") + " and all their data"); err != nil {
+			for _, topic := range args {
+				if _, err := findTopic(cmd.Context(), adm, topic); err != nil {
+					return err
+				}
+			}
+			if err := a.confirm("Delete " + strings.Join(args, ", ") + " and all " + their(args) + " data"); err != nil {
 				return err
 			}
 			res, err := adm.DeleteTopics(cmd.Context(), args...)

@@ -66,6 +66,10 @@ func (a *app) topicDescribeCommand() *cobra.Command {
 	return c
 }
 
+func noTopic(topic string) error {
+	return failf(exitNotFound, "`qanat topic list` lists those that do", "topic %s does not exist", topic)
+}
+
 // findTopic looks a topic up, with an error that tells what to do.
 func findTopic(ctx context.Context, adm *kadm.Client, topic string) (kadm.TopicDetail, error) {
 	topics, err := adm.ListTopicsWithInternal(ctx, topic)
@@ -74,7 +78,7 @@ func findTopic(ctx context.Context, adm *kadm.Client, topic string) (kadm.TopicD
 	}
 	d, ok := topics[topic]
 	if !ok || d.Err != nil && kerr.IsRetriable(d.Err) && len(d.Partitions) == 0 {
-		return d, failf(exitNotFound, "`qanat topic list` lists those that do", "topic %s does not exist", topic)
+		return d, noTopic(topic)
 	}
 	if d.Err != nil {
 		return d, fmt.Errorf("topic %s: %w", topic, d.Err)

@@ -18,21 +18,28 @@ const maxFileBytes = 4 << 20
 // Keys may be flat ("log.segment.bytes: 1") or nested. Unknown keys are errors
 // with line and nearest key; all errors are reported together.
 func Load(path string, environ, sets []string) (*Broker, error) {
-	return LoadOver(nil, path, environ, sets)
+	return Sources{File: path, Environ: environ, Sets: sets}.Load()
 }
 
-// LoadOver is Load over a base of assignments, which are weaker than the file:
-// what `qanat dev` gives instead of the defaults.
-func LoadOver(base []Assignment, path string, environ, sets []string) (*Broker, error) {
+// Sources are where values come from; the later fields win.
+type Sources struct {
+	Base    []Assignment // what a command gives instead of the defaults
+	File    string       // a YAML file, or ""
+	Environ []string     // in os.Environ's form
+	Flags   []Assignment // flags that have a key
+	Sets    []string     // KEY=VALUE
+}
+
+// Load reads all of them, as the function Load does.
+func (s Sources) Load() (*Broker, error) {
 	l := loader{values: map[string]origin{}}
-	for _, a := range base {
-		l.assign(a.Key, a.Value, a.From)
+	l.assignments(s.Base)
+	if s.File != "" {
+		l.file(s.File)
 	}
-	if path != "" {
-		l.file(path)
-	}
-	l.environ(environ)
-	l.sets(sets)
+	l.environ(s.Environ)
+	l.assignments(s.Flags)
+	l.sets(s.Sets)
 	b := &Broker{values: l.values}
 	if len(l.errs) == 0 {
 		l.errs = append(l.errs, b.check()...)
@@ -51,6 +58,12 @@ type loader struct {
 
 func (l *loader) fail(from string, err error) {
 	l.errs = append(l.errs, fmt.Errorf("%s: %w", from, err))
+}
+
+func (l *loader) assignments(list []Assignment) {
+	for _, a := range list {
+		l.assign(a.Key, a.Value, a.From)
+	}
 }
 
 // assign sets a key. A later layer's value by one name takes the place of an
