@@ -66,8 +66,8 @@ bench: build ## benchmarks: Go's own, then against Apache Kafka side by side (ne
 	integration/scripts/bench
 
 .PHONY: demo
-demo: build ## the main job, large: produce, roll to the bucket, kill, replay from the beginning
-	$(GO) run ./integration/demo -qanat $(BIN)
+demo: build ## the main job, large: produce, roll to the bucket, kill, replay (GIB=3, BUCKET=s3, minio or a URL)
+	$(if $(filter s3 minio,$(BUCKET)),integration/scripts/s3) $(GO) run ./integration/demo -qanat $(BIN) -gib $(or $(GIB),3) -bucket '$(BUCKET)'
 
 .PHONY: s3server
 s3server: ## build the S3 server that the tests use

@@ -1,6 +1,7 @@
 // Demo runs the product's main job large, with progress bars and a closing summary.
 //
-//	make demo
+//	make demo                        with a directory as the bucket
+//	make demo GIB=8 BUCKET=minio     with that driver against an S3 server on this machine; or BUCKET=s3
 //	go run ./integration/demo -qanat bin/qanat -gib 4 -bucket 's3://demo?endpoint=http://127.0.0.1:7070'
 package main
 
@@ -23,7 +24,7 @@ import (
 func main() {
 	bin := flag.String("qanat", "bin/qanat", "the program")
 	dir := flag.String("dir", ".demo", "where the broker keeps its data; removed first")
-	bucket := flag.String("bucket", "", "bucket URL: dir:PATH, s3://NAME?endpoint=…, minio://NAME?endpoint=… (default: a directory)")
+	bucket := flag.String("bucket", "", "bucket URL: dir:PATH, s3://NAME?endpoint=…, minio://NAME?endpoint=…; s3 or minio alone: the server that integration/scripts/s3 has started (default: a directory)")
 	gib := flag.Float64("gib", 3, "GiB to produce")
 	kills := flag.Int("kills", 3, "how often the broker is killed on the way")
 	seed := flag.Uint64("seed", uint64(time.Now().UnixNano()), "decides the generated records")
@@ -48,7 +49,9 @@ func demo(ctx context.Context, bin, dir, bucket string, gib float64, kills int, 
 	if err != nil {
 		return err
 	}
-	b.Bucket = bucket
+	if b.Bucket, err = bucketURL(bucket); err != nil {
+		return err
+	}
 	fmt.Printf("seed %d; data and log under %s\n", seed, dir)
 	s, err := journey.Run(ctx, journey.Plan{
 		Broker: b, Bytes: int64(gib * (1 << 30)), Partitions: 16, SegmentBytes: 16 << 20, LocalBytes: 48 << 20,
@@ -62,6 +65,18 @@ func demo(ctx context.Context, bin, dir, bucket string, gib float64, kills int, 
 	}
 	report(s)
 	return nil
+}
+
+// bucketURL is bucket, or for the bare name of a driver a bucket of the S3 server that integration/scripts/s3 runs.
+func bucketURL(bucket string) (string, error) {
+	if bucket != "s3" && bucket != "minio" {
+		return bucket, nil
+	}
+	endpoint, name := os.Getenv("QANAT_TEST_S3"), os.Getenv("QANAT_TEST_S3_BUCKET")
+	if endpoint == "" || name == "" {
+		return "", fmt.Errorf("-bucket %s: run it by integration/scripts/s3, which starts a server, or give the whole URL", bucket)
+	}
+	return fmt.Sprintf("%s://%s/demo-%s?endpoint=%s", bucket, name, bucket, endpoint), nil
 }
 
 // bars draws one progress bar for each step, on a terminal only.
