@@ -23,7 +23,7 @@ func TestKillAtRandom(t *testing.T) {
 	l := newLoad(t, b, "kills", 4, rng.Uint64())
 	l.start()
 	c := startCommitter(t, b, "kills")
-	kills, begin := 0, time.Now()
+	kills, begin, slowest := 0, time.Now(), slowStart{}
 	for deadline := begin.Add(faultsTime(t, 15*time.Second)); time.Now().Before(deadline); kills++ {
 		if kills%2 == 0 {
 			l.more(1) // the broker is known to work between some of the kills
@@ -37,6 +37,7 @@ func TestKillAtRandom(t *testing.T) {
 			kills++
 		}
 		restart(t, b)
+		slowest.note(b)
 		c.check(b)
 	}
 	c.stop()
@@ -50,11 +51,25 @@ func TestKillAtRandom(t *testing.T) {
 		t.Fatal(err)
 	}
 	restart(t, b)
+	slowest.note(b)
+	t.Logf("slowest start: ready %v after exec, and its log:\n%s", slowest.took.Round(time.Millisecond), slowest.log)
 	l.verify(b)
 	for _, p := range storageOf(t, b, "kills").Partitions {
 		if p.Error != "" {
 			t.Errorf("partition %d: %s", p.Partition, p.Error)
 		}
+	}
+}
+
+// slowStart remembers the start that took longest, and what the broker logged around it.
+type slowStart struct {
+	took time.Duration
+	log  string
+}
+
+func (s *slowStart) note(b *harness.Broker) {
+	if b.Started > s.took {
+		s.took, s.log = b.Started, b.Tail(12)
 	}
 }
 
