@@ -31,12 +31,12 @@ test: ## install what the tests need and run them
 	integration/scripts/s3 $(GO) test -timeout 20m $(PACKAGES)
 
 .PHONY: check
-check: ## format, vet, staticcheck, layers, generated files
+check: ## format, vet, staticcheck, layers, fuzz seeds, generated files
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo 'not formatted: run gofmt -w on these'; exit 1; }
 	$(GO) vet $(PACKAGES)
 	GOBIN=$(TOOLS) $(GO) install $(STATICCHECK)
 	$(TOOLS)/staticcheck $(PACKAGES)
-	QANAT_BIN=none $(GO) test -count=1 -run TestImportsPointDown ./integration
+	QANAT_BIN=none $(GO) test -count=1 -run 'TestImportsPointDown|TestFuzzTargetsHaveSeeds' ./integration
 	$(MAKE) --no-print-directory generate
 	@git diff --exit-code --stat -- docs wire metadata || { echo 'generated files are not current: run make generate and commit'; exit 1; }
 

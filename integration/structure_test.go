@@ -4,7 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"io/fs"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -68,6 +72,38 @@ func TestImportsPointDown(t *testing.T) {
 				t.Errorf("%s imports %s, which is not below it", from, to)
 			}
 		}
+	}
+}
+
+// A fuzz target would begin from nothing on a fresh clone: each has seeds that are committed beside it.
+func TestFuzzTargetsHaveSeeds(t *testing.T) {
+	target := regexp.MustCompile(`(?m)^func (Fuzz\w+)\(`)
+	found := 0
+	err := filepath.WalkDir("..", func(path string, _ fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		for _, m := range target.FindAllSubmatch(text, -1) {
+			found++
+			seeds, err := filepath.Glob(filepath.Join(filepath.Dir(path), "testdata", "fuzz", string(m[1]), "*"))
+			if err != nil {
+				return err
+			}
+			if len(seeds) == 0 {
+				t.Errorf("%s: %s has no seeds in testdata/fuzz", path, m[1])
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found < 15 {
+		t.Errorf("only %d fuzz targets were found: this test looks in the wrong place", found)
 	}
 }
 
