@@ -8,7 +8,8 @@ import (
 )
 
 // registerBroker also starts a broker's new incarnation over: what the last
-// one was allowed goes, what a person wished for it (Drain) stays.
+// one was allowed goes, what a person wished for it (Drain) stays. What the
+// last one led or was in sync with, see succeed.
 func (tx *Tx) registerBroker(index uint64, c command.RegisterBroker) (any, *Refusal) {
 	if c.ID < 0 {
 		return nil, refuse(ErrInvalid, "broker id %d", c.ID)
@@ -23,10 +24,47 @@ func (tx *Tx) registerBroker(index uint64, c command.RegisterBroker) (any, *Refu
 		b.Drain = old.Drain
 		if old.Incarnation == c.Incarnation {
 			b.Epoch, b.State = old.Epoch, old.State
+		} else {
+			tx.succeed(old, b)
 		}
 	}
 	tx.putBroker(k, b)
 	return b.Epoch, nil
+}
+
+// succeed takes from a broker's partitions what its new incarnation has not
+// inherited, in the same entry, so that nobody ever sees the one without the other:
+//
+//   - One that begins fenced leads nothing: what the last one led has no leader, under the next leader epoch, so that what
+//     it wrote and what the new one will write never share an epoch (KAFKA-10527).
+//   - One with another data directory has none of the data: it leaves every ISR and ELR, and the lead. A partition of which
+//     it held the only copy is left with an empty ISR: only an unclean election gives it a leader again.
+func (tx *Tx) succeed(old, b *Broker) {
+	var none [16]byte
+	lost := old.Directory != none && b.Directory != none && old.Directory != b.Directory
+	if !lost && b.State != command.Fenced {
+		return
+	}
+	var changed []*Partition
+	tx.partitions.root().Walk(func(_ []byte, old *Partition) bool {
+		leads, counts := old.Leader == b.ID, slices.Contains(old.ISR, b.ID) || slices.Contains(old.ELR, b.ID)
+		if !leads && !(lost && counts) {
+			return false
+		}
+		p := *old
+		if lost {
+			self := []kafka.BrokerID{b.ID}
+			p.ISR, p.ELR = without(p.ISR, self), without(p.ELR, self)
+		}
+		if leads {
+			p.lead(kafka.NoBroker)
+		}
+		changed = append(changed, &p)
+		return false
+	})
+	for _, p := range changed {
+		tx.changePartition(p)
+	}
 }
 
 func (tx *Tx) putBroker(k [4]byte, b *Broker) {

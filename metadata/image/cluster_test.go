@@ -1,6 +1,7 @@
 package image
 
 import (
+	"bytes"
 	"errors"
 	"slices"
 	"testing"
@@ -221,8 +222,75 @@ func TestCoordinatorsAreFenced(t *testing.T) {
 	}
 }
 
-// Whatever happens to it, a partition's sets keep their invariants: the ISR is never empty and within the replicas, the
-// leader is in sync, nobody is both eligible and in sync, epochs never go back.
+// A broker that comes back fenced leads nothing, under a new leader epoch, from the very entry of its registration on; with
+// another directory it counts for no partition any more, and what it alone had is left without anybody in sync.
+func TestNewIncarnationInheritsOnlyItsData(t *testing.T) {
+	w := newWorld(t)
+	dir := func(b byte) [16]byte { return [16]byte{b} }
+	for i := kafka.BrokerID(1); i <= 3; i++ {
+		w.do(command.RegisterBroker{ID: i, Incarnation: [16]byte{byte(i)}, Directory: dir(byte(i))})
+	}
+	w.do(command.CreateTopic{ID: id(1), Name: "a", Partitions: [][]kafka.BrokerID{{1, 2}, {2, 1}, {1}, {2, 3}}})
+	w.do(command.RegisterBroker{ID: 1, Incarnation: [16]byte{11}, Directory: dir(1), Fenced: true})
+	for i, want := range []struct {
+		leader kafka.BrokerID
+		epoch  kafka.LeaderEpoch
+		isr    ids
+	}{{kafka.NoBroker, 1, ids{1, 2}}, {2, 0, ids{2, 1}}, {kafka.NoBroker, 1, ids{1}}, {2, 0, ids{2, 3}}} {
+		if p := w.partition(part(1, int32(i))); p.Leader != want.leader || p.LeaderEpoch != want.epoch || !slices.Equal(p.ISR, want.isr) {
+			t.Errorf("fenced: %+v", p)
+		}
+	}
+	before := w.m
+	w.do(command.RegisterBroker{ID: 1, Incarnation: [16]byte{11}, Directory: dir(1), Fenced: true, Rack: "moved"})
+	if d := Diff(before, w.m); len(d.Partitions) > 0 {
+		t.Errorf("the same incarnation: %+v", d)
+	}
+	w.do(command.ElectLeaders{Elections: []command.Election{{Partition: part(1, 2), Leader: 1, ISR: ids{1}, Expected: 1}}})
+	w.do(command.RegisterBroker{ID: 1, Incarnation: [16]byte{12}, Directory: dir(9), Fenced: true})
+	for i, want := range []struct {
+		leader kafka.BrokerID
+		epoch  kafka.LeaderEpoch
+		isr    ids
+	}{{kafka.NoBroker, 1, ids{2}}, {2, 0, ids{2}}, {kafka.NoBroker, 3, nil}, {2, 0, ids{2, 3}}} {
+		if p := w.partition(part(1, int32(i))); p.Leader != want.leader || p.LeaderEpoch != want.epoch || !slices.Equal(p.ISR, want.isr) {
+			t.Errorf("another directory: %+v", p)
+		}
+	}
+	restored, err := Decode(bytes.NewReader(encoded(t, w.m)))
+	if err != nil || !Diff(w.m, restored).Empty() {
+		t.Errorf("a partition without anybody in sync is not restored: %v", err)
+	}
+}
+
+// Who was eligible under one minimum of in-sync replicas is not under another, from the very entry that changes it on.
+func TestMinimumDecidesWhoIsEligible(t *testing.T) {
+	w, epochs, p := cluster(t)
+	w.do(command.CreateTopic{ID: id(2), Name: "b", Partitions: [][]kafka.BrokerID{{1, 2}}})
+	shrink := func() {
+		for _, p := range []kafka.Partition{p, part(2, 0)} {
+			now := w.partition(p)
+			w.do(command.AlterISR{Changes: []command.ISRChange{{Partition: p, Expected: now.PartitionEpoch, ISR: members(epochs, 1, 2)}}})
+			w.do(command.AlterISR{Changes: []command.ISRChange{{Partition: p, Expected: now.PartitionEpoch + 1, ISR: members(epochs, 1), ELR: ids{2}}}})
+		}
+	}
+	shrink()
+	w.do(command.SetConfigs{Type: command.Topic, Name: "a", Set: map[string]string{"retention.ms": "1"}})
+	if len(w.partition(p).ELR) != 1 {
+		t.Fatal("another configuration counts")
+	}
+	w.do(command.SetConfigs{Type: command.Topic, Name: "a", Set: map[string]string{"min.insync.replicas": "1"}})
+	if len(w.partition(p).ELR) != 0 || len(w.partition(part(2, 0)).ELR) != 1 {
+		t.Errorf("%+v\n%+v", w.partition(p), w.partition(part(2, 0)))
+	}
+	shrink()
+	w.do(command.SetConfigs{Type: command.Broker, Set: map[string]string{"min.insync.replicas": "2"}})
+	if len(w.partition(p).ELR)+len(w.partition(part(2, 0)).ELR) != 0 {
+		t.Errorf("%+v\n%+v", w.partition(p), w.partition(part(2, 0)))
+	}
+}
+
+// Whatever happens to it, a partition's sets keep their invariants: the ISR is within the replicas, the leader is in sync, nobody is both eligible and in sync, epochs never go back.
 func TestPartitionInvariants(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		m := Empty()
@@ -230,7 +298,7 @@ func TestPartitionInvariants(t *testing.T) {
 			before := m
 			m, _, _ = run(t, m, uint64(i+1), []step{s}, func(int) bool { return true })
 			m.AllPartitions(func(p *Partition) bool {
-				if len(p.ISR) == 0 || !subset(p.ISR, p.Replicas) || !subset(p.ELR, p.Replicas) || len(intersect(p.ELR, p.ISR)) > 0 ||
+				if !subset(p.ISR, p.Replicas) || !subset(p.ELR, p.Replicas) || len(intersect(p.ELR, p.ISR)) > 0 ||
 					!subset(p.Adding, p.Replicas) || !subset(p.Removing, p.Replicas) || len(p.Settled()) == 0 ||
 					p.Leader != kafka.NoBroker && !slices.Contains(p.ISR, p.Leader) {
 					rt.Fatalf("%+v", p)

@@ -55,8 +55,13 @@ type Topic struct {
 type Partition struct {
 	kafka.Partition
 
-	// Replicas: the first is preferred. Invariant: no repeats, never empty; ISR is a subset.
-	Replicas, ISR []kafka.BrokerID
+	// Replicas: the first is preferred. Invariant: no repeats, never empty.
+	Replicas []kafka.BrokerID
+
+	// ISR are the in-sync replicas, a subset without repeats. Empty only when
+	// the last of them has come back with another data directory: no replica
+	// is known to have what was acknowledged.
+	ISR []kafka.BrokerID
 
 	// ELR are the eligible leader replicas: they left the ISR while it was too
 	// small for the high watermark to move, so they have all that was ever

@@ -34,8 +34,8 @@ var (
 	genVersion  = rapid.Map(rapid.IntRange(0, 2), func(n int) kafka.PartitionEpoch { return kafka.PartitionEpoch(n) })
 	genELR      = rapid.SliceOfN(genBroker, 0, 2)
 	genReplicas = rapid.SliceOfN(genBroker, 1, 3)
-	genMap      = rapid.MapOfN(rapid.SampledFrom([]string{"x", "y", "z"}), rapid.SampledFrom([]string{"", "1"}), 0, 3)
-	genKeys     = rapid.SliceOfN(rapid.SampledFrom([]string{"x", "y", "z"}), 0, 2)
+	genMap      = rapid.MapOfN(rapid.SampledFrom([]string{"x", "y", minISR}), rapid.SampledFrom([]string{"", "1"}), 0, 3)
+	genKeys     = rapid.SliceOfN(rapid.SampledFrom([]string{"x", "y", minISR}), 0, 2)
 )
 
 var genCommand = rapid.Custom(func(t *rapid.T) command.Command {
@@ -71,7 +71,7 @@ var genCommand = rapid.Custom(func(t *rapid.T) command.Command {
 	case 18:
 		return command.DeleteGroup{Group: genGroup.Draw(t, "group")}
 	case 19, 20:
-		return command.RegisterBroker{ID: genBroker.Draw(t, "id"), Incarnation: [16]byte{byte(rapid.IntRange(0, 1).Draw(t, "incarnation"))}, Rack: genName.Draw(t, "rack"), Fenced: rapid.Bool().Draw(t, "fenced")}
+		return command.RegisterBroker{ID: genBroker.Draw(t, "id"), Incarnation: [16]byte{byte(rapid.IntRange(0, 1).Draw(t, "incarnation"))}, Rack: genName.Draw(t, "rack"), Fenced: rapid.Bool().Draw(t, "fenced"), Directory: [16]byte{byte(rapid.IntRange(0, 2).Draw(t, "directory"))}}
 	case 21, 22:
 		return command.SetBrokerState{ID: genBroker.Draw(t, "id"), Epoch: kafka.BrokerEpoch(rapid.IntRange(0, 9).Draw(t, "epoch")), State: command.BrokerState(rapid.IntRange(0, 3).Draw(t, "state"))}
 	case 23:

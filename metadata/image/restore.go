@@ -195,7 +195,7 @@ func (d *decoder) partition(r partitionRecord) error {
 	t, ok := d.tx.topics.get(r.Partition.Topic[:])
 	k := partitionKey(r.Partition)
 	_, twice := d.tx.partitions.get(k[:])
-	if !ok || twice || r.Partition.Index < 0 || r.Partition.Index >= t.Partitions || !isSet(r.Replicas) || !isSet(r.ISR) ||
+	if !ok || twice || r.Partition.Index < 0 || r.Partition.Index >= t.Partitions || !isSet(r.Replicas) || len(r.ISR) > 0 && !isSet(r.ISR) ||
 		!subset(r.ISR, r.Replicas) || !subset(r.ELR, r.Replicas) || !subset(r.Adding, r.Replicas) || !subset(r.Removing, r.Replicas) {
 		return corrupt("partition %s", r.Partition)
 	}

@@ -160,7 +160,41 @@ func (tx *Tx) setConfigs(c command.SetConfigs) *Refusal {
 		tx.configs.put(k, overrides)
 	}
 	tx.changes.configs.add(ConfigKey{c.Type, c.Name})
+	if old[minISR] != overrides[minISR] {
+		tx.forgetELR(c.Type, c.Name)
+	}
 	return nil
+}
+
+// minISR is the one configuration that has a meaning here.
+const minISR = "min.insync.replicas"
+
+// forgetELR empties the eligible leader replicas of a topic, or of all when a
+// broker's configuration changes. They are eligible because the high watermark
+// could not move while the ISR was below the minimum that held: under another
+// minimum the same ISR may be large enough, and leave them behind. Source: KIP-966.
+func (tx *Tx) forgetELR(of command.ResourceType, name string) {
+	root, prefix := tx.partitions.root(), []byte(nil)
+	switch of {
+	case command.Topic:
+		t, _ := tx.names.get([]byte(name)) // setConfigs has found it
+		prefix = t.ID[:]
+	case command.Broker:
+	default:
+		return
+	}
+	var had []*Partition
+	root.WalkPrefix(prefix, func(_ []byte, p *Partition) bool {
+		if len(p.ELR) > 0 {
+			had = append(had, p)
+		}
+		return false
+	})
+	for _, old := range had {
+		p := *old
+		p.ELR = nil
+		tx.changePartition(&p)
+	}
 }
 
 func (tx *Tx) allocateProducerIDs(c command.AllocateProducerIDs) (any, *Refusal) {
