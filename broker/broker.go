@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/qanat-io/qanat/broker/console"
+	"github.com/qanat-io/qanat/broker/control"
 	"github.com/qanat-io/qanat/broker/coordinator"
 	"github.com/qanat-io/qanat/broker/datadir"
 	"github.com/qanat-io/qanat/broker/hosted"
@@ -180,6 +181,12 @@ func (b *Broker) join(ctx context.Context) error {
 	for _, c := range controller.StartLeaders(b.quorum.Image(), b.node) {
 		if _, err := b.quorum.Propose(ctx, c); err != nil {
 			return fmt.Errorf("start leaderships of broker %d: %w", b.node, err)
+		}
+	}
+	m := b.quorum.Image()
+	for _, c := range controller.Decide(controller.World{Image: m, Rules: control.Rules(b.cfg, m)}, controller.Scope{}) {
+		if _, err := b.quorum.Propose(ctx, c); err != nil {
+			return fmt.Errorf("place coordinators on broker %d: %w", b.node, err)
 		}
 	}
 	return nil

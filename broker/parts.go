@@ -16,6 +16,7 @@ import (
 	"github.com/qanat-io/qanat/broker/server"
 	"github.com/qanat-io/qanat/broker/telemetry"
 	"github.com/qanat-io/qanat/metadata/command"
+	"github.com/qanat-io/qanat/metadata/image"
 	"github.com/qanat-io/qanat/metadata/quorum"
 	"github.com/qanat-io/qanat/tier/archive"
 	"github.com/qanat-io/qanat/tier/cold"
@@ -188,6 +189,7 @@ func (b *Broker) registration() command.RegisterBroker {
 // openServing builds what answers clients.
 func (b *Broker) openServing(context.Context) error {
 	groups := coordinator.DefaultConfig()
+	groups.Node = b.node
 	groups.Limits.InitialDelay = b.cfg.Duration("group.initial.rebalance.delay.ms")
 	groups.Limits.MinSession = b.cfg.Duration("group.min.session.timeout.ms")
 	groups.Limits.MaxSession = b.cfg.Duration("group.max.session.timeout.ms")
@@ -196,6 +198,7 @@ func (b *Broker) openServing(context.Context) error {
 	groups.OffsetsRetention = time.Duration(b.cfg.Int("offsets.retention.minutes")) * time.Minute
 	groups.CheckInterval = b.cfg.Duration("offsets.retention.check.interval.ms")
 	b.groups = coordinator.New(groups, b.quorum, b.log.With("part", "groups"))
+	b.quorum.Subscribe(b.followCoordinators)
 
 	handler := api.New(api.Deps{
 		Node: b.node, Quorum: b.quorum, Partitions: b.hosted, Groups: b.groups, Config: b.cfg,
@@ -215,6 +218,16 @@ func (b *Broker) openServing(context.Context) error {
 	}, handler, b.observer, b.log.With("part", "server"))
 	b.telemetry.Connect(b.sources())
 	return nil
+}
+
+// followCoordinators keeps the groups where the image places them.
+func (b *Broker) followCoordinators(_, m *image.Image, ch quorum.Changes) {
+	if len(ch.Coordinators) == 0 {
+		return
+	}
+	if err := b.groups.Follow(m); err != nil {
+		b.fatal(fmt.Errorf("take over groups: %w", err))
+	}
 }
 
 // announce prints the one line that says that the broker is ready.

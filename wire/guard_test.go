@@ -115,7 +115,7 @@ func TestTable(t *testing.T) {
 		}
 		last = a.Key
 		req := kmsg.RequestForKey(a.Key)
-		if req == nil || req.MaxVersion() < a.Max || kmsg.NameForKey(a.Key) != a.Name && a.Key != 22 {
+		if req == nil || req.MaxVersion() < a.Max || kmsg.NameForKey(a.Key) != a.Name && a.Key != 22 && a.Key != 45 { // which kmsg names in its own way
 			t.Errorf("%+v: kmsg has %s up to %v", a, kmsg.NameForKey(a.Key), req)
 		}
 		if got, ok := Lookup(a.Key); !ok || got != a {

@@ -37,11 +37,15 @@ var table = []API{
 	{35, "DescribeLogDirs", 1, 4},
 	{37, "CreatePartitions", 0, 3},
 	{42, "DeleteGroups", 0, 2},
+	{43, "ElectLeaders", 0, 2},
 	{44, "IncrementalAlterConfigs", 0, 1},
+	{45, "AlterPartitionReassignments", 0, 1},
+	{46, "ListPartitionReassignments", 0, 0},
 	{47, "OffsetDelete", 0, 0},
 	{55, "DescribeQuorum", 0, 2},
 	{60, "DescribeCluster", 0, 2},
 	{61, "DescribeProducers", 0, 0},
+	{64, "UnregisterBroker", 0, 0},
 	{75, "DescribeTopicPartitions", 0, 0},
 }
 

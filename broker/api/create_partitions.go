@@ -5,6 +5,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/qanat-io/qanat/metadata/command"
+	"github.com/qanat-io/qanat/metadata/controller"
 	"github.com/qanat-io/qanat/metadata/image"
 	"github.com/qanat-io/qanat/wire"
 	"github.com/qanat-io/qanat/wire/kafka"
@@ -18,7 +19,7 @@ func (h *Handler) createPartitions(x *wire.Exchange) {
 	resp := kmsg.NewPtrCreatePartitionsResponse()
 	resp.Topics = make([]kmsg.CreatePartitionsResponseTopic, len(req.Topics))
 	m := h.quorum.Image()
-	brokers := live(m)
+	brokers := controller.Takers(m)
 	times := map[string]int{}
 	for i := range req.Topics {
 		times[req.Topics[i].Topic]++
@@ -76,7 +77,7 @@ func growth(m *image.Image, brokers []kafka.BrokerID, t *kmsg.CreatePartitionsRe
 	}
 	factor := 1
 	if first, ok := m.Partition(kafka.Partition{Topic: topic.ID}); ok {
-		factor = len(first.Replicas)
+		factor = len(first.Replicas) - len(first.Removing)
 	}
 	c.ID, c.From = topic.ID, topic.Partitions
 	if t.Assignment == nil {
@@ -88,7 +89,7 @@ func growth(m *image.Image, brokers []kafka.BrokerID, t *kmsg.CreatePartitionsRe
 	}
 	replicas := make([][]kafka.BrokerID, more)
 	for i := range t.Assignment {
-		if replicas[i], err = checkReplicas(brokers, t.Assignment[i].Replicas); err != nil {
+		if replicas[i], err = checkReplicas(m, t.Assignment[i].Replicas, nil); err != nil {
 			return c, err
 		}
 		if len(replicas[i]) != factor {

@@ -101,24 +101,14 @@ func (h *Handler) createdTopic(name string, c *command.CreateTopic, err error, v
 type planner struct {
 	h          *Handler
 	image      *image.Image
-	live       []kafka.BrokerID
+	live       []kafka.BrokerID // that replicas may be placed on
 	planned    map[string]bool
 	colliding  map[string]string // metric names of existing topics; filled when first needed
 	partitions int               // planned so far
 }
 
 func (h *Handler) newPlanner(m *image.Image) *planner {
-	return &planner{h: h, image: m, live: live(m), planned: map[string]bool{}}
-}
-
-// live are the brokers that replicas may be placed on.
-func live(m *image.Image) []kafka.BrokerID {
-	var out []kafka.BrokerID
-	m.Brokers(func(b *image.Broker) bool {
-		out = append(out, b.ID)
-		return true
-	})
-	return out
+	return &planner{h: h, image: m, live: controller.Takers(m), planned: map[string]bool{}}
 }
 
 // topic plans one topic.
@@ -211,7 +201,7 @@ func (p *planner) assigned(t *kmsg.CreateTopicsRequestTopic) ([][]kafka.BrokerID
 		if a.Partition < 0 || int(a.Partition) >= len(out) || out[a.Partition] != nil {
 			return nil, refuse(kerr.InvalidReplicaAssignment, "partitions must be numbered from 0 without gaps or repeats; %d is not", a.Partition)
 		}
-		replicas, err := checkReplicas(p.live, a.Replicas)
+		replicas, err := checkReplicas(p.image, a.Replicas, nil)
 		if err != nil {
 			return nil, err
 		}
@@ -225,19 +215,26 @@ func (p *planner) assigned(t *kmsg.CreateTopicsRequestTopic) ([][]kafka.BrokerID
 	return out, nil
 }
 
-// checkReplicas turns a list of node ids into replicas.
-func checkReplicas(live []kafka.BrokerID, nodes []int32) ([]kafka.BrokerID, error) {
+// checkReplicas turns a list of node ids into replicas. A broker must be active and not on its way to be emptied, unless has
+// says that it has the partition already; has may be nil.
+func checkReplicas(m *image.Image, nodes []int32, has func(kafka.BrokerID) bool) ([]kafka.BrokerID, error) {
 	if len(nodes) == 0 {
 		return nil, refuse(kerr.InvalidReplicaAssignment, "a partition without replicas")
 	}
 	out := make([]kafka.BrokerID, 0, len(nodes))
 	for _, n := range nodes {
 		b := kafka.BrokerID(n)
-		if !slices.Contains(live, b) {
+		r, known := m.Broker(b)
+		switch {
+		case !known:
 			return nil, refuse(kerr.InvalidReplicaAssignment, "broker %d is not registered", n)
-		}
-		if slices.Contains(out, b) {
+		case slices.Contains(out, b):
 			return nil, refuse(kerr.InvalidReplicaAssignment, "broker %d is named twice for one partition", n)
+		case has != nil && has(b):
+		case r.Drain:
+			return nil, refuse(kerr.InvalidReplicaAssignment, "broker %d is being drained: end that first, or choose another", n)
+		case r.State != command.Active:
+			return nil, refuse(kerr.InvalidReplicaAssignment, "broker %d is %s: start it first, or choose another", n, r.State)
 		}
 		out = append(out, b)
 	}
@@ -268,7 +265,7 @@ func (p *planner) placed(t *kmsg.CreateTopicsRequestTopic) ([][]kafka.BrokerID, 
 // place asks the controller for replicas; what it cannot place is the client's replication factor.
 func place(m *image.Image, live []kafka.BrokerID, count, factor int) ([][]kafka.BrokerID, error) {
 	if factor > len(live) {
-		return nil, refuse(kerr.InvalidReplicationFactor, "replication factor %d is larger than the number of brokers, %d", factor, len(live))
+		return nil, refuse(kerr.InvalidReplicationFactor, "replication factor %d is larger than the number of brokers that can take a replica, %d", factor, len(live))
 	}
 	replicas, err := controller.Place(m, live, count, factor)
 	if err != nil {

@@ -4,13 +4,14 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/qanat-io/qanat/metadata/command"
 	"github.com/qanat-io/qanat/metadata/image"
 	"github.com/qanat-io/qanat/wire"
 )
 
 // DescribeCluster (key 60, v0-2; KIP-700): cluster id, controller, brokers. v1 may ask for controllers instead (KIP-919):
-// those have no endpoint of their own here → MISMATCHED_ENDPOINT_TYPE. v2 tells fenced brokers apart (KIP-1073); a
-// registered broker is not fenced.
+// those have no endpoint of their own here → MISMATCHED_ENDPOINT_TYPE. v2 may ask for fenced brokers too (KIP-1073), which are
+// left out otherwise.
 
 func (h *Handler) describeCluster(x *wire.Exchange) {
 	const brokers, controllers = 1, 2
@@ -31,9 +32,11 @@ func (h *Handler) describeCluster(x *wire.Exchange) {
 	resp.ClusterID = m.ClusterID()
 	resp.ControllerID = int32(h.controller())
 	m.Brokers(func(b *image.Broker) bool {
-		if host, port, ok := endpoint(b, listener(x)); ok {
+		fenced := b.State == command.Fenced
+		if host, port, ok := endpoint(b, listener(x)); ok && (!fenced || req.IncludeFencedBrokers && x.Version >= 2) {
 			rb := kmsg.NewDescribeClusterResponseBroker()
 			rb.NodeID, rb.Host, rb.Port, rb.Rack = int32(b.ID), host, port, rack(b)
+			rb.IsFenced = fenced
 			resp.Brokers = append(resp.Brokers, rb)
 		}
 		return true

@@ -7,6 +7,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/qanat-io/qanat/wire"
+	"github.com/qanat-io/qanat/wire/kafka"
 )
 
 // DescribeTopicPartitions (key 75, v0; KIP-966): topics in name order, a page of partitions at a time. The cursor is the first
@@ -85,6 +86,9 @@ func (p *page) add(resp *kmsg.DescribeTopicPartitionsResponse, v *view, name str
 		dp.ErrorCode, dp.Partition, dp.LeaderID, dp.LeaderEpoch = mp.ErrorCode, mp.Partition, mp.Leader, mp.LeaderEpoch
 		dp.Replicas, dp.ISR, dp.OfflineReplicas = mp.Replicas, mp.ISR, mp.OfflineReplicas
 		dp.EligibleLeaderReplicas, dp.LastKnownELR = none, none
+		if p, ok := v.image.Partition(kafka.Partition{Topic: t.TopicID, Index: mp.Partition}); ok {
+			dp.EligibleLeaderReplicas = ids(p.ELR)
+		}
 		dt.Partitions = append(dt.Partitions, dp)
 	}
 	p.left -= next - from

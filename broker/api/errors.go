@@ -11,6 +11,7 @@ import (
 	"github.com/qanat-io/qanat/broker/group"
 	"github.com/qanat-io/qanat/broker/partition"
 	"github.com/qanat-io/qanat/metadata/command"
+	"github.com/qanat-io/qanat/metadata/controller"
 	"github.com/qanat-io/qanat/metadata/image"
 	"github.com/qanat-io/qanat/metadata/quorum"
 )
@@ -53,6 +54,12 @@ var verdicts = []verdict{
 	{image.ErrInvalid, kerr.InvalidRequest},
 	{image.ErrForgotten, kerr.RequestTimedOut}, // applied, but how it ended is not known any more
 	{image.ErrOtherCluster, kerr.InconsistentClusterID},
+	{controller.ErrNotNeeded, kerr.ElectionNotNeeded},
+	{controller.ErrPreferredNotAvailable, kerr.PreferredLeaderNotAvailable},
+	{controller.ErrNoneEligible, kerr.EligibleLeadersNotAvailable},
+	{image.ErrNotCoordinator, kerr.NotCoordinator},
+	{image.ErrUnknownBroker, kerr.BrokerIDNotRegistered},
+	{image.ErrBrokerInUse, kerr.InvalidRequest},
 	{command.ErrTooLarge, kerr.InvalidRequest},
 	{quorum.ErrNotReady, kerr.NotController}, // admin clients look for the controller again and retry
 
@@ -73,6 +80,8 @@ var verdicts = []verdict{
 	{group.ErrTooLarge, kerr.MessageTooLarge},
 	{coordinator.ErrLoading, kerr.CoordinatorLoadInProgress},
 	{coordinator.ErrStopped, kerr.CoordinatorNotAvailable},
+	{coordinator.ErrNotCoordinator, kerr.NotCoordinator},
+	{coordinator.ErrCutOff, kerr.NotCoordinator},
 
 	// Waiting.
 	{context.DeadlineExceeded, kerr.RequestTimedOut},

@@ -334,12 +334,19 @@ func newHarness(t testing.TB, sets ...string) *harness {
 	s := &harness{t: t, meta: &memoryQuorum{image: image.Empty()}, logs: map[kafka.Partition]*fakeLog{}}
 	s.Handler = New(Deps{Node: 1, Partitions: nowhere{}, Config: cfg, Volume: Volume{Dir: "/data", Space: func() (int64, int64, error) { return 1000, 400, nil }}, BucketURL: "s3://bucket"})
 	s.Handler.quorum = s.meta
-	s.Groups = coordinator.New(coordinator.DefaultConfig(), s.meta, s.Log)
+	groups := coordinator.DefaultConfig()
+	groups.Node = 1
+	s.Groups = coordinator.New(groups, s.meta, s.Log)
 	s.Handler.find = s.findLog
 	gone, leave := context.WithCancel(context.Background())
 	s.peer, s.leave = &wire.Client{Listener: "PLAINTEXT", Gone: gone}, leave
 	s.meta.applied = s.follow
 	s.propose1(command.RegisterBroker{ID: 1, Rack: "a", Endpoints: []command.Endpoint{{Listener: "PLAINTEXT", Host: "localhost", Port: 9092}}})
+	var shards []command.ShardPlacement
+	for shard := range int32(image.CoordinatorShards) {
+		shards = append(shards, command.ShardPlacement{Shard: shard, Broker: 1})
+	}
+	s.propose1(command.PlaceCoordinators{Shards: shards})
 	return s
 }
 

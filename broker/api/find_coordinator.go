@@ -4,13 +4,15 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/qanat-io/qanat/metadata/command"
 	"github.com/qanat-io/qanat/metadata/image"
 	"github.com/qanat-io/qanat/wire"
 )
 
 // FindCoordinator (key 10, v0-6): which broker coordinates a group.
 //
-//   - This broker coordinates every group. v4+ asks for several keys at once (KIP-699).
+//   - The image places the groups' shards on brokers. One that is fenced, or on its way out, coordinates nothing for long:
+//     COORDINATOR_NOT_AVAILABLE, upon which clients ask again. v4+ asks for several keys at once (KIP-699).
 //   - Transactions and share groups have no coordinator here yet. As Kafka answers for a kind that it does not serve:
 //     INVALID_REQUEST, upon which clients give up with a message, where COORDINATOR_NOT_AVAILABLE would make them wait
 //     for what does not come.
@@ -45,13 +47,14 @@ func (h *Handler) coordinatorOf(m *image.Image, x *wire.Exchange, kind int8, key
 	c.Key, c.NodeID, c.Port = key, -1, -1
 	err := servedCoordinator(kind)
 	if err == nil {
-		if b, ok := m.Broker(h.Node); ok {
+		at := m.Coordinator(image.CoordinatorShard(key)).Broker
+		if b, ok := m.Broker(at); ok && b.State == command.Active {
 			if host, port, ok := endpoint(b, listener(x)); ok {
 				c.NodeID, c.Host, c.Port = int32(b.ID), host, port
 				return c
 			}
 		}
-		err = refuse(kerr.CoordinatorNotAvailable, "this broker is not registered yet")
+		err = refuse(kerr.CoordinatorNotAvailable, "group %q has no coordinator at the moment", key)
 	}
 	c.ErrorCode, c.ErrorMessage = code(err), message(err)
 	return c

@@ -45,6 +45,8 @@ type Deps struct {
 	Clock      func() time.Time // optional: time.Now
 	Volume     Volume
 	BucketURL  string // optional: "" without a bucket
+	// Dismiss takes a broker that is forgotten out of the metadata quorum. Optional.
+	Dismiss func(ctx context.Context, node kafka.BrokerID) error
 	// Forget ends what is read ahead from the bucket for a stream, which is a *wire.Client. Optional.
 	Forget func(stream any)
 }
@@ -185,11 +187,15 @@ var handlers = map[int16]func(*Handler, *wire.Exchange){
 	35: (*Handler).describeLogDirs,
 	37: (*Handler).createPartitions,
 	42: (*Handler).deleteGroups,
+	43: (*Handler).electLeaders,
 	44: (*Handler).incrementalAlterConfigs,
+	45: (*Handler).alterPartitionReassignments,
+	46: (*Handler).listPartitionReassignments,
 	47: (*Handler).offsetDelete,
 	55: (*Handler).describeQuorum,
 	60: (*Handler).describeCluster,
 	61: (*Handler).describeProducers,
+	64: (*Handler).unregisterBroker,
 	75: (*Handler).describeTopicPartitions,
 }
 

@@ -19,6 +19,7 @@ import (
 //   - A topic that is asked for by name and does not exist is created where the request (v4+; before, always) and
 //     auto.create.topics.enable allow it; the reply then already shows it.
 //   - A repeated topic is answered once.
+//   - Fenced brokers are left out: nobody can talk to them. Their replicas are offline.
 //   - Authorized operations (KIP-430, v8): see authorized_operations.go.
 //
 // A full answer for a thousand topics shares what view.go has prepared: its cost is the encoding.
@@ -46,7 +47,7 @@ func (h *Handler) metadata(x *wire.Exchange) {
 	resp.ClusterID = &clusterID
 	resp.ControllerID = int32(h.controller())
 	m.Brokers(func(b *image.Broker) bool {
-		if host, port, ok := endpoint(b, listener(x)); ok {
+		if host, port, ok := endpoint(b, listener(x)); ok && b.State != command.Fenced {
 			mb := kmsg.NewMetadataResponseBroker()
 			mb.NodeID, mb.Host, mb.Port, mb.Rack = int32(b.ID), host, port, rack(b)
 			resp.Brokers = append(resp.Brokers, mb)

@@ -15,15 +15,15 @@ import (
 //     UNKNOWN_TOPIC_ID.
 //   - RequireStable (v7+, KIP-447) asks for no offset that a transaction may still change. There are none yet: what the
 //     image holds is stable.
-//   - The image shows every commit that was answered, and every commit of an earlier generation once a member has
+//   - Only the group's coordinator answers: another broker's image may be behind. The coordinator's shows every commit that was answered, and every commit of an earlier generation once a member has
 //     been assigned in a later one.
 
 func (h *Handler) offsetFetch(x *wire.Exchange) {
 	req := x.Request.(*kmsg.OffsetFetchRequest)
 	resp := kmsg.NewPtrOffsetFetchResponse()
 	m := h.quorum.Image()
-	unserved := code(h.Groups.Serving())
 	if x.Version < 8 {
+		unserved := code(h.Groups.Serves(req.Group))
 		topics := make([]kmsg.OffsetFetchRequestGroupTopic, len(req.Topics))
 		for i, t := range req.Topics {
 			topics[i].Topic, topics[i].Partitions = t.Topic, t.Partitions
@@ -37,8 +37,8 @@ func (h *Handler) offsetFetch(x *wire.Exchange) {
 	for i := range req.Groups {
 		g := &req.Groups[i]
 		out := kmsg.NewOffsetFetchResponseGroup()
-		out.Group, out.ErrorCode = g.Group, unserved
-		if unserved == 0 {
+		out.Group, out.ErrorCode = g.Group, code(h.Groups.Serves(g.Group))
+		if out.ErrorCode == 0 {
 			out.Topics = h.groupOffsets(m, x.Version, g.Group, g.Topics, g.Topics == nil, 0)
 		}
 		resp.Groups[i] = out

@@ -6,6 +6,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/qanat-io/qanat/metadata/command"
 	"github.com/qanat-io/qanat/metadata/image"
 	"github.com/qanat-io/qanat/wire/kafka"
 )
@@ -82,11 +83,11 @@ func ids(brokers []kafka.BrokerID) []int32 {
 	return out
 }
 
-// offline are the replicas whose brokers are not registered.
+// offline are the replicas whose brokers are fenced, or not registered.
 func offline(m *image.Image, replicas []kafka.BrokerID) []int32 {
 	var out []int32
 	for _, b := range replicas {
-		if _, ok := m.Broker(b); !ok {
+		if r, ok := m.Broker(b); !ok || r.State == command.Fenced {
 			out = append(out, int32(b))
 		}
 	}

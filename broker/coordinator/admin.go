@@ -36,7 +36,7 @@ func (c *Coordinator) Delete(name string, reply func(error)) {
 func (c *Coordinator) proposeDeletion(e *entry, now time.Time, deleted func(error)) {
 	e.g.Kill(now)
 	e.persists++
-	c.quorum.ProposeAsync(command.DeleteGroup{Group: e.name}, func(_ any, err error) {
+	c.quorum.ProposeAsync(command.DeleteGroup{Group: e.name, Coordinator: e.shard.placed.Epoch}, func(_ any, err error) {
 		c.inbox.add(note{e: e, err: outcome(err), deleted: deleted})
 	})
 }
@@ -65,17 +65,19 @@ type Listed struct {
 // Type is the group's kind, as KIP-848 names them.
 func (Listed) Type() string { return groupType }
 
-// List shows every group: those of the image and those that are only in memory yet.
+// List shows every group that this broker coordinates: those of the image and those that are only in memory yet.
 func (c *Coordinator) List() ([]Listed, error) {
 	if err := c.Serving(); err != nil {
 		return nil, err
 	}
 	m := c.quorum.Image()
 	inMemory := map[string]bool{}
+	var mine [image.CoordinatorShards]bool
 	var out []Listed
 	for i := range c.shards {
 		s := &c.shards[i]
 		s.mu.Lock()
+		mine[i] = s.mine
 		for name, e := range s.groups {
 			inMemory[name] = true
 			if c.exists(e) {
@@ -87,7 +89,7 @@ func (c *Coordinator) List() ([]Listed, error) {
 	var failed error
 	now := time.Now()
 	m.Groups(func(ig *image.Group) bool {
-		if inMemory[ig.Name] || ig.Type != "" && ig.Type != groupType {
+		if !mine[image.CoordinatorShard(ig.Name)] || inMemory[ig.Name] || ig.Type != "" && ig.Type != groupType {
 			return true
 		}
 		g, err := group.Load(&c.cfg.Limits, now, ig.State)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -14,6 +13,7 @@ import (
 	"github.com/qanat-io/qanat/broker/group"
 	"github.com/qanat-io/qanat/metadata/command"
 	"github.com/qanat-io/qanat/metadata/image"
+	"github.com/qanat-io/qanat/wire/kafka"
 )
 
 var (
@@ -22,6 +22,13 @@ var (
 
 	// ErrStopped says that the broker is stopping; the client looks for the coordinator again.
 	ErrStopped = errors.New("coordinator has stopped")
+
+	// ErrNotCoordinator says that another broker coordinates the group, or nobody does; the client looks for the coordinator again.
+	ErrNotCoordinator = errors.New("this broker does not coordinate the group")
+
+	// ErrCutOff says that this broker has not heard from the controller for so long that others may coordinate its groups by
+	// now; the client looks for the coordinator again.
+	ErrCutOff = errors.New("this broker is cut off from its cluster")
 )
 
 // Quorum is what the coordinator needs of metadata/quorum; see there.
@@ -36,6 +43,12 @@ type Quorum interface {
 
 // Config are the coordinator's settings.
 type Config struct {
+	// Node is the broker whose shards are coordinated here.
+	Node kafka.BrokerID
+
+	// Leased tells whether this broker may still believe its image about what it coordinates. Lock-free; nil: always.
+	Leased func() bool
+
 	Limits              group.Limits
 	OffsetMetadataBytes int           // offset.metadata.max.bytes
 	OffsetsRetention    time.Duration // offsets.retention.minutes
@@ -72,13 +85,13 @@ type Coordinator struct {
 	quorum Quorum
 	log    *slog.Logger
 
-	phase    atomic.Int32 // loading, serving, stopped
-	seed     maphash.Seed
-	shards   [64]shard
-	groups   atomic.Int64 // entries in all shards
-	inFlight atomic.Int64 // offset commits
-	timers   timers
-	inbox    inbox
+	phase     atomic.Int32 // loading, serving, stopped
+	following sync.Mutex   // held while the shards follow an image
+	shards    [image.CoordinatorShards]shard
+	groups    atomic.Int64 // entries in all shards
+	inFlight  atomic.Int64 // offset commits
+	timers    timers
+	inbox     inbox
 }
 
 const (
@@ -87,9 +100,14 @@ const (
 	stopped
 )
 
+// shard is the groups that are placed together, on this broker or on another.
 type shard struct {
 	mu     sync.Mutex
 	groups map[string]*entry
+
+	// placed is the newest placement that was followed. Invariant: without mine there are no groups in memory.
+	placed image.Coordinator
+	mine   bool
 }
 
 // entry is a group in memory. Its fields are guarded by the shard's lock, but for commits.
@@ -98,6 +116,7 @@ type entry struct {
 	shard *shard
 	g     *group.Group
 
+	dropped  bool         // the shard has moved away: outcomes that are still to come are nobody's
 	persists int          // group states and deletions in flight
 	commits  atomic.Int32 // offset commands in flight; counted up under the lock, down by the quorum's callback
 
@@ -110,7 +129,7 @@ func (e *entry) quiet() bool { return e.persists == 0 && e.commits.Load() == 0 &
 
 // New returns a coordinator that serves once Run has loaded.
 func New(cfg Config, q Quorum, log *slog.Logger) *Coordinator {
-	c := &Coordinator{cfg: cfg, quorum: q, log: log, seed: maphash.MakeSeed()}
+	c := &Coordinator{cfg: cfg, quorum: q, log: log}
 	for i := range c.shards {
 		c.shards[i].groups = map[string]*entry{}
 	}
@@ -130,6 +149,28 @@ func (c *Coordinator) Serving() error {
 	case stopped:
 		return ErrStopped
 	}
+	if c.cfg.Leased != nil && !c.cfg.Leased() {
+		return ErrCutOff
+	}
+	return nil
+}
+
+// Serves is nil while this broker coordinates a group: what its image shows of it is then all that there is.
+func (c *Coordinator) Serves(name string) error {
+	if err := c.Serving(); err != nil {
+		return err
+	}
+	s := c.shardOf(name)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.serves()
+}
+
+// serves says no when the shard is elsewhere. Under s.mu.
+func (s *shard) serves() error {
+	if !s.mine {
+		return ErrNotCoordinator
+	}
 	return nil
 }
 
@@ -143,7 +184,7 @@ func checkName(name string, allowEmpty bool) error {
 }
 
 func (c *Coordinator) shardOf(name string) *shard {
-	return &c.shards[maphash.String(c.seed, name)%uint64(len(c.shards))]
+	return &c.shards[image.CoordinatorShard(name)]
 }
 
 // with runs f on the group under its lock, then carries out the effects. The group is loaded from the image, or new
@@ -168,6 +209,9 @@ func (c *Coordinator) locked(name string, f func(e *entry, now time.Time) error)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err := c.Serving(); err != nil { // again: what is parked after the end would never be answered
+		return err
+	}
+	if err := s.serves(); err != nil {
 		return err
 	}
 	now := time.Now()
@@ -213,7 +257,7 @@ func (c *Coordinator) settle(e *entry, now time.Time, persists []group.Persist) 
 	for _, p := range persists {
 		e.persists++
 		seq := p.Seq
-		c.quorum.ProposeAsync(command.PutGroup{Group: e.name, Type: groupType, State: p.State}, func(_ any, err error) {
+		c.quorum.ProposeAsync(command.PutGroup{Group: e.name, Type: groupType, State: p.State, Coordinator: e.shard.placed.Epoch}, func(_ any, err error) {
 			c.inbox.add(note{e: e, seq: seq, err: outcome(err)})
 		})
 	}

@@ -23,7 +23,9 @@ func TestPhases(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := newFakeQuorum(t)
 		q.ready = make(chan struct{})
-		c := New(DefaultConfig(), q, slog.New(slog.DiscardHandler))
+		cfg := DefaultConfig()
+		cfg.Node = 1
+		c := New(cfg, q, slog.New(slog.DiscardHandler))
 		ctx, cancel := context.WithCancel(t.Context())
 		ended := make(chan error, 1)
 		go func() { ended <- c.Run(ctx) }()

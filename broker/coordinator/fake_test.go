@@ -32,6 +32,7 @@ type fakeQuorum struct {
 
 	filled chan struct{}
 	ready  chan struct{}
+	subs   []chan struct{} // told of every change
 }
 
 type proposed struct {
@@ -45,7 +46,41 @@ func newFakeQuorum(t testing.TB) *fakeQuorum {
 	q := &fakeQuorum{t: t, m: image.Empty(), kinds: map[command.Kind]int{}, filled: make(chan struct{}, 1), ready: make(chan struct{})}
 	q.every(time.Millisecond)
 	close(q.ready)
+	q.place(1)
 	return q
+}
+
+// place gives every shard to a broker, at once.
+func (q *fakeQuorum) place(to kafka.BrokerID) {
+	var c command.PlaceCoordinators
+	for s := range int32(image.CoordinatorShards) {
+		c.Shards = append(c.Shards, command.ShardPlacement{Shard: s, Broker: to, Expected: q.Image().Coordinator(s).Epoch})
+	}
+	entry, err := command.Encode(command.Envelope{}, c)
+	if err == nil {
+		_, err = q.apply(entry)
+	}
+	if err != nil {
+		q.t.Fatal(err)
+	}
+}
+
+// subscribe calls f after changes, until ctx ends.
+func (q *fakeQuorum) subscribe(ctx context.Context, f func(*image.Image)) {
+	told := make(chan struct{}, 1)
+	q.mu.Lock()
+	q.subs = append(q.subs, told)
+	q.mu.Unlock()
+	go func() {
+		for {
+			select {
+			case <-told:
+				f(q.Image())
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
 }
 
 func (q *fakeQuorum) Ready(ctx context.Context) error {
@@ -141,6 +176,9 @@ func (q *fakeQuorum) apply(entry []byte) (any, error) {
 	next, result, _, err := image.Apply(old, old.Index()+1, ps[0].Envelope, ps[0].Command)
 	q.m = next
 	q.kinds[ps[0].Command.Kind()]++
+	for _, told := range q.subs {
+		signal(told)
+	}
 	if q.applied != nil {
 		q.applied(old, next, ps[0].Command)
 	}
@@ -181,8 +219,16 @@ func (q *fakeQuorum) topic(name string, partitions int) kafka.TopicID {
 
 // running starts a coordinator over a quorum; stop ends it and waits.
 func running(t testing.TB, cfg Config, q *fakeQuorum) (c *Coordinator, stop func()) {
+	if cfg.Node == 0 {
+		cfg.Node = 1
+	}
 	c = New(cfg, q, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(context.Background())
+	q.subscribe(ctx, func(m *image.Image) {
+		if err := c.Follow(m); err != nil {
+			t.Errorf("follow: %v", err)
+		}
+	})
 	ended := make(chan error, 1)
 	go func() { ended <- c.Run(ctx) }()
 	return c, func() {

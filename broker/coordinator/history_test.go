@@ -300,8 +300,11 @@ func hardTimes(t *testing.T, seed uint64) {
 	defer endQuorum()
 	go q.run(qctx)
 	cfg := DefaultConfig()
+	cfg.Node = 1
 	c, stop := running(t, cfg, q)
 	w.c.Store(c)
+	cfg.Node = 2 // one that stands by
+	other, stopOther := running(t, cfg, q)
 	synctest.Wait()
 
 	ctx, cancel := context.WithCancel(t.Context())
@@ -315,7 +318,7 @@ func hardTimes(t *testing.T, seed uint64) {
 	}
 	for range 60 { // about two hours
 		time.Sleep(time.Duration(20+rng.IntN(200)) * time.Second)
-		switch rng.IntN(6) {
+		switch rng.IntN(8) {
 		case 0:
 			q.setDown(true)
 			time.Sleep(time.Duration(rng.IntN(20)) * time.Second)
@@ -323,7 +326,13 @@ func hardTimes(t *testing.T, seed uint64) {
 		case 1:
 			stop()
 			time.Sleep(time.Duration(rng.IntN(10)) * time.Second)
+			cfg.Node = c.cfg.Node
 			c, stop = running(t, cfg, q)
+			w.c.Store(c)
+		case 2, 3: // the groups move; for a while their consumers ask whoever had them
+			c, other, stop, stopOther = other, c, stopOther, stop
+			q.place(c.cfg.Node)
+			time.Sleep(time.Duration(rng.IntN(3)) * time.Second)
 			w.c.Store(c)
 		}
 		w.checkParked()
@@ -338,8 +347,12 @@ func hardTimes(t *testing.T, seed uint64) {
 	if w.assigned < 50 || w.answered < 1000 {
 		t.Errorf("a dull history: %d generations, %d commits", w.assigned, w.answered)
 	}
+	if n := other.groups.Load(); n != 0 || len(other.timers.heap) != 0 || other.inFlight.Load() != 0 {
+		t.Errorf("%d groups, %d deadlines, %d commits are left where the groups are not", n, len(other.timers.heap), other.inFlight.Load())
+	}
 	t.Logf("%d generations assigned, %d commits answered, newest generation %d", w.assigned, w.answered, w.newest)
 	stop()
+	stopOther()
 }
 
 // neverBack watches every applied command: a committed offset only grows.

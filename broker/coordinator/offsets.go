@@ -59,13 +59,14 @@ type pendingCommit struct {
 	gone   atomic.Pointer[[]kafka.Partition]
 }
 
+// propose is called under the shard's lock, like deletePartitions.
 func (p *pendingCommit) propose(name string, offsets []command.OffsetCommit) {
 	for len(offsets) > 0 {
 		n := chunk(offsets)
 		p.left.Add(1)
 		p.e.commits.Add(1)
 		p.c.inFlight.Add(1)
-		p.c.quorum.ProposeAsync(command.CommitOffsets{Group: name, Offsets: offsets[:n:n]}, p.applied)
+		p.c.quorum.ProposeAsync(command.CommitOffsets{Group: name, Offsets: offsets[:n:n], Coordinator: p.e.shard.placed.Epoch}, p.applied)
 		offsets = offsets[n:]
 	}
 }
@@ -170,5 +171,5 @@ func (p *pendingCommit) deletePartitions(name string, ps []kafka.Partition) {
 	p.left.Add(1)
 	p.e.commits.Add(1)
 	p.c.inFlight.Add(1)
-	p.c.quorum.ProposeAsync(command.DeleteOffsets{Group: name, Partitions: ps}, p.applied)
+	p.c.quorum.ProposeAsync(command.DeleteOffsets{Group: name, Partitions: ps, Coordinator: p.e.shard.placed.Epoch}, p.applied)
 }

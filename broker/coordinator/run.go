@@ -13,8 +13,8 @@ import (
 // turn is how many groups Run looks at before it looks at its inbox again.
 const turn = 256
 
-// Run loads the groups once the quorum is ready, serves until ctx ends, and then answers everything that is parked.
-// An error means that the image holds a group that this release cannot read. Call it once.
+// Run loads the groups of this broker's shards once the quorum is ready, serves until ctx ends, and then answers everything
+// that is parked. Call it once. An error means that the image holds a group that this release cannot read.
 func (c *Coordinator) Run(ctx context.Context) error {
 	defer c.stop()
 	if err := c.quorum.Ready(ctx); err != nil {
@@ -23,7 +23,7 @@ func (c *Coordinator) Run(ctx context.Context) error {
 		}
 		return fmt.Errorf("coordinator: %w", err)
 	}
-	if err := c.load(); err != nil {
+	if err := c.Follow(c.quorum.Image()); err != nil {
 		return err
 	}
 	c.phase.Store(serving)
@@ -49,28 +49,6 @@ func (c *Coordinator) Run(ctx context.Context) error {
 	}
 }
 
-// load brings the groups that have members into memory; their sessions begin now.
-func (c *Coordinator) load() error {
-	now := time.Now()
-	var failed error
-	c.quorum.Image().Groups(func(ig *image.Group) bool {
-		if ig.Type != groupType || ig.State == nil {
-			return true
-		}
-		s := c.shardOf(ig.Name)
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		e, err := c.find(s, ig.Name, now)
-		if err != nil {
-			failed = err
-			return false
-		}
-		c.settle(e, now, nil)
-		return true
-	})
-	return failed
-}
-
 // take tells groups what became of their proposals.
 func (c *Coordinator) take() {
 	for _, n := range c.inbox.take() {
@@ -79,7 +57,9 @@ func (c *Coordinator) take() {
 		now := time.Now()
 		e.shard.mu.Lock()
 		e.persists--
-		if n.deleted == nil {
+		if e.dropped {
+			// Its parked requests have been answered.
+		} else if n.deleted == nil {
 			e.g.Persisted(now, n.seq, n.err, &out)
 			c.settle(e, now, out.Persists)
 		} else if n.err = c.settleDeletion(e, n.err); n.err != nil {
@@ -138,6 +118,7 @@ func (c *Coordinator) stop() {
 		for _, e := range s.groups {
 			e.g.Abort(time.Now(), ErrStopped, &out)
 		}
+		s.mine = false
 		s.mu.Unlock()
 		c.deliver("", &out)
 	}

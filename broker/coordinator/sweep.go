@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/qanat-io/qanat/broker/group"
@@ -13,7 +14,7 @@ import (
 // Offsets of deleted topics are not its affair: the image drops them with the topic.
 func (c *Coordinator) sweep(ctx context.Context) {
 	c.quorum.Image().Groups(func(ig *image.Group) bool {
-		if ig.Type == "" || ig.Type == groupType {
+		if (ig.Type == "" || ig.Type == groupType) && c.Serves(ig.Name) == nil {
 			c.sweepGroup(ig.Name)
 		}
 		return ctx.Err() == nil
@@ -44,7 +45,7 @@ func (c *Coordinator) sweepGroup(name string) {
 		}
 		return nil
 	})
-	if err != nil {
+	if err != nil && !errors.Is(err, ErrNotCoordinator) { // it has just moved
 		c.log.Warn("offsets not checked for expiry", "group", name, "error", err)
 	}
 }

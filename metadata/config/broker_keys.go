@@ -7,7 +7,7 @@ import "strconv"
 func brokerKeys() []Key {
 	keys := brokerDefaults(topicKeys())
 	for _, group := range [][]Key{
-		identityKeys(), listenerKeys(), limitKeys(), topicCreationKeys(), coordinatorKeys(), bucketKeys(), observeKeys(),
+		identityKeys(), listenerKeys(), controlKeys(), limitKeys(), topicCreationKeys(), coordinatorKeys(), bucketKeys(), observeKeys(),
 	} {
 		keys = append(keys, group...)
 	}
@@ -105,6 +105,35 @@ func listenerKeys() []Key {
 		define("raft.snapshot.entries", Long, "16384",
 			"Qanat's own. How many entries of the metadata log are written between snapshots.",
 			allow(between(16, 1<<31-1)), readOnly),
+	}
+}
+
+// controlKeys are how brokers look after each other, and how the cluster keeps itself in balance.
+func controlKeys() []Key {
+	return []Key{
+		define("broker.session.timeout.ms", Int, number(3*second),
+			"A broker that the controller has not heard from for so long is fenced: others lead its partitions and coordinate its groups. The same on every broker. One whose process has died is found out at once. Kafka's default is 9000.",
+			allow(between(500, 1<<31-1)), readOnly),
+		define("broker.heartbeat.interval.ms", Int, "500",
+			"How often a broker tells the controller that it is there; at most a third of `broker.session.timeout.ms`. Kafka's default is 2000.",
+			allow(between(50, 1<<31-1)), readOnly),
+		define("controlled.shutdown.timeout.ms", Int, number(30*second),
+			"Qanat's own. How long a broker that is told to stop waits for others to take over what it leads, and for replicas that are on the way to do without it.",
+			allow(between(0, 1<<31-1)), readOnly),
+		define("auto.leader.rebalance.enable", Boolean, "true",
+			"Leaderships go back to the preferred replicas by themselves.", readOnly),
+		define("leader.imbalance.check.interval.seconds", Long, "300",
+			"How often they do.",
+			allow(between(1, 1<<31-1)), readOnly),
+		define("leader.imbalance.per.broker.percentage", Int, "10",
+			"A broker that lacks no more than this share of the leaderships that it is preferred for is left alone.",
+			allow(between(0, 100)), readOnly),
+		define("cluster.balance", String, "off",
+			"Qanat's own. `on`: replicas and leaders are kept spread over racks and brokers, a few moves at a time; `once`: until they are, then `off` again (`qanat partition balance` sets that); `off`: nothing is moved, except away from brokers that are drained. To be changed for all brokers together.",
+			allow(oneOf("off", "once", "on"))),
+		define("cluster.moves.max", Int, "8",
+			"Qanat's own. Partitions that a drain or `cluster.balance` moves at one time. To be changed for all brokers together.",
+			allow(between(1, 10000))),
 	}
 }
 

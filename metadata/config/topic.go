@@ -74,6 +74,22 @@ func (b *Broker) Resolve(overrides, dynamicBroker, dynamicDefault map[string]str
 	return t
 }
 
+// Durability is what of a topic's settings decides who may lead, as Resolve would give it. What a single broker overrides
+// for itself does not count: who may lead is the same wherever it is decided.
+func (b *Broker) Durability(overrides, dynamicDefault map[string]string) (minISR int, unclean, async bool) {
+	r := resolver{b, overrides, nil, dynamicDefault}
+	return int(r.int("min.insync.replicas")), r.bool("unclean.leader.election.enable"), r.value("flush.mode") == "async"
+}
+
+// Dynamic is a broker key's value for all brokers together: the cluster's dynamic one, then the file's, then the default.
+func (b *Broker) Dynamic(name string, dynamicDefault map[string]string) string {
+	k := registry[BrokerScope].byName[name]
+	if k == nil {
+		panic("config: " + name + " is not a broker key")
+	}
+	return resolver{b, nil, nil, dynamicDefault}.chain(k)[0].Value
+}
+
 // localLimit is what may stay local: same stands for the total's limit,
 // negatives for no limit of its own, and the total's limit always holds.
 func localLimit(local, total, same int64) int64 {

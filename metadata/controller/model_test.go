@@ -126,7 +126,13 @@ func (m *model) event() {
 	case kind == "restart":
 		m.register(id, b.Directory[1], false)
 	case kind == "unclean":
-		m.forget(id, func(p *image.Partition) bool { return m.rulesOf(p).Async })
+		m.forget(id, func(p *image.Partition) bool {
+			async := m.rulesOf(p).Async
+			if counts := append(slices.Clone(p.ISR), p.ELR...); async && !slices.ContainsFunc(counts, func(o kafka.BrokerID) bool { return o != id && slices.Contains(m.has[p.Partition], o) }) {
+				m.lost[p.Partition] = true // of those that count it was the last
+			}
+			return async
+		})
 		m.register(id, b.Directory[1], true)
 	case kind == "replace":
 		m.forget(id, func(*image.Partition) bool { return true })

@@ -39,13 +39,7 @@ func (d *decider) moves() []command.Assignment {
 	if !drains && !d.Balance {
 		return nil
 	}
-	room := d.Moves
-	d.Image.AllPartitions(func(p *image.Partition) bool {
-		if moving(p) {
-			room--
-		}
-		return true
-	})
+	room := d.Moves - Moving(d.Image)
 	var list []command.Assignment
 	if drains {
 		list = d.drain(max(room, 0))
@@ -186,4 +180,15 @@ func (d *decider) placeCoordinators() (list []command.ShardPlacement) {
 		holds[most] = holds[most][1:]
 		give(shard)
 	}
+}
+
+// Moving counts the reassignments that are under way.
+func Moving(m *image.Image) (n int) {
+	m.AllPartitions(func(p *image.Partition) bool {
+		if moving(p) {
+			n++
+		}
+		return true
+	})
+	return n
 }

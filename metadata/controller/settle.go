@@ -33,13 +33,13 @@ func (d *decider) settle(p *image.Partition, r Rules) (e *command.Election, c *c
 		}
 		isr = d.excuse(p, isr, leader, minimum)
 		if len(isr) == 0 {
-			isr = d.last(p, r)
+			isr = d.last(p, eligible, r)
 		}
 		eligible = d.eligible(p, isr, eligible, minimum, r)
 	}
 	switch {
 	case len(isr) == 0: // nobody is known to have the data: see image.Partition.ISR
-	case leader != p.Leader:
+	case leader != p.Leader || !subset(isr, p.ISR):
 		e = &command.Election{Partition: p.Partition, Leader: leader, ISR: isr, ELR: eligible, Unclean: unclean, Expected: p.PartitionEpoch}
 	case !same(isr, p.ISR) || !same(eligible, p.ELR):
 		c = &command.ISRChange{Partition: p.Partition, LeaderEpoch: p.LeaderEpoch, Expected: p.PartitionEpoch, ISR: d.members(isr), ELR: eligible}
@@ -87,10 +87,13 @@ func (d *decider) excuse(p *image.Partition, isr []kafka.BrokerID, leader kafka.
 	return isr
 }
 
-// last is the ISR of a partition of which nobody is up: who was in sync, without those that may lack data by now, if any are left then.
-func (d *decider) last(p *image.Partition, r Rules) []kafka.BrokerID {
-	if kept := filter(p.ISR, func(id kafka.BrokerID) bool { return !d.tainted(id, r) }); len(kept) > 0 {
-		return kept
+// last is the ISR of a partition of which nobody is up: who was in sync, without those that may lack data by now; if that is
+// nobody, who is eligible, without those; if that is nobody either, who was in sync.
+func (d *decider) last(p *image.Partition, eligible []kafka.BrokerID, r Rules) []kafka.BrokerID {
+	for _, among := range [][]kafka.BrokerID{p.ISR, eligible} {
+		if kept := filter(among, func(id kafka.BrokerID) bool { return !d.tainted(id, r) }); len(kept) > 0 {
+			return kept
+		}
 	}
 	return p.ISR
 }

@@ -23,7 +23,7 @@ func (tx *Tx) registerBroker(index uint64, c command.RegisterBroker) (any, *Refu
 	if old, ok := tx.brokers.get(k[:]); ok {
 		b.Drain = old.Drain
 		if old.Incarnation == c.Incarnation {
-			b.Epoch, b.State = old.Epoch, old.State
+			b.Epoch, b.State, b.Unclean = old.Epoch, old.State, old.Unclean
 		} else {
 			tx.succeed(old, b)
 		}
@@ -37,11 +37,15 @@ func (tx *Tx) registerBroker(index uint64, c command.RegisterBroker) (any, *Refu
 //
 //   - One that begins fenced leads nothing: what the last one led has no leader, under the next leader epoch, so that what
 //     it wrote and what the new one will write never share an epoch (KAFKA-10527).
+//   - What the last one may have lacked since an unclean stop, and has not caught up with, the new one lacks too.
 //   - One with another data directory has none of the data: it leaves every ISR and ELR, and the lead. A partition of which
 //     it held the only copy is left with an empty ISR: only an unclean election gives it a leader again.
 func (tx *Tx) succeed(old, b *Broker) {
 	var none [16]byte
 	lost := old.Directory != none && b.Directory != none && old.Directory != b.Directory
+	if !lost && old.Unclean && old.State == command.Fenced {
+		b.Unclean = true // a clean stop brings nothing back
+	}
 	if !lost && b.State != command.Fenced {
 		return
 	}
@@ -88,6 +92,9 @@ func (tx *Tx) setBrokerState(c command.SetBrokerState) *Refusal {
 	}
 	b := *old
 	b.State = c.State
+	if b.State == command.Active {
+		b.Unclean = false // what it may have lacked does not count any more: see package controller
+	}
 	tx.putBroker(k, &b)
 	return nil
 }

@@ -263,6 +263,20 @@ func TestNewIncarnationInheritsOnlyItsData(t *testing.T) {
 	}
 }
 
+// A broker that stopped uncleanly may lack data until it has been active, however often it starts anew before that.
+func TestUncleanStopIsNotForgotten(t *testing.T) {
+	w := newWorld(t)
+	for i, unclean := range []bool{true, false, false} {
+		epoch := w.do(command.RegisterBroker{ID: 1, Incarnation: [16]byte{byte(i + 1)}, Directory: [16]byte{1}, Unclean: unclean, Fenced: true}).(kafka.BrokerEpoch)
+		if b, _ := w.m.Broker(1); b.Unclean != (i < 2) {
+			t.Errorf("start %d: unclean %v", i+1, b.Unclean)
+		}
+		if i == 1 {
+			w.do(command.SetBrokerState{ID: 1, Epoch: epoch, State: command.Active})
+		}
+	}
+}
+
 // Who was eligible under one minimum of in-sync replicas is not under another, from the very entry that changes it on.
 func TestMinimumDecidesWhoIsEligible(t *testing.T) {
 	w, epochs, p := cluster(t)

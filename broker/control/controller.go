@@ -1,0 +1,433 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/qanat-io/qanat/metadata/command"
+	"github.com/qanat-io/qanat/metadata/config"
+	"github.com/qanat-io/qanat/metadata/controller"
+	"github.com/qanat-io/qanat/metadata/image"
+	"github.com/qanat-io/qanat/wire/kafka"
+)
+
+// Leader is who leads the metadata quorum, as this node knows it.
+type Leader struct {
+	ID    kafka.BrokerID // kafka.NoBroker: nobody is known to
+	Term  uint64
+	Ready bool // this node leads, and its image holds everything that was committed before
+}
+
+// Quorum is what control needs of metadata/quorum; see there.
+type Quorum interface {
+	Image() *image.Image
+	Propose(ctx context.Context, c command.Command) (result any, err error)
+	ProposeAsync(c command.Command, done func(result any, err error))
+	Subscribe(f func(old, new *image.Image, ch image.Changes)) *image.Image
+	// Leader is who leads, and a channel that is closed when that has changed.
+	Leader() (Leader, <-chan struct{})
+	// TransferLeadership hands the quorum's leadership to whichever voter is furthest.
+	TransferLeadership(ctx context.Context) error
+}
+
+// Found is what a look at a broker has found.
+type Found uint8
+
+const (
+	Silent Found = iota // nothing answers in time
+	Gone                // its port refuses: the process is dead
+	There               // it answers
+)
+
+// ErrNotLeader says that only the quorum's leader answers heartbeats.
+var ErrNotLeader = errors.New("this broker is not the controller")
+
+// Peers is the way to the other brokers; package broker has it from broker/peer.
+type Peers interface {
+	// Heartbeat asks the controller; its error wraps ErrNotLeader when that is what the other says.
+	Heartbeat(ctx context.Context, to kafka.BrokerID, body []byte) ([]byte, error)
+	// Probe looks whether a broker's process lives.
+	Probe(ctx context.Context, node kafka.BrokerID) Found
+	// OnClose is to call f, which does not block, when a connection to or from a broker has closed.
+	OnClose(f func(kafka.BrokerID))
+}
+
+// Config is what the controller and the sessions are told. The same on every broker.
+type Config struct {
+	Node     kafka.BrokerID
+	Settings *config.Broker
+}
+
+func (c Config) timeout() time.Duration  { return c.Settings.Duration("broker.session.timeout.ms") }
+func (c Config) interval() time.Duration { return c.Settings.Duration("broker.heartbeat.interval.ms") }
+
+const (
+	// ticksPerSession is how often within a session's time the controller looks who is silent, and whether it slept itself.
+	ticksPerSession = 12
+
+	// A broker whose connection has closed is looked at so many times, the pauses doubling, while it is not heard.
+	probes      = 5
+	probePause  = 50 * time.Millisecond
+	probeWithin = time.Second
+
+	// retryPause is how long the controller waits when a decision was not applied at all.
+	retryPause = 100 * time.Millisecond
+)
+
+// Controller decides, while this node leads the metadata quorum. Its methods may be called concurrently.
+type Controller struct {
+	cfg    Config
+	quorum Quorum
+	peers  Peers // nil: a cluster of one
+	log    *slog.Logger
+
+	mu      sync.Mutex
+	leads   bool
+	live    *liveness
+	sizes   map[kafka.Partition]int64
+	pending image.Folder // what has changed since the last decision
+	all     bool         // everything is to be looked at
+
+	wake   chan struct{} // there is something to decide
+	closed chan kafka.BrokerID
+}
+
+// NewController returns a controller that acts once Run does.
+func NewController(cfg Config, q Quorum, p Peers, log *slog.Logger) *Controller {
+	c := &Controller{
+		cfg: cfg, quorum: q, peers: p, log: log, live: newLiveness(cfg.timeout()), sizes: map[kafka.Partition]int64{},
+		wake: make(chan struct{}, 1), closed: make(chan kafka.BrokerID, 256),
+	}
+	q.Subscribe(c.follow)
+	if p != nil {
+		p.OnClose(func(node kafka.BrokerID) {
+			select {
+			case c.closed <- node:
+			default: // so many at once: silence will tell
+			}
+		})
+	}
+	return c
+}
+
+// Run decides whenever this node leads the quorum, until ctx ends.
+func (c *Controller) Run(ctx context.Context) error {
+	for {
+		now, changed := c.quorum.Leader()
+		if now.Ready {
+			during, end := context.WithCancel(ctx)
+			var watch sync.WaitGroup
+			watch.Go(func() {
+				select {
+				case <-changed:
+				case <-during.Done():
+				}
+				end()
+			})
+			c.lead(during)
+			end()
+			watch.Wait()
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changed:
+		}
+	}
+}
+
+// follow is the quorum's subscriber.
+func (c *Controller) follow(_, m *image.Image, ch image.Changes) {
+	c.mu.Lock()
+	if c.leads {
+		c.live.follow(m, time.Now())
+		c.pending.Add(ch)
+		c.all = c.all || len(ch.Brokers)+len(ch.Configs)+len(ch.Topics) > 0
+	}
+	c.mu.Unlock()
+	signal(c.wake)
+}
+
+// lead is one leadership.
+func (c *Controller) lead(ctx context.Context) {
+	c.begin()
+	defer c.end()
+	var probing sync.WaitGroup
+	defer probing.Wait()
+	m := c.quorum.Image()
+	m.Brokers(func(b *image.Broker) bool {
+		if b.ID != c.cfg.Node && b.State != command.Fenced && c.peers != nil {
+			probing.Go(func() { c.look(ctx, b.ID, 1) })
+		}
+		return true
+	})
+	tick := time.NewTicker(c.cfg.timeout() / ticksPerSession)
+	defer tick.Stop()
+	rebalance := time.NewTicker(time.Duration(c.cfg.Settings.Int("leader.imbalance.check.interval.seconds")) * time.Second)
+	defer rebalance.Stop()
+	last := time.Now()
+	for {
+		c.decide(ctx)
+		select {
+		case <-ctx.Done():
+			return
+		case <-c.wake:
+		case node := <-c.closed:
+			if node != c.cfg.Node && state(c.quorum.Image(), node) != command.Fenced {
+				probing.Go(func() { c.look(ctx, node, probes) })
+			}
+		case <-rebalance.C:
+			if c.cfg.Settings.Bool("auto.leader.rebalance.enable") {
+				c.propose(ctx, controller.Rebalance(c.quorum.Image(), int(c.cfg.Settings.Int("leader.imbalance.per.broker.percentage"))))
+			}
+		case <-tick.C:
+			now := time.Now()
+			c.tick(now, now.Sub(last))
+			last = now
+		}
+	}
+}
+
+func (c *Controller) begin() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.leads, c.all = true, true
+	c.live = newLiveness(c.cfg.timeout())
+	c.live.follow(c.quorum.Image(), time.Now())
+	c.log.Info("controller begins")
+}
+
+func (c *Controller) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.leads = false
+	c.pending = image.Folder{}
+	clear(c.sizes)
+	c.log.Info("controller ends")
+}
+
+// tick notes who is silent. slept is the time since the last one: a controller that was not there itself has heard nobody,
+// and fencing everybody for that would stop the cluster.
+func (c *Controller) tick(now time.Time, slept time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.hearSelf(now)
+	if slept > c.cfg.timeout()/2 {
+		c.live.spare(now)
+		c.log.Warn("the controller has slept: everybody has the time of a session to be heard", "slept", slept)
+		return
+	}
+	for _, id := range c.live.expire(now) {
+		c.log.Warn("broker is silent: it is fenced", "broker", id, "timeout", c.cfg.timeout())
+		c.all = true
+	}
+}
+
+// hearSelf keeps the controller's own broker alive. Under mu.
+func (c *Controller) hearSelf(now time.Time) {
+	if b, ok := c.quorum.Image().Broker(c.cfg.Node); ok {
+		c.live.hear(b.ID, b.Epoch, now)
+	}
+}
+
+// look probes a broker whose connection has closed, until it is known to be dead or is heard.
+func (c *Controller) look(ctx context.Context, node kafka.BrokerID, times int) {
+	pause := probePause
+	for i := range times {
+		if i > 0 {
+			select {
+			case <-time.After(pause):
+			case <-ctx.Done():
+				return
+			}
+			pause *= 2
+		}
+		b, ok := c.quorum.Image().Broker(node)
+		if !ok || b.State == command.Fenced {
+			return
+		}
+		began := time.Now()
+		within, cancel := context.WithTimeout(ctx, probeWithin)
+		found := c.peers.Probe(within, node)
+		cancel()
+		c.mu.Lock()
+		heard := c.live.heardSince(node, began)
+		dead := found == Gone && c.live.bury(node, b.Epoch, began)
+		c.all = c.all || dead
+		c.mu.Unlock()
+		if dead {
+			c.log.Warn("broker's process is dead: it is fenced", "broker", node)
+			signal(c.wake)
+		}
+		if dead || heard || ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+// decide proposes what the image and the living ask for.
+func (c *Controller) decide(ctx context.Context) {
+	for ctx.Err() == nil {
+		w, scope := c.world()
+		if !scope.All && len(scope.Partitions) == 0 {
+			return
+		}
+		cs := controller.Decide(w, scope)
+		cs = append(cs, c.balanced(w)...)
+		if len(cs) == 0 {
+			return
+		}
+		if !c.propose(ctx, cs) {
+			c.mu.Lock()
+			c.all = true
+			c.mu.Unlock()
+			select {
+			case <-time.After(retryPause):
+			case <-ctx.Done():
+			}
+		}
+	}
+}
+
+// world is what the next decision is made from.
+func (c *Controller) world() (controller.World, controller.Scope) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	m := c.quorum.Image()
+	now := time.Now()
+	c.live.follow(m, now)
+	c.hearSelf(now)
+	ch := c.pending.Take()
+	scope := controller.Scope{All: c.all || len(ch.Coordinators) > 0, Partitions: ch.Partitions}
+	c.all = false
+	dead := map[kafka.BrokerID]kafka.BrokerEpoch{}
+	for id, p := range c.live.brokers {
+		if p.dead {
+			dead[id] = p.epoch
+		}
+	}
+	w := c.cfg.world(m)
+	w.Dead = func(id kafka.BrokerID, epoch kafka.BrokerEpoch) bool {
+		at, ok := dead[id]
+		return ok && at == epoch
+	}
+	if w.Balance {
+		sizes := make(map[kafka.Partition]int64, len(c.sizes))
+		for p, n := range c.sizes {
+			sizes[p] = n
+		}
+		w.Bytes = func(p kafka.Partition) int64 { return sizes[p] }
+	}
+	return w, scope
+}
+
+// World is what decisions are made from, as far as an image and the configuration say it.
+func (c Config) world(m *image.Image) controller.World {
+	defaults := m.Configs(command.Broker, "")
+	moves, err := strconv.Atoi(c.Settings.Dynamic("cluster.moves.max", defaults))
+	if err != nil {
+		moves = 1
+	}
+	return controller.World{
+		Image: m, Moves: moves, Balance: c.Settings.Dynamic("cluster.balance", defaults) != "off",
+		Rules: Rules(c.Settings, m),
+	}
+}
+
+// Rules are the topics' settings that controller.World wants.
+func Rules(settings *config.Broker, m *image.Image) func(string) controller.Rules {
+	defaults := m.Configs(command.Broker, "")
+	return func(topic string) controller.Rules {
+		minISR, unclean, async := settings.Durability(m.Configs(command.Topic, topic), defaults)
+		return controller.Rules{MinISR: min(minISR, math.MaxInt32), Unclean: unclean, Async: async}
+	}
+}
+
+// balanced ends cluster.balance=once when there is nothing left to move.
+func (c *Controller) balanced(w controller.World) []command.Command {
+	if !w.Balance || w.Image.Configs(command.Broker, "")["cluster.balance"] != "once" {
+		return nil
+	}
+	if controller.Moving(w.Image) > 0 || len(controller.Plan(w, 1)) > 0 {
+		return nil
+	}
+	c.log.Info("cluster is balanced")
+	return []command.Command{command.SetConfigs{Type: command.Broker, Delete: []string{"cluster.balance"}}}
+}
+
+// propose proposes all at once, so that they share a Raft entry, and waits until all are applied. It returns false when one
+// of them was not: then what it decided is decided again.
+func (c *Controller) propose(ctx context.Context, cs []command.Command) bool {
+	type outcome struct {
+		c   command.Command
+		err error
+	}
+	done := make(chan outcome, len(cs))
+	for _, cmd := range cs {
+		c.quorum.ProposeAsync(cmd, func(_ any, err error) { done <- outcome{cmd, err} })
+	}
+	applied := true
+	for range cs {
+		select {
+		case o := <-done:
+			if o.err != nil {
+				applied = false
+				c.log.Warn("decision not applied: it is made again", "command", o.c.Kind().String(), "error", o.err)
+			}
+		case <-ctx.Done():
+			return false
+		}
+	}
+	return applied
+}
+
+// Heartbeat answers a broker. It is peer's handler; the error is ErrNotLeader where another broker is the controller.
+func (c *Controller) Heartbeat(from kafka.BrokerID, body []byte) ([]byte, error) {
+	h, err := decode[heartbeat](body)
+	if err != nil {
+		return nil, err
+	}
+	v, err := c.hear(from, h)
+	if err != nil {
+		return nil, err
+	}
+	return encode(v), nil
+}
+
+func (c *Controller) hear(from kafka.BrokerID, h heartbeat) (verdict, error) {
+	now := time.Now()
+	leader, _ := c.quorum.Leader()
+	m := c.quorum.Image()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !leader.Ready || !c.leads {
+		return verdict{}, ErrNotLeader
+	}
+	v := verdict{Index: m.Index()}
+	b, known := m.Broker(from)
+	if !known || b.Epoch != h.Epoch {
+		v.Replaced = known && b.Epoch > h.Epoch || !known && m.Index() >= h.Index
+		return v, nil
+	}
+	c.live.follow(m, now)
+	c.live.hear(from, h.Epoch, now)
+	v.MayActivate = c.live.mayActivate(from, now)
+	v.WantSizes = c.cfg.world(m).Balance
+	for _, s := range h.Sizes {
+		c.sizes[s.Partition] = s.Bytes
+	}
+	return v, nil
+}
+
+// signal wakes a loop that has a one-place channel; a signal that is pending already says the same.
+func signal(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}

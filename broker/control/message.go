@@ -1,0 +1,70 @@
+package control
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/fxamacker/cbor/v2"
+
+	"github.com/qanat-io/qanat/wire/kafka"
+)
+
+// heartbeat is what a broker tells the controller. Messages are CBOR maps with integer keys; a field that is new is ignored
+// by those who do not know it.
+type heartbeat struct {
+	Epoch kafka.BrokerEpoch `cbor:"1,keyasint"`
+	Index uint64            `cbor:"2,keyasint"` // of the newest command that its image holds
+	Sizes []size            `cbor:"3,keyasint,omitempty"`
+}
+
+// size is what a partition that the broker leads takes on its disk.
+type size struct {
+	Partition kafka.Partition `cbor:"1,keyasint"`
+	Bytes     int64           `cbor:"2,keyasint"`
+}
+
+// verdict is the answer.
+type verdict struct {
+	// Replaced: another incarnation has registered under the broker's id.
+	Replaced bool `cbor:"1,keyasint,omitempty"`
+	// MayActivate: the controller hears the broker and has nothing against it.
+	MayActivate bool `cbor:"2,keyasint,omitempty"`
+	// Index is of the controller's image: who is active has seen that much.
+	Index uint64 `cbor:"3,keyasint"`
+	// WantSizes: the next heartbeat shall have sizes.
+	WantSizes bool `cbor:"4,keyasint,omitempty"`
+}
+
+const (
+	maxMessageBytes = 16 << 20
+	maxSizes        = 200_000
+)
+
+var (
+	encoding = must(cbor.CoreDetEncOptions().EncMode())
+	decoding = must(cbor.DecOptions{
+		DupMapKey: cbor.DupMapKeyEnforcedAPF, IndefLength: cbor.IndefLengthForbidden, TagsMd: cbor.TagsForbidden,
+		MaxNestedLevels: 6, MaxArrayElements: maxSizes, MaxMapPairs: 64,
+	}.DecMode())
+)
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+func encode(v any) []byte { return must(encoding.Marshal(v)) }
+
+var errMalformed = errors.New("heartbeat is malformed")
+
+func decode[T any](b []byte) (v T, err error) {
+	if len(b) > maxMessageBytes {
+		return v, fmt.Errorf("%w: %d bytes", errMalformed, len(b))
+	}
+	if err := decoding.Unmarshal(b, &v); err != nil {
+		return v, fmt.Errorf("%w: %w", errMalformed, err)
+	}
+	return v, nil
+}
