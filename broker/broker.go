@@ -29,6 +29,7 @@ import (
 	"github.com/qanat-io/qanat/tier/hot"
 	"github.com/qanat-io/qanat/tier/index"
 	"github.com/qanat-io/qanat/tier/object"
+	"github.com/qanat-io/qanat/tier/scrub"
 	"github.com/qanat-io/qanat/tier/vfs"
 	"github.com/qanat-io/qanat/wire/kafka"
 )
@@ -59,6 +60,7 @@ type Broker struct {
 	cold    *cold.Reader
 	archive *archive.Archive
 	hosted  *hosted.Set
+	scrub   *scrub.Scrubber
 	groups  *coordinator.Coordinator
 
 	telemetry *telemetry.Telemetry
@@ -214,6 +216,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	g.Go(func() error { return b.server.Run(ctx) })
 	g.Go(func() error { return b.watchStorage(ctx) })
 	g.Go(func() error { return b.runSpace(ctx) })
+	g.Go(func() error { return b.scrub.Run(ctx) })
 	if b.console != nil {
 		g.Go(func() error { return b.console.Run(ctx) })
 	}

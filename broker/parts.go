@@ -23,6 +23,7 @@ import (
 	"github.com/qanat-io/qanat/tier/hot"
 	tierlog "github.com/qanat-io/qanat/tier/log"
 	"github.com/qanat-io/qanat/tier/manifest"
+	"github.com/qanat-io/qanat/tier/scrub"
 	"github.com/qanat-io/qanat/wire/kafka"
 )
 
@@ -81,6 +82,12 @@ func (b *Broker) openTiers(ctx context.Context) (err error) {
 		b.telemetry.Flush(took, logs)
 		b.watchSpace()
 	})
+	b.scrub = scrub.New(b.fs, func(yield func(scrub.Log)) {
+		b.hosted.Each(func(p *partition.Partition) { yield(p.Log()) })
+	}, scrub.Config{
+		Interval: b.cfg.Duration("storage.scrub.interval.ms"), BytesPerSecond: b.cfg.Int("storage.scrub.bytes.per.second"),
+		File: b.dir.Scrub(),
+	}, time.Now, b.log.With("part", "scrub"))
 	b.hosted = hosted.New(b.partitionEnv(), b.dir.Partition, b.cfg, b.archive, b.log.With("part", "partitions"))
 	for _, run := range []func(context.Context) error{b.flusher.Run, b.cold.Run, b.archive.Run} {
 		b.storage.Go(func() error { return run(b.background) })
@@ -140,7 +147,7 @@ func (b *Broker) partitionEnv() partition.Env {
 	log := b.log.With("part", "log")
 	return partition.Env{
 		Log: tierlog.Env{
-			Hot:  hot.Env{FS: b.fs, Flusher: b.flusher, Index: b.index, Clock: time.Now, Log: log},
+			Hot:  hot.Env{FS: b.fs, Flusher: b.flusher, Index: b.index, Clock: time.Now, Log: log, Suspect: b.scrub.Suspect},
 			Cold: b.cold,
 			Log:  log,
 		},

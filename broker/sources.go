@@ -47,8 +47,16 @@ func (b *Broker) logState() telemetry.LogState {
 	if _, free, err := b.space(); err == nil {
 		s.DiskFree = free
 	}
+	scrub := b.scrub.Status()
+	s.ScrubBytes, s.ScrubDamaged, s.ScrubAge = scrub.Bytes, scrub.Damaged, -1
+	if !scrub.Finished.IsZero() {
+		s.ScrubAge = time.Since(scrub.Whole).Seconds()
+	}
 	at := map[string]int{}
 	b.hosted.Each(func(p *partition.Partition) {
+		if p.Damage() != nil {
+			s.Damaged++
+		}
 		i, ok := at[p.Topic()]
 		if !ok {
 			i = len(s.Topics)

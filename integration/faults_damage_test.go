@@ -1,14 +1,18 @@
 package integration
 
 import (
+	"encoding/base64"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/qanat-io/qanat/integration/harness"
 )
@@ -122,31 +126,113 @@ func TestArchivedSegmentDamaged(t *testing.T) {
 	}
 }
 
-// A bit that flipped in a closed local segment would reach an application. The broker sends such segments
-// as they are, so it is the client's checksum that notices; removed by hand, the segment is read from the bucket.
-func TestFlippedBitIsNoticed(t *testing.T) {
+// flipped flips a bit in the middle of a closed segment of a broker that runs, and returns the segment's base offset.
+func flipped(t *testing.T, b *harness.Broker) (victim string, base int64) {
+	t.Helper()
+	list := segments(t, b, storageOf(t, b, "data").TopicID, 0)
+	victim = list[len(list)/2]
+	flip(t, victim)
+	base, err := strconv.ParseInt(strings.TrimSuffix(filepath.Base(victim), ".log"), 10, 64)
+	damage(t, err)
+	return victim, base
+}
+
+// A bit that flipped in a closed local segment that the bucket holds would go on being served after a scrub, or lose something.
+func TestFlippedBitArchived(t *testing.T) {
 	b, l := stoppedWithData(t, false)
 	restart(t, b)
-	id := storageOf(t, b, "data").TopicID
-	if err := b.Stop(); err != nil {
+	victim, base := flipped(t, b)
+	var s scrubbed
+	if err := b.Ask(within(t, time.Minute), "POST", "/v1/scrub?topic=data", &s); err != nil {
 		t.Fatal(err)
 	}
-	list := segments(t, b, id, 0)
-	victim := list[len(list)/2]
-	flip(t, victim)
-	restart(t, b)
-	err := l.read(within(t, time.Minute), b)
-	if verdict := l.ledger.Verdict(); err == nil && verdict != nil {
-		t.Fatalf("nobody noticed: %v", verdict)
+	if s.Damaged != 1 || len(s.Latest) != 1 || !s.Latest[0].Archived || s.Latest[0].Segment != base {
+		t.Fatalf("the scrub found %+v", s)
 	}
-	t.Logf("the reader was told: %v", err)
-	if err := b.Stop(); err != nil {
-		t.Fatal(err)
+	if _, err := os.Stat(filepath.Join(filepath.Dir(victim), "quarantine", filepath.Base(victim))); err != nil {
+		t.Error(err)
 	}
-	damage(t, os.Remove(victim))
-	restart(t, b)
-	l.ledger.Forgive()
 	l.verify(b)
+	if p := storageOf(t, b, "data").Partitions[0]; p.Error != "" {
+		t.Errorf("the partition is out of service: %s", p.Error)
+	}
+	l.send(100)
+	l.verify(b)
+}
+
+// scrubbed is the answer of /v1/scrub.
+type scrubbed struct {
+	Segments, Suspicions, Damaged int64
+	Latest                        []struct {
+		Segment  int64
+		Archived bool
+	}
+}
+
+// A client that is sent damaged bytes, and asks for them again as its checksum tells it to, would be sent them for ever.
+func TestFlippedBitSuspected(t *testing.T) {
+	b, l := stoppedWithData(t, false)
+	restart(t, b)
+	_, base := flipped(t, b)
+	until(t, "nobody looks at what is asked for again and again", func() bool {
+		fetchAt(t, b, base)
+		var s scrubbed
+		damage(t, b.Ask(within(t, time.Minute), "GET", "/v1/scrub", &s))
+		return s.Suspicions == 1 && s.Damaged == 1
+	})
+	l.verify(b)
+}
+
+// fetchAt asks for partition 0 of "data" once.
+func fetchAt(t *testing.T, b *harness.Broker, offset int64) kmsg.FetchResponseTopicPartition {
+	t.Helper()
+	req := kmsg.NewPtrFetchRequest()
+	req.MaxWaitMillis, req.MaxBytes = 100, 1<<20
+	rt := kmsg.NewFetchRequestTopic()
+	raw, err := base64.RawURLEncoding.DecodeString(storageOf(t, b, "data").TopicID)
+	damage(t, err)
+	copy(rt.TopicID[:], raw)
+	rp := kmsg.NewFetchRequestTopicPartition()
+	rp.FetchOffset, rp.PartitionMaxBytes = offset, 1<<20
+	rt.Partitions = append(rt.Partitions, rp)
+	req.Topics = append(req.Topics, rt)
+	cl := connect(t, b)
+	defer cl.Close()
+	resp, err := cl.Broker(1).Request(within(t, 10*time.Second), req)
+	damage(t, err)
+	topics := resp.(*kmsg.FetchResponse).Topics
+	if len(topics) != 1 || len(topics[0].Partitions) != 1 {
+		t.Fatalf("fetched %+v", resp)
+	}
+	return topics[0].Partitions[0]
+}
+
+// A bit that flipped in the only copy would be served once it is known, or known no more after a restart.
+func TestFlippedBitInTheOnlyCopy(t *testing.T) {
+	b, _ := stoppedWithData(t, false, "remote.storage.enable=false")
+	restart(t, b)
+	_, base := flipped(t, b)
+	var s scrubbed
+	if err := b.Ask(within(t, time.Minute), "POST", "/v1/scrub", &s); err != nil || s.Damaged != 1 || s.Latest[0].Archived {
+		t.Fatalf("the scrub found %+v, %v", s, err)
+	}
+	for range 2 {
+		if p := storageOf(t, b, "data").Partitions; p[0].Error == "" || p[1].Error != "" {
+			t.Errorf("partitions say %q and %q", p[0].Error, p[1].Error)
+		}
+		metrics, err := b.Scrape(within(t, 10*time.Second))
+		damage(t, err)
+		if n := metrics["qanat_partitions_damaged"]; n != 1 {
+			t.Errorf("%v partitions are damaged, says the metric", n)
+		}
+		if p := fetchAt(t, b, base); p.ErrorCode != kerr.KafkaStorageError.Code || len(p.RecordBatches) > 0 {
+			t.Errorf("fetched with code %d and %d bytes", p.ErrorCode, len(p.RecordBatches))
+		}
+		if err := b.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		restart(t, b)
+	}
 }
 
 // A damaged local segment that nobody else holds would be passed over in silence, or take other partitions with it.

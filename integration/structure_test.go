@@ -21,7 +21,7 @@ var layers = [][]string{
 	{"metadata/command", "tier/segment"},
 	{"metadata/image", "tier/index"},
 	{"metadata/controller", "tier/hot", "tier/cold"},
-	{"metadata/quorum", "tier/archive"},
+	{"metadata/quorum", "tier/archive", "tier/scrub"},
 	{"tier/log", "broker/producer", "broker/datadir", "broker/peer"},
 	{"broker/partition", "broker/group"},
 	{"broker/hosted", "broker/coordinator", "broker/control"},

@@ -132,6 +132,8 @@ func (s *Server) routes(add func(method, path, what string, h http.HandlerFunc))
 	add("GET", "/v1/storage", "hot and cold ranges of partitions; ?topic=NAME for one topic", s.storage)
 	add("GET", "/v1/tier", "uploads, backlog and errors of the bucket", s.tier)
 	add("POST", "/v1/tier/sweep", "delete objects that no partition names; ?dry_run=true&grace=24h", s.sweep)
+	add("GET", "/v1/scrub", "how far the checks of local segments are", func(w http.ResponseWriter, _ *http.Request) { reply(w, s.backend.Scrub()) })
+	add("POST", "/v1/scrub", "check closed local segments now; ?topic=NAME for one topic", s.scrub)
 	if s.cfg.PProf {
 		add("GET", "/debug/pprof/", "profiles", pprof.Index)
 		add("GET", "/debug/pprof/cmdline", "command line", pprof.Cmdline)
@@ -171,6 +173,20 @@ func (s *Server) tier(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	reply(w, t)
+}
+
+// scrub reads whole disks, and may take as long as that takes.
+func (s *Server) scrub(w http.ResponseWriter, r *http.Request) {
+	if err := http.NewResponseController(w).SetWriteDeadline(time.Time{}); err != nil && !errors.Is(err, http.ErrNotSupported) {
+		failAs(w, err)
+		return
+	}
+	report, err := s.backend.ScrubNow(r.Context(), r.URL.Query().Get("topic"))
+	if err != nil {
+		failAs(w, err)
+		return
+	}
+	reply(w, report)
 }
 
 func (s *Server) sweep(w http.ResponseWriter, r *http.Request) {

@@ -62,6 +62,16 @@ func (b *backend) Sweep(_ context.Context, grace time.Duration, dry bool) (Sweep
 	return Sweep{DryRun: dry, Objects: 3, Orphans: 1, OrphanBytes: 7, Keys: []string{"k"}}, b.tier
 }
 
+func (b *backend) Scrub() Scrub {
+	return Scrub{Running: true, Segments: 2, Bytes: 9, Latest: []DamagedRecord{}}
+}
+func (b *backend) ScrubNow(_ context.Context, topic string) (Scrub, error) {
+	if topic == "none" {
+		return Scrub{}, fmt.Errorf("topic none: %w", ErrNotFound)
+	}
+	return Scrub{Segments: 1, Damaged: 1, Latest: []DamagedRecord{{Topic: topic, Segment: 7, Error: "bad"}}}, nil
+}
+
 func serve(t *testing.T, b *backend, cfg Config) http.Handler {
 	t.Helper()
 	metrics := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "metric 1\n") })
@@ -84,7 +94,8 @@ func TestAnswersAreStable(t *testing.T) {
 	h := serve(t, &backend{}, Config{Listen: "127.0.0.1:9644"})
 	var all bytes.Buffer
 	for _, q := range []string{"GET /", "GET /livez", "GET /readyz", "GET /metrics", "GET /v1/status", "GET /v1/brokers", "GET /v1/quorum",
-		"GET /v1/storage", "GET /v1/storage?topic=none", "GET /v1/tier", "POST /v1/tier/sweep?dry_run=true&grace=2h", "GET /v1/nothing", "GET /debug/pprof/"} {
+		"GET /v1/storage", "GET /v1/storage?topic=none", "GET /v1/tier", "POST /v1/tier/sweep?dry_run=true&grace=2h",
+		"GET /v1/scrub", "POST /v1/scrub?topic=t", "POST /v1/scrub?topic=none", "GET /v1/nothing", "GET /debug/pprof/"} {
 		method, target, _ := strings.Cut(q, " ")
 		w := ask(h, method, target, nil)
 		fmt.Fprintf(&all, "== %s → %d %s\n", q, w.Code, w.Header().Get("Content-Type"))

@@ -28,6 +28,10 @@ type Backend interface {
 	Tier(ctx context.Context) (Tier, error)
 	// Sweep lists the bucket and deletes orphans older than grace (0: the configured one); ErrNoBucket.
 	Sweep(ctx context.Context, grace time.Duration, dryRun bool) (Sweep, error)
+	// Scrub tells how far the checks of local segments are.
+	Scrub() Scrub
+	// ScrubNow checks the closed local segments of one topic, or of all for "", and tells what it found; ErrNotFound.
+	ScrubNow(ctx context.Context, topic string) (Scrub, error)
 }
 
 // Status is /v1/status.
@@ -162,6 +166,29 @@ type Sweep struct {
 	Orphans     int      `json:"orphans"`
 	OrphanBytes int64    `json:"orphan_bytes"`
 	Keys        []string `json:"keys"` // of the orphans; the first thousand
+}
+
+// Scrub is GET /v1/scrub: the rounds, and everything checked since the process began; and the answer of POST: what
+// was checked for it.
+type Scrub struct {
+	Running    bool            `json:"running"`              // a round is under way
+	Began      *time.Time      `json:"began,omitempty"`      // this round, or the last
+	Finished   *time.Time      `json:"finished,omitempty"`   // the last round that ended
+	Segments   int64           `json:"segments"`             // checked
+	Bytes      int64           `json:"bytes"`                // of these
+	Suspicions int64           `json:"suspicions,omitempty"` // segments checked because a client read one place again and again
+	Damaged    int64           `json:"damaged"`
+	Latest     []DamagedRecord `json:"latest"` // of the damaged ones
+}
+
+// DamagedRecord is a local segment that was found damaged.
+type DamagedRecord struct {
+	Topic     string    `json:"topic"`
+	Partition int32     `json:"partition"`
+	Segment   int64     `json:"segment"` // its first offset
+	Found     time.Time `json:"found"`
+	Archived  bool      `json:"archived"` // it was set aside, and the bucket is read in its place
+	Error     string    `json:"error"`
 }
 
 // Failure is the body of every answer that is not 2xx.

@@ -51,6 +51,9 @@ func (d *Dir) Metadata() string { return filepath.Join(d.Path, "metadata") }
 // Index is described at Metadata.
 func (d *Dir) Index() string { return filepath.Join(d.Path, "index") }
 
+// Scrub is the file that says how far the scrub of local segments has come.
+func (d *Dir) Scrub() string { return filepath.Join(d.Path, "scrub.json") }
+
 // Partitions is described at Metadata.
 func (d *Dir) Partitions() string { return filepath.Join(d.Path, "partitions") }
 

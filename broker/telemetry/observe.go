@@ -167,6 +167,12 @@ func observeLog(w observer, s LogState, limit int) {
 		w.int("qanat.log.size", t.HotBytes, "topic", t.Topic, "tier", "hot")
 		w.int("qanat.log.size", t.ColdBytes, "topic", t.Topic, "tier", "cold")
 	}
+	w.int("qanat.partitions.damaged", s.Damaged)
+	w.int("qanat.scrub.read", s.ScrubBytes)
+	w.int("qanat.scrub.damaged", s.ScrubDamaged)
+	if s.ScrubAge >= 0 {
+		w.float("qanat.scrub.age", s.ScrubAge)
+	}
 	if s.DiskFree >= 0 {
 		w.int("qanat.disk.free", s.DiskFree)
 	}

@@ -24,7 +24,10 @@ type ServerState struct {
 type LogState struct {
 	HotSegments, ColdSegments int64
 	Topics                    []TopicSize
-	DiskFree                  int64 // negative: unknown
+	DiskFree                  int64   // negative: unknown
+	Damaged                   int64   // partitions
+	ScrubBytes, ScrubDamaged  int64   // since the start
+	ScrubAge                  float64 // seconds; negative: no round has ended yet
 }
 
 // TopicSize is the size of a topic's segments in bytes.

@@ -80,7 +80,7 @@ func sources() Sources {
 			return ServerState{BytesIn: 1, BytesOut: 2, Connections: 3, Accepted: 4, RefusedByLimit: 5, QueuedBytes: 6, PartitionsOnline: 7, PartitionsOffline: 8}
 		},
 		Log: func() LogState {
-			return LogState{HotSegments: 1, ColdSegments: 2, Topics: []TopicSize{{"t", 10, 20}}, DiskFree: 99}
+			return LogState{HotSegments: 1, ColdSegments: 2, Topics: []TopicSize{{"t", 10, 20}}, DiskFree: 99, Damaged: 1, ScrubBytes: 2, ScrubDamaged: 3, ScrubAge: 4}
 		},
 		Tier: func() TierState {
 			return TierState{Puts: 1, Gets: 2, Heads: 3, Lists: 4, Deletes: 5, BytesUp: 6, BytesDown: 7, BacklogBytes: 8, BacklogSeconds: 9.5, CacheHits: 10, CacheMisses: 11, CacheBytes: 12, Orphans: 13}

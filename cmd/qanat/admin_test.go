@@ -58,6 +58,29 @@ func (b *adminBackend) Sweep(_ context.Context, grace time.Duration, dry bool) (
 	return console.Sweep{DryRun: dry, Objects: 82, Orphans: 2, OrphanBytes: 256 << 20, Keys: []string{"c/t/0/a", "c/t/0/b"}}, nil
 }
 
+func (b *adminBackend) Scrub() console.Scrub {
+	began, finished := time.Unix(1767225600, 0).UTC(), time.Unix(1767229200, 0).UTC()
+	return console.Scrub{Began: &began, Finished: &finished, Segments: 820, Bytes: 100 << 30, Suspicions: 1, Damaged: 1, Latest: b.damaged()}
+}
+
+func (b *adminBackend) damaged() []console.DamagedRecord {
+	return []console.DamagedRecord{{Topic: "events", Partition: 1, Segment: 4711, Found: time.Unix(1767225700, 0), Archived: true, Error: "CRC"}}
+}
+
+func (b *adminBackend) ScrubNow(_ context.Context, topic string) (console.Scrub, error) {
+	switch topic {
+	case "none":
+		return console.Scrub{}, fmt.Errorf("topic %s: %w", topic, console.ErrNotFound)
+	case "whole":
+		return console.Scrub{Segments: 3, Bytes: 3 << 20, Latest: []console.DamagedRecord{}}, nil
+	case "lost":
+		d := b.damaged()
+		d[0].Archived = false
+		return console.Scrub{Segments: 3, Bytes: 3 << 20, Damaged: 1, Latest: d}, nil
+	}
+	return console.Scrub{Segments: 82, Bytes: 10 << 30, Damaged: 1, Latest: b.damaged()}, nil
+}
+
 func adminPort(t *testing.T) (*cli, *adminBackend) {
 	t.Helper()
 	b := &adminBackend{}
@@ -86,6 +109,10 @@ func TestStorageAndTier(t *testing.T) {
 	b.noBucket = true
 	c.story("", "tier", "status")
 	c.story("", "tier", "sweep", "-y")
+	c.story("", "tier", "scrub", "--status")
+	for _, topic := range []string{"whole", "events", "lost", "none"} {
+		c.story("", "tier", "scrub", "--topic", topic)
+	}
 	c.matches("storage")
 }
 

@@ -223,7 +223,7 @@ func TestNothingRunning(t *testing.T) {
 	for _, line := range []string{
 		"topic list", "topic create x", "topic describe x", "topic alter x --set a=b", "topic delete x", "topic add-partitions x -n 1", "topic trim x --before 1",
 		"topic storage", "produce x", "consume x", "group list", "group describe g", "group seek g --to end", "group delete g",
-		"tier status", "tier sweep --yes", "bench produce", "bench consume", "bench e2e",
+		"tier status", "tier sweep --yes", "tier scrub", "bench produce", "bench consume", "bench e2e",
 	} {
 		r := c.story("", strings.Fields(line)...)
 		if r.code != exitUnreachable || r.out != "" || !strings.Contains(r.errors, "is the broker running?") {

@@ -112,9 +112,14 @@ const maxAnswer = 256 << 20
 
 // ask calls the admin port and decodes its answer.
 func (a *app) ask(ctx context.Context, method, path string, query url.Values, into any) error {
-	base := a.adminBase()
 	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
 	defer cancel()
+	return a.askPatiently(ctx, method, path, query, into)
+}
+
+// askPatiently is ask for what may take as long as it takes.
+func (a *app) askPatiently(ctx context.Context, method, path string, query url.Values, into any) error {
+	base := a.adminBase()
 	target := base + path
 	if len(query) > 0 {
 		target += "?" + query.Encode()

@@ -35,7 +35,7 @@ const exitCodesHelp = `Exit codes:
     5  the named topic, group, file or object does not exist
     6  the broker refused: the error is its answer
     7  not confirmed
-    8  log dump, tier inspect: the data is damaged
+    8  log dump, tier inspect, tier scrub: the data is damaged
   130  interrupted
 `
 

@@ -15,7 +15,7 @@ import (
 
 func (a *app) tierCommand() *cobra.Command {
 	return a.parent("tier", "Look at the bucket and what goes there",
-		a.tierStatusCommand(), a.tierInspectCommand(), a.tierSweepCommand())
+		a.tierStatusCommand(), a.tierInspectCommand(), a.tierSweepCommand(), a.tierScrubCommand())
 }
 
 func (a *app) tierStatusCommand() *cobra.Command {

@@ -259,6 +259,12 @@ func bucketKeys() []Key {
 
 func observeKeys() []Key {
 	return []Key{
+		define("storage.scrub.interval.ms", Long, number(7*day),
+			"Qanat's own. How often all closed segments on the local disk are read and their checksums checked; 0 never.",
+			allow(atLeast(0)), readOnly),
+		define("storage.scrub.bytes.per.second", Long, number(16*miB),
+			"Qanat's own. Bytes a second that it reads.",
+			allow(atLeast(64*kiB)), readOnly),
 		define("log.level", String, "info",
 			"Qanat's own. The least important lines of the broker's own log that are written.",
 			allow(oneOf("debug", "info", "warn", "error")), readOnly),

@@ -32,10 +32,16 @@ func (l *Log) ReleaseBefore(next kafka.Offset) (freed int64, err error) {
 	}
 	l.view.Store(&view{segments: v.segments[n:], tail: v.tail})
 	l.start.Store(int64(start))
+	if d := l.damage.Load(); d != nil && d.Segment < start {
+		l.mended(v.segments[n:])
+	}
 	for _, s := range v.segments[:n] {
 		freed += s.size.Load()
 		l.dropIndex(s)
 		err = errors.Join(err, l.removeFile(s.base, logSuffix), l.removeFile(s.base, stateSuffix))
+		if s.bad.Load() {
+			err = errors.Join(err, l.removeFile(s.base, damagedSuffix))
+		}
 	}
 	if err != nil {
 		return freed, fmt.Errorf("release before %d: %w", start, err) // Open will remove them
@@ -286,7 +292,7 @@ func (l *Log) quarantine(v *view, n int, start kafka.Offset) error {
 	}
 	for _, s := range v.segments[:n] {
 		l.dropIndex(s)
-		for _, suffix := range []string{logSuffix, stateSuffix} {
+		for _, suffix := range []string{logSuffix, stateSuffix, damagedSuffix} {
 			err := l.env.FS.Rename(s.path[:len(s.path)-len(logSuffix)]+suffix, filepath.Join(aside, fileName(s.base, suffix)))
 			if err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err
@@ -304,8 +310,18 @@ func (l *Log) quarantine(v *view, n int, start kafka.Offset) error {
 	}
 	l.view.Store(&view{segments: v.segments[n:], tail: v.tail})
 	l.start.Store(int64(start))
-	l.damage.Store(nil)
+	l.mended(v.segments[n:])
 	return nil
+}
+
+// mended forgets the damage that has gone, but for what is known of the segments that are left.
+func (l *Log) mended(left []*localSegment) {
+	l.damage.Store(nil)
+	for _, s := range left {
+		if s.bad.Load() {
+			_ = l.damaged(s, errCondemned)
+		}
+	}
 }
 
 // Close flushes what was written and marks the log clean, so that opening it scans nothing. It does not call onDurable.

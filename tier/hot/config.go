@@ -80,6 +80,8 @@ type Env struct {
 	Index   *index.Index // nil: closed segments are scanned on demand
 	Clock   func() time.Time
 	Log     *slog.Logger
+	// Suspect hears of a sealed segment of which one place is read again and again. It must not block. May be nil.
+	Suspect func(p kafka.Partition, segment kafka.Offset)
 }
 
 // Recovered tells what Open found.

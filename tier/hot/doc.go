@@ -7,6 +7,7 @@
 //	    00000000000000000000.log              sealed: Kafka v2 batches, nothing else
 //	    00000000000000084211.log              active: the last one, appended to
 //	    00000000000000084211.state            what was known when it began (state.go)
+//	    00000000000000000000.damaged          found damaged, and shown to nobody since (check.go)
 //	    quarantine/                           damaged segments, set aside
 //
 //	                      start          recovery point   durable      end

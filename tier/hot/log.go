@@ -125,7 +125,11 @@ func (l *Log) Damage() error {
 func (l *Log) ReportDamage(base kafka.Offset, reason error) {
 	v := l.view.Load()
 	if i := v.index(base); i >= 0 {
-		_ = l.damaged(v.segments[i], reason)
+		if s := v.segments[i]; s.sealed.Load() {
+			_ = l.condemn(s, reason)
+		} else {
+			_ = l.damaged(s, reason)
+		}
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 const (
 	logSuffix     = ".log"       // <base>.log: batches and nothing else
 	stateSuffix   = ".state"     // <base>.state: what was known when the segment began
+	damagedSuffix = ".damaged"   // <base>.damaged, empty: the segment is damaged
 	deletedSuffix = ".deleted"   // a log's directory on its way out
 	quarantineDir = "quarantine" // in a log's directory: segments set aside because of damage
 	recoveryName  = "recovery"   // in the data directory: recovery points of all logs
@@ -31,6 +32,7 @@ func fileName(base kafka.Offset, suffix string) string { return fmt.Sprintf("%02
 // listing is what a log's directory holds.
 type listing struct {
 	logs, states []kafka.Offset // ascending
+	condemned    []kafka.Offset
 }
 
 func parseNames(names []string) listing {
@@ -40,6 +42,8 @@ func parseNames(names []string) listing {
 			l.logs = append(l.logs, base)
 		} else if base, ok := parseName(name, stateSuffix); ok {
 			l.states = append(l.states, base)
+		} else if base, ok := parseName(name, damagedSuffix); ok {
+			l.condemned = append(l.condemned, base)
 		}
 	}
 	slices.Sort(l.logs)

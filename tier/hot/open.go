@@ -394,7 +394,7 @@ func (o *opening) scanOne(s *localSegment, at border, known facts) (x *indexer, 
 // finish cuts what is not whole, makes durable what is kept, and publishes the log.
 func (o *opening) finish() error {
 	s := o.segments[len(o.segments)-1]
-	if err := o.dropStates(); err != nil {
+	if err := errors.Join(o.dropStates(), o.recheck()); err != nil {
 		return err
 	}
 	f, err := o.env.FS.OpenRW(s.path)

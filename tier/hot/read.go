@@ -82,6 +82,9 @@ func (l *Log) readRun(v *view, from, limit kafka.Offset, max int) (batch.Run, er
 		return batch.Run{}, nil
 	}
 	s := v.at(from)
+	if s != v.tail.seg && l.env.Suspect != nil && s.repeats.read(from) {
+		l.env.Suspect(l.partition, s.base)
+	}
 	h, err := s.acquire(&l.env)
 	if err != nil {
 		return batch.Run{}, blame(s, err)

@@ -62,12 +62,14 @@ type localSegment struct {
 	next   atomic.Int64 // the offset after the last; of the active one, as last published
 	size   atomic.Int64
 	sealed atomic.Bool
+	bad    atomic.Bool           // condemned: see Check
 	facts  atomic.Pointer[facts] // of a sealed one; nil until somebody asked
 
 	// entries is the index while it is in the cache of recent ones; nil: ask index.Index.
 	entries atomic.Pointer[[]segment.IndexEntry]
 	hints   [4]atomic.Pointer[border] // borders where earlier reads ended
 	hintAt  atomic.Uint32
+	repeats repeats
 
 	mu   sync.Mutex // guards opening, and scanning for entries
 	file atomic.Pointer[handle]
@@ -85,8 +87,11 @@ func newSegment(dir string, base kafka.Offset) *localSegment {
 	return s
 }
 
-// acquire returns the open file, opening it when nobody has it open. The caller releases it.
+// acquire returns the open file, opening it when nobody has it open. The caller releases it. Of a condemned segment there is none.
 func (s *localSegment) acquire(env *Env) (*handle, error) {
+	if s.bad.Load() {
+		return nil, errCondemned
+	}
 	if h := s.file.Load(); h != nil && h.acquire() {
 		return h, nil
 	}
@@ -110,6 +115,21 @@ func (s *localSegment) seal(b border, f facts) {
 	s.next.Store(int64(b.offset))
 	s.facts.Store(&f)
 	s.sealed.Store(true)
+}
+
+// repeats notices that the same place is read again and again, as by a client whose checksum says that it is damaged.
+type repeats struct{ last, times atomic.Int64 }
+
+// suspicious is how many reads of one place in a row make somebody look.
+const suspicious = 16
+
+func (r *repeats) read(from kafka.Offset) (look bool) {
+	if r.last.Load() != int64(from) {
+		r.last.Store(int64(from))
+		r.times.Store(0)
+		return false
+	}
+	return r.times.Add(1)%suspicious == 0
 }
 
 // hint remembers a border.

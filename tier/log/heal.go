@@ -1,6 +1,7 @@
 package log
 
 import (
+	"context"
 	"errors"
 
 	"github.com/qanat-io/qanat/tier/hot"
@@ -59,4 +60,28 @@ func (l *Log) well() bool {
 func (l *Log) SegmentDamaged(base kafka.Offset, err error) {
 	l.hot.ReportDamage(base, err)
 	l.well()
+	l.tell()
+}
+
+// tell says what to do about damage that could not be healed.
+func (l *Log) tell() {
+	if d := l.hot.Damage(); d != nil {
+		l.log.Error("local data is damaged that the bucket does not hold: its offsets cannot be read, and the partition takes no records",
+			"topic", l.spec.Topic, "partition", l.spec.Partition.Index, "dir", l.spec.Dir, "damage", d,
+			"remedy", "restore the file from a copy, or give the data up: stop the broker, move the named segment and all older ones elsewhere, start (docs/operations.md, damaged partition)")
+	}
+}
+
+// Segments are the local ones, oldest first.
+func (l *Log) Segments() []hot.SegmentInfo { return l.hot.Segments() }
+
+// Check verifies a sealed local segment; see hot.Log.Check. One that is damaged is set aside when the bucket holds its range;
+// otherwise reads of it fail from now on and the log takes no appends until a person has decided.
+func (l *Log) Check(ctx context.Context, base kafka.Offset, pace func(ctx context.Context, bytes int) error) (int64, error) {
+	n, err := l.hot.Check(ctx, base, pace)
+	if errors.Is(err, hot.ErrDamaged) {
+		l.well()
+		l.tell()
+	}
+	return n, err
 }

@@ -316,3 +316,53 @@ func TestLostDirectoryBeginsBehindTheBucket(t *testing.T) {
 		}
 	})
 }
+
+// A bit that flips in a closed local segment would be served though a check has found it; or what the bucket holds would be lost to it.
+func TestFlippedBitIsFound(t *testing.T) {
+	for name, remote := range map[string]bool{"the bucket has it": true, "only copy": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, 2<<10, archive.Policy{Remote: remote, Retention: forever, LocalRetention: forever})
+				rng := rand.New(rand.NewPCG(7, 8))
+				all, _ := w.write(rng, 40)
+				victim := w.log.Segments()[2]
+				path := filepath.Join(w.spec.Dir, fmt.Sprintf("%020d.log", victim.Base))
+				b, err := os.ReadFile(path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				b[len(b)-1] ^= 1
+				if err := os.WriteFile(path, b, 0o600); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := w.log.Check(t.Context(), victim.Base, nil); !errors.Is(err, hot.ErrDamaged) {
+					t.Fatalf("checked: %v", err)
+				}
+				for range 2 {
+					if remote {
+						got, cold := w.read(0, 1000)
+						if w.log.Damage() != nil || !bytes.Equal(got, all) || cold == 0 || w.log.LocalStart() <= victim.Base {
+							t.Fatalf("read %d of %d bytes, %d runs from the bucket; %v", len(got), len(all), cold, w.log.Damage())
+						}
+						if found, ok, err := w.log.FindTime(t.Context(), 0, w.log.End()); err != nil || !ok || found.Offset != 0 {
+							t.Fatalf("found %+v %v %v", found, ok, err)
+						}
+					} else {
+						if _, _, err := w.log.Read(Read{From: victim.Base, Limit: w.log.End(), Max: 1000}); !errors.Is(err, hot.ErrDamaged) {
+							t.Fatalf("read: %v", err)
+						}
+						if got, _ := w.readTo(0, victim.Base, 1000); !bytes.Equal(got, all[:len(got)]) || len(got) == 0 {
+							t.Fatal("what lies before it cannot be read")
+						}
+						if w.log.Damage() == nil {
+							t.Fatal("forgotten")
+						}
+					}
+					w.close()
+					w.open()
+				}
+				w.close()
+			})
+		})
+	}
+}
