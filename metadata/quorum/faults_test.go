@@ -128,6 +128,33 @@ func TestUnknownCommandHalts(t *testing.T) {
 	closeQuorum(t, q)
 }
 
+// A process that is killed while it makes a snapshot would leave it on the disk for ever.
+func TestUnfinishedSnapshotIsRemoved(t *testing.T) {
+	cfg := Config{Dir: t.TempDir(), ID: 1}
+	q := start(t, cfg)
+	propose(t, q, command.AllocateProducerIDs{Count: 1})
+	if err := q.raft.Snapshot().Error(); err != nil {
+		t.Fatal(err)
+	}
+	want := q.Image().NextProducerID()
+	closeQuorum(t, q)
+	unfinished := filepath.Join(cfg.Dir, "snapshots", "2-7-1700000000000.tmp")
+	if err := os.MkdirAll(unfinished, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(unfinished, "state.bin"), []byte("half"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	q = start(t, cfg)
+	if got := q.Image().NextProducerID(); got != want {
+		t.Errorf("next producer id %d, want %d", got, want)
+	}
+	left, err := filepath.Glob(filepath.Join(cfg.Dir, "snapshots", "*"))
+	if err != nil || len(left) != 1 || strings.HasSuffix(left[0], ".tmp") {
+		t.Errorf("left: %v, %v", left, err)
+	}
+}
+
 // When the newest snapshot is damaged the node starts from the one before it if the log goes on from there, to the same
 // image, and otherwise not at all: never with a hole.
 func TestDamagedSnapshot(t *testing.T) {

@@ -167,6 +167,9 @@ func (q *Quorum) startRaft(between func(raft.LogStore) raft.LogStore) error {
 	}
 	q.store = store
 	logs := &durableLog{LogStore: between(store), fail: q.fail}
+	if err := removeUnfinished(q.cfg.Dir); err != nil {
+		return err
+	}
 	files, err := raft.NewFileSnapshotStoreWithLogger(q.cfg.Dir, snapshotsKept, logger)
 	if err != nil {
 		return fmt.Errorf("open metadata snapshots in %s: %w", q.cfg.Dir, err)

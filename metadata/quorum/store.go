@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"sync/atomic"
 
 	"github.com/hashicorp/raft"
@@ -48,6 +50,21 @@ func (d *durableLog) guard(what string, f func() error) error {
 func (d *durableLog) IsMonotonic() bool {
 	m, ok := d.LogStore.(raft.MonotonicLogStore)
 	return ok && m.IsMonotonic()
+}
+
+// removeUnfinished deletes the snapshots that earlier processes were killed over. Raft only steps around them, and each may be as
+// large as the metadata. The caller has the directory to itself.
+func removeUnfinished(dir string) error {
+	list, err := filepath.Glob(filepath.Join(dir, "snapshots", "*.tmp"))
+	if err != nil {
+		return fmt.Errorf("list unfinished metadata snapshots: %w", err)
+	}
+	for _, name := range list {
+		if err := os.RemoveAll(name); err != nil {
+			return fmt.Errorf("remove an unfinished metadata snapshot: %w", err)
+		}
+	}
+	return nil
 }
 
 // usableSnapshots lists only snapshots that the log continues. When the newest
