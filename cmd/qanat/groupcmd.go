@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -216,41 +215,31 @@ func agePtr(s *float64) string {
 }
 
 func (a *app) groupDeleteCommand() *cobra.Command {
-	c := a.outputs(&cobra.Command{
-		Use:     "delete GROUP...",
-		Aliases: []string{"rm"},
-		Short:   "Delete groups that have no members, and their offsets",
-		Args:    wantArgs(cobra.MinimumNArgs(1)),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			adm, err := a.admins(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer adm.Close()
-			there, err := adm.ListGroups(cmd.Context())
+	c := a.deleteCommand(deletion{
+		what: "GROUP", short: "Delete groups that have no members, and their offsets", goes: "offsets",
+		exist: func(ctx context.Context, adm *kadm.Client, groups []string) error {
+			there, err := adm.ListGroups(ctx)
 			if err != nil {
 				return fmt.Errorf("list groups: %w", err)
 			}
-			for _, group := range args {
+			for _, group := range groups {
 				if _, ok := there[group]; !ok {
 					return noGroup(group)
 				}
 			}
-			if err := a.confirm("Delete " + strings.Join(args, ", ") + " and " + their(args) + " offsets"); err != nil {
-				return err
-			}
-			res, err := adm.DeleteGroups(cmd.Context(), args...)
+			return nil
+		},
+		delete: func(ctx context.Context, adm *kadm.Client, groups []string) (o outcomes, err error) {
+			res, err := adm.DeleteGroups(ctx, groups...)
 			if err != nil {
-				return fmt.Errorf("delete groups: %w", err)
+				return o, fmt.Errorf("delete groups: %w", err)
 			}
-			var o outcomes
 			for _, r := range res.Sorted() {
 				o.add(r.Group, "deleted", r.Err)
 			}
-			return o.show(a, "GROUP")
+			return o, nil
 		},
 	})
-	a.destructive(c)
 	c.ValidArgsFunction = a.completeGroups(-1)
 	return c
 }

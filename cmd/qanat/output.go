@@ -194,14 +194,6 @@ func secondsText(s float64) string {
 	return fmt.Sprintf("%dd%02dh", int(s)/86400, int(s)/3600%24)
 }
 
-// their is the word for what belongs to the names that a sentence began with.
-func their(names []string) string {
-	if len(names) == 1 {
-		return "its"
-	}
-	return "their"
-}
-
 func count(n int, noun string) string {
 	if n == 1 {
 		return "1 " + noun

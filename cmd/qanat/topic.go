@@ -231,10 +231,8 @@ func (a *app) topicAddPartitionsCommand() *cobra.Command {
 				return err
 			}
 			defer adm.Close()
-			for _, topic := range args {
-				if _, err := findTopic(cmd.Context(), adm, topic); err != nil {
-					return err
-				}
+			if err := findTopics(cmd.Context(), adm, args); err != nil {
+				return err
 			}
 			res, err := adm.CreatePartitions(cmd.Context(), add, args...)
 			if err != nil {
@@ -254,37 +252,19 @@ func (a *app) topicAddPartitionsCommand() *cobra.Command {
 }
 
 func (a *app) topicDeleteCommand() *cobra.Command {
-	c := a.outputs(&cobra.Command{
-		Use:     "delete TOPIC...",
-		Aliases: []string{"rm"},
-		Short:   "Delete topics, on disk and in the bucket",
-		Args:    wantArgs(cobra.MinimumNArgs(1)),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			adm, err := a.admins(cmd.Context())
+	c := a.deleteCommand(deletion{
+		what: "TOPIC", short: "Delete topics, on disk and in the bucket", goes: "data", exist: findTopics,
+		delete: func(ctx context.Context, adm *kadm.Client, topics []string) (o outcomes, err error) {
+			res, err := adm.DeleteTopics(ctx, topics...)
 			if err != nil {
-				return err
+				return o, fmt.Errorf("delete topics: %w", err)
 			}
-			defer adm.Close()
-			for _, topic := range args {
-				if _, err := findTopic(cmd.Context(), adm, topic); err != nil {
-					return err
-				}
-			}
-			if err := a.confirm("Delete " + strings.Join(args, ", ") + " and all " + their(args) + " data"); err != nil {
-				return err
-			}
-			res, err := adm.DeleteTopics(cmd.Context(), args...)
-			if err != nil {
-				return fmt.Errorf("delete topics: %w", err)
-			}
-			var o outcomes
 			for _, r := range res.Sorted() {
 				o.add(r.Topic, "deleted", withMessage(r.Err, r.ErrMessage))
 			}
-			return o.show(a, "TOPIC")
+			return o, nil
 		},
 	})
-	a.destructive(c)
 	c.ValidArgsFunction = a.completeTopics(-1)
 	return c
 }

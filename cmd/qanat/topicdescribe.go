@@ -86,6 +86,16 @@ func findTopic(ctx context.Context, adm *kadm.Client, topic string) (kadm.TopicD
 	return d, nil
 }
 
+// findTopics is an error where one of the topics is not there.
+func findTopics(ctx context.Context, adm *kadm.Client, topics []string) error {
+	for _, topic := range topics {
+		if _, err := findTopic(ctx, adm, topic); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func describeTopic(ctx context.Context, adm *kadm.Client, topic string) (*topicDescription, error) {
 	detail, err := findTopic(ctx, adm, topic)
 	if err != nil {
