@@ -47,6 +47,11 @@ type Deps struct {
 	BucketURL  string // optional: "" without a bucket
 	// Dismiss takes a broker that is forgotten out of the metadata quorum. Optional.
 	Dismiss func(ctx context.Context, node kafka.BrokerID) error
+	// Appends is told of requests that append to several partitions, so that one flush covers all of them; see hot.Flusher.Begin. Optional.
+	Appends interface {
+		Begin()
+		End()
+	}
 	// Forget ends what is read ahead from the bucket for a stream, which is a *wire.Client. Optional.
 	Forget func(stream any)
 }

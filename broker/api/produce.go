@@ -31,6 +31,10 @@ const (
 	minProduceVersion     = 3
 	produceZstdVersion    = 7
 	produceTopicIDVersion = 13
+
+	// flushTogether is up to how many bytes of records a request's partitions are flushed together: appending them
+	// takes less time than a flush. Of a larger one the disk had better begin with the first partition at once.
+	flushTogether = 256 << 10
 )
 
 // produceCall is one Produce on its way: the answer, being filled by the partitions. Pooled.
@@ -39,6 +43,7 @@ type produceCall struct {
 	x     *wire.Exchange
 	resp  *kmsg.ProduceResponse
 	slots []*kmsg.ProduceResponseTopicPartition
+	bytes int // of records, in all
 	// left counts the slots without an outcome, and one for the handler itself while it still appends. Whoever takes it
 	// to zero answers.
 	left atomic.Int32
@@ -58,6 +63,16 @@ func (h *Handler) produce(x *wire.Exchange) {
 		c.finished()
 		return
 	}
+	h.produceAll(c, x, req)
+	c.finished()
+}
+
+// produceAll appends to every partition of a request, all of a small one within one flush.
+func (h *Handler) produceAll(c *produceCall, x *wire.Exchange, req *kmsg.ProduceRequest) {
+	if h.Appends != nil && len(c.slots) > 1 && c.bytes <= flushTogether {
+		h.Appends.Begin()
+		defer h.Appends.End()
+	}
 	m := h.quorum.Image()
 	slot := 0
 	for i := range req.Topics {
@@ -69,7 +84,6 @@ func (h *Handler) produce(x *wire.Exchange) {
 			slot++
 		}
 	}
-	c.finished()
 }
 
 // produceTo appends to one partition, or says why not.
@@ -118,6 +132,7 @@ func producedTopic(m *image.Image, version int16, t *kmsg.ProduceRequestTopic) (
 // prepare builds the answer's shape from the request's.
 func (c *produceCall) prepare(req *kmsg.ProduceRequest) {
 	total := 0
+	c.bytes = 0
 	for i := range req.Topics {
 		total += len(req.Topics[i].Partitions)
 	}
@@ -133,6 +148,7 @@ func (c *produceCall) prepare(req *kmsg.ProduceRequest) {
 			rt.Partitions[j] = kmsg.NewProduceResponseTopicPartition()
 			rt.Partitions[j].Partition = t.Partitions[j].Partition
 			c.slots = append(c.slots, &rt.Partitions[j])
+			c.bytes += len(t.Partitions[j].Records)
 		}
 	}
 	c.left.Store(int32(total) + 1)

@@ -77,6 +77,7 @@ func (l *Log) checkBatches(batches []batch.View) (total int64, err error) {
 
 // write puts the batches behind the tail's end. Nothing is published.
 func (l *Log) write(t *tail, batches []batch.View) error {
+	l.reserve(t, batches)
 	l.bufs = l.bufs[:0]
 	for _, v := range batches {
 		l.bufs = append(l.bufs, v)
@@ -84,6 +85,37 @@ func (l *Log) write(t *tail, batches []batch.View) error {
 	err := t.file.WriteVAt(l.bufs, t.end.pos)
 	clear(l.bufs)
 	return err
+}
+
+// reserve asks for room ahead of a segment that grows, in steps of a quarter of its size: what many logs write in turns would
+// otherwise lie scattered on the disk, and a flush would take many small writes. What is not used is given back when
+// the segment ends. A failure costs only that.
+func (l *Log) reserve(t *tail, batches []batch.View) {
+	const atLeast, atMost = 1 << 20, 16 << 20
+	if t.end.pos < atLeast {
+		return
+	}
+	end := t.end.pos
+	for _, v := range batches {
+		end += int64(len(v))
+	}
+	if end <= t.reserved {
+		return
+	}
+	t.reserved = min(end+min(max(end/4, atLeast), atMost), max(end, l.cfg.segmentBytes()))
+	if err := t.file.Allocate(t.reserved); err != nil {
+		l.env.Log.Debug("no room reserved for a segment", "partition", l.partition.String(), "error", err)
+	}
+}
+
+// release gives back what was reserved and not used.
+func (l *Log) release(t *tail) {
+	if t.reserved <= t.end.pos && t.floor.pos == 0 { // of a log reopened, the reservation is not known
+		return
+	}
+	if err := t.file.Truncate(t.end.pos); err != nil {
+		l.env.Log.Warn("segment keeps its reserved space", "partition", l.partition.String(), "error", err)
+	}
 }
 
 // publish shows written batches to readers, the end last.
@@ -217,11 +249,7 @@ func (l *Log) switchTo(t *tail, snapshot bool) {
 	v := l.view.Load()
 	old := v.tail
 	old.seg.seal(old.end, old.known)
-	if l.cfg.Preallocate {
-		if err := old.file.Truncate(old.end.pos); err != nil { // gives back what was reserved
-			l.env.Log.Warn("segment keeps its reserved space", "partition", l.partition.String(), "error", err)
-		}
-	}
+	l.release(old)
 	state := &stateFile{base: t.seg.base, epochs: l.Epochs(), prev: &prevSegment{old.seg.base, old.end.pos, old.known}}
 	if snapshot && l.state != nil {
 		state.blob = l.state.Snapshot()

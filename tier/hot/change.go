@@ -345,6 +345,9 @@ func (l *Log) Close() error {
 		if t.floor.pos == 0 && t.end.pos > 0 {
 			l.putIndex(t.seg, t.entries)
 		}
+		if t.reserved > t.end.pos {
+			l.release(t)
+		}
 	}
 	t.file.Release()
 	if err != nil {

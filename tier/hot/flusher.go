@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,7 +22,8 @@ import (
 //	               └──────────── appended meanwhile: next round ◄───────┘
 //
 // There is no linger: a round starts as soon as anything is dirty and the disk
-// is free, so a lone append waits for one flush, and a crowd shares it.
+// is free, so a lone append waits for one flush, and a crowd shares it. It only lets those
+// append first who are about to: the rest of a request (Begin), and whoever could run at once (gather).
 //
 // It also keeps the recovery points of its logs (recovery.go), every few
 // seconds and when they close, off the acknowledgement path.
@@ -35,6 +37,10 @@ type Flusher struct {
 	recovery *recoveryFile
 	cache    entryCache
 	wake     chan struct{} // holds one token while dirty may be non-empty
+
+	appending atomic.Int32  // requests between Begin and End
+	ended     atomic.Uint32 // such requests, ever
+	appends   atomic.Uint64 // to all logs, ever
 
 	mu    sync.Mutex
 	dirty []*Log
@@ -66,6 +72,11 @@ type flushItem struct {
 const (
 	checkpointInterval = 5 * time.Second
 	parallelSyncs      = 8
+
+	// endsAtMost bounds how many requests that overlap each other a round waits for.
+	endsAtMost = 8
+	// gatherAtMost bounds how often a round makes way for others.
+	gatherAtMost = 8
 )
 
 // NewFlusher opens the volume that holds dir (before anything is written to
@@ -104,6 +115,7 @@ func (f *Flusher) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-f.wake:
+			f.gather()
 			if err := f.Flush(); err != nil {
 				return err
 			}
@@ -160,6 +172,30 @@ func (f *Flusher) Flush() error {
 		f.items[i].log = nil
 	}
 	return err
+}
+
+// Begin tells that a request is about to be appended, perhaps to many logs, and End that all of it was: until then no
+// round begins for its sake, or one flush would cover its first log and another the rest. For requests that are appended in
+// less time than a flush takes. What somebody else appends meanwhile waits with it, but for no more than endsAtMost such requests.
+func (f *Flusher) Begin() { f.appending.Add(1) }
+
+// End is described at Begin. It must be called also when nothing was appended, or after a panic.
+func (f *Flusher) End() {
+	if left, ended := f.appending.Add(-1), f.ended.Add(1); left == 0 || ended%endsAtMost == 0 {
+		f.ask()
+	}
+}
+
+// gather lets goroutines that are ready to run append before the round begins: they share it then. It waits for nobody
+// who has something else to wait for.
+func (f *Flusher) gather() {
+	for range gatherAtMost {
+		before := f.appends.Load()
+		runtime.Gosched()
+		if f.appends.Load() == before {
+			return
+		}
+	}
 }
 
 // take moves the dirty logs into items. It reuses what earlier rounds allocated.
@@ -326,6 +362,13 @@ func (f *Flusher) enqueue(l *Log) {
 	f.mu.Lock()
 	f.dirty = append(f.dirty, l)
 	f.mu.Unlock()
+	if f.appending.Load() == 0 { // else whoever appends asks, at the end
+		f.ask()
+	}
+}
+
+// ask has a round begin.
+func (f *Flusher) ask() {
 	select {
 	case f.wake <- struct{}{}:
 	default: // a token is there: a round is to come

@@ -174,3 +174,48 @@ func TestHotPathsDoNotAllocate(t *testing.T) {
 		t.Errorf("tail read: %v allocations", n)
 	}
 }
+
+// False if it failed: "one flush covers everything that a request appends, to however many logs, and comes when the last of
+// those that append at the time has ended, or, should they overlap without end, after a few".
+func TestOneFlushForOneRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, vfs.NewCrash(), Config{})
+		other, _, err := Open(w.env, filepath.Join(testRoot, "other"), kafka.Partition{Index: 1}, Config{}, 0, func(kafka.Offset) {})
+		w.must(err)
+		w.flush()
+		var rounds, logs int
+		w.flusher.Observe(func(n int, _ time.Duration) { rounds, logs = rounds+1, logs+n })
+		ctx, stop := context.WithCancel(context.Background())
+		var running sync.WaitGroup
+		running.Go(func() {
+			if err := w.flusher.Run(ctx); err != nil {
+				t.Error(err)
+			}
+		})
+		w.flusher.Begin()
+		w.append(1, 10)
+		synctest.Wait()
+		if w.log.DurableEnd() != 0 {
+			t.Error("flushed while the request was being appended")
+		}
+		w.must(other.Append([]batch.View{makeBatch(t, 0, 1, 1, 0, nil)}))
+		w.flusher.End()
+		synctest.Wait()
+		if rounds != 1 || logs != 2 || w.log.DurableEnd() != 1 || other.DurableEnd() != 1 {
+			t.Errorf("%d rounds for %d logs, durable to %d and %d", rounds, logs, w.log.DurableEnd(), other.DurableEnd())
+		}
+		w.flusher.Begin() // and from now on somebody always appends
+		for i := 0; w.log.DurableEnd() == 1; i++ {
+			if i > endsAtMost {
+				t.Fatal("requests that overlap put the flush off without end")
+			}
+			w.flusher.Begin()
+			w.append(1, 10)
+			w.flusher.End()
+			synctest.Wait()
+		}
+		w.flusher.End()
+		stop()
+		running.Wait()
+	})
+}

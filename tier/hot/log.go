@@ -182,13 +182,15 @@ func (l *Log) createTail(base kafka.Offset) (*tail, error) {
 		h.Release()
 		return nil, fmt.Errorf("create segment %d: %w", base, err)
 	}
+	s.file.Store(h)
+	t := newTail(s, h, border{offset: base}, noFacts)
 	if l.cfg.Preallocate {
-		if err := f.Allocate(l.cfg.segmentBytes()); err != nil {
+		t.reserved = l.cfg.segmentBytes()
+		if err := f.Allocate(t.reserved); err != nil {
 			l.env.Log.Debug("segment not preallocated", "partition", l.partition.String(), "error", err)
 		}
 	}
-	s.file.Store(h)
-	return newTail(s, h, border{offset: base}, noFacts), nil
+	return t, nil
 }
 
 // discard undoes createTail.

@@ -41,6 +41,7 @@ func (l *Log) owe(t *tail, names, ask bool) {
 	ask = ask && !p.queued
 	p.queued = p.queued || ask
 	p.mu.Unlock()
+	l.env.Flusher.appends.Add(1)
 	if ask {
 		l.env.Flusher.enqueue(l)
 	}

@@ -21,10 +21,12 @@ import (
 // border at or above floor. Below floor (a log reopened, or cut) index.Index
 // or a scan must be asked.
 type tail struct {
-	seg    *localSegment
-	file   *handle // open for writing; one reference is the tail's
-	floor  border
-	jitter float64 // in [0, 1): how much of Config.SegmentJitter this segment takes off its age
+	seg   *localSegment
+	file  *handle // open for writing; one reference is the tail's
+	floor border
+	// reserved is up to where the file has room on disk, as far as is known. The writer's.
+	reserved int64
+	jitter   float64 // in [0, 1): how much of Config.SegmentJitter this segment takes off its age
 
 	ring    atomic.Pointer[ring]                 // nil until the first append
 	index   atomic.Pointer[[]segment.IndexEntry] // what readers see of entries
