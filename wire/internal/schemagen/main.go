@@ -114,19 +114,19 @@ type walker struct {
 }
 
 func (w *walker) fields(stmts []ast.Stmt, lo, hi int) (out []field) {
-	for i, s := range stmts {
+	for _, s := range stmts {
 		switch s := s.(type) {
 		case *ast.BlockStmt:
 			out = append(out, w.fields(s.List, lo, hi)...)
 		case *ast.AssignStmt:
 			out = append(out, w.assign(s, lo, hi)...)
-		case *ast.DeclStmt:
-			out = append(out, w.declared(s, stmts[i+1:], lo, hi)...)
 		case *ast.IfStmt:
 			out = append(out, w.branch(s, lo, hi)...)
-		case *ast.ForStmt: // over an array, whose length was read before
+		case *ast.RangeStmt: // over an array, whose length was read before
 			out = append(out, field{kind: "array", lo: lo, hi: hi, sub: w.fields(s.Body.List, lo, hi)})
-		case *ast.ExprStmt, *ast.ReturnStmt: // v.Default(), return b.Complete()
+		case *ast.ExprStmt:
+			out = append(out, w.read(s, lo, hi)...)
+		case *ast.DeclStmt, *ast.ReturnStmt: // var l int32, return b.Complete()
 		default:
 			log.Fatalf("%s: statement %T is not understood", w.name, s)
 		}
@@ -144,7 +144,7 @@ func within(in []field) (out []field) {
 	return out
 }
 
-// assign finds v := b.Int32() and the like, and isFlexible := version >= n.
+// assign finds s.X = readInt32(&b), s.X = Enumeration(readInt8(&b)), s.X = b.Float64(), and isFlexible := version >= n.
 func (w *walker) assign(s *ast.AssignStmt, lo, hi int) []field {
 	if id, ok := s.Lhs[0].(*ast.Ident); ok && id.Name == "isFlexible" {
 		if since, ok := s.Rhs[0].(*ast.BinaryExpr); ok {
@@ -156,52 +156,39 @@ func (w *walker) assign(s *ast.AssignStmt, lo, hi int) []field {
 	if !ok {
 		return nil
 	}
+	if len(call.Args) == 1 {
+		if read, ok := call.Args[0].(*ast.CallExpr); ok && readerCall(read) != "" {
+			call = read
+		}
+	}
 	method := readerCall(call)
 	if size := fixed[method]; size > 0 {
 		return []field{{kind: "fixed", lo: lo, hi: hi, size: size}}
 	}
-	if method != "" && method != "ArrayLen" && method != "CompactArrayLen" {
-		log.Fatalf("%s: b.%s is not understood", w.name, method)
+	if method != "" && method != "ArrayLen" {
+		log.Fatalf("%s: %s is not understood", w.name, method)
 	}
 	return nil
 }
 
-// declared finds var v string, *string, []byte; the statement after it reads it.
-func (w *walker) declared(s *ast.DeclStmt, rest []ast.Stmt, lo, hi int) []field {
-	spec := s.Decl.(*ast.GenDecl).Specs[0].(*ast.ValueSpec)
-	if name := spec.Names[0].Name; name == "l" || name == "t" {
-		return nil // an array's length; an enumeration, read in the block that follows
-	}
-	read, ok := rest[0].(*ast.IfStmt)
-	if !ok {
-		log.Fatalf("%s: %s is not read where it is declared", w.name, spec.Names[0].Name)
-	}
-	if cond, ok := read.Cond.(*ast.BinaryExpr); ok && isIdent(cond.X, "version") && cond.Op == token.LSS {
-		n := number(cond.Y) // nullable from version n only
-		return []field{{kind: kindOf(w.name, read.Body), lo: lo, hi: n - 1}, {kind: kindOf(w.name, read.Else), lo: n, hi: hi}}
-	}
-	return []field{{kind: kindOf(w.name, read), lo: lo, hi: hi}}
+// kinds are what kmsg's functions read that store what they have read.
+var kinds = map[string]string{
+	"readString": "text", "readNullableString": "nullableText", "readBytes": "blob", "readNullableBytes": "nullableBlob",
+	"internalReadTags": "tags",
 }
 
-// kindOf is the one kind of value that a statement reads.
-func kindOf(name string, n ast.Node) string {
-	kinds := map[string]bool{}
-	ast.Inspect(n, func(n ast.Node) bool {
-		if call, ok := n.(*ast.CallExpr); ok {
-			if m := readerCall(call); m != "" {
-				kinds[strings.TrimPrefix(strings.TrimPrefix(m, "Unsafe"), "Compact")] = true
-			}
-		}
-		return true
-	})
-	names := map[string]string{"String": "text", "NullableString": "nullableText", "Bytes": "blob", "NullableBytes": "nullableBlob"}
-	for k := range kinds {
-		if kind := names[k]; kind != "" && len(kinds) == 1 {
-			return kind
+// read finds readString(&b, &s.X, …) and its like.
+func (w *walker) read(s *ast.ExprStmt, lo, hi int) []field {
+	call := s.X.(*ast.CallExpr)
+	if id, ok := call.Fun.(*ast.Ident); ok {
+		if kind := kinds[id.Name]; kind != "" {
+			return []field{{kind: kind, lo: lo, hi: hi}}
 		}
 	}
-	log.Fatalf("%s: a value read by %v is not understood", name, kinds)
-	return ""
+	if mentions(call, "b") {
+		log.Fatalf("%s: a call that reads is not understood", w.name)
+	}
+	return nil // v.Default()
 }
 
 func (w *walker) branch(s *ast.IfStmt, lo, hi int) []field {
@@ -209,28 +196,21 @@ func (w *walker) branch(s *ast.IfStmt, lo, hi int) []field {
 	case s.Init != nil && readsPresence(s.Init):
 		return []field{{kind: "optional", lo: lo, hi: hi, sub: w.fields(s.Body.List, lo, hi)}}
 	case isIdent(s.Cond, "isFlexible"):
-		if len(s.Body.List) != 1 {
-			return nil
+		if loop, ok := s.Body.List[0].(*ast.ForStmt); ok && len(s.Body.List) == 1 {
+			return []field{{kind: "tags", lo: lo, hi: hi, tags: w.tagged(loop, lo, hi)}}
 		}
-		switch t := s.Body.List[0].(type) {
-		case *ast.ForStmt:
-			return []field{{kind: "tags", lo: lo, hi: hi, tags: w.tagged(t, lo, hi)}}
-		case *ast.AssignStmt:
-			if call, ok := t.Rhs[0].(*ast.CallExpr); ok && isIdent(call.Fun, "internalReadTags") {
-				return []field{{kind: "tags", lo: lo, hi: hi}}
-			}
-		}
-		return nil // the length of an array, or a value that was declared before
-	case isIdent(s.Cond, "unsafe"):
-		return nil // a value that was declared before
+		return w.fields(s.Body.List, lo, hi)
+	case s.Else != nil && isVersionLess(s.Cond): // nullable from version n only
+		n := number(s.Cond.(*ast.BinaryExpr).Y)
+		return append(w.fields(s.Body.List, lo, min(hi, n-1)), w.fields(s.Else.(*ast.BlockStmt).List, max(lo, n), hi)...)
 	}
 	if a, b, ok := versions(s.Cond); ok {
 		return w.fields(s.Body.List, max(lo, a), min(hi, b))
 	}
-	if mentions(s.Body, "b") && !mentions(s.Cond, "b") && !mentions(s.Cond, "l") && !isVersionLess(s.Cond) {
+	if mentions(s.Body, "b") && !mentions(s.Cond, "b") && !mentions(s.Cond, "l") {
 		log.Fatalf("%s: a condition is not understood", w.name)
 	}
-	return nil // if !b.Ok(), if l > 0, if version < 0 || l == 0, if err := b.Complete(); and version < n, by declared
+	return nil // if !b.Ok(), if l > 0, if version < 0 || l == 0, if err := b.Complete()
 }
 
 // tagged reads the known tags out of the loop over a tag section.
@@ -274,10 +254,17 @@ func readsPresence(s ast.Stmt) bool {
 	return ok && isIdent(a.Lhs[0], "present")
 }
 
-// readerCall is the method's name when the call is b.Method().
+// readerCall is X when the call is b.X() or readX(&b, …).
 func readerCall(c *ast.CallExpr) string {
-	if sel, ok := c.Fun.(*ast.SelectorExpr); ok && isIdent(sel.X, "b") {
-		return sel.Sel.Name
+	switch f := c.Fun.(type) {
+	case *ast.SelectorExpr:
+		if isIdent(f.X, "b") {
+			return f.Sel.Name
+		}
+	case *ast.Ident:
+		if x, ok := strings.CutPrefix(f.Name, "read"); ok && mentions(c, "b") {
+			return x
+		}
 	}
 	return ""
 }
