@@ -60,6 +60,10 @@ interop: build ## other people's clients and test suites against a broker
 faults: build ## kills, full disks, broken buckets
 	integration/scripts/faults
 
+.PHONY: faults-cluster
+faults-cluster: build ## a cluster under clients of three languages and drawn faults, judged by the checker (FAULTS_TIME, FAULTS_SEED)
+	integration/scripts/faults-cluster
+
 .PHONY: bench
 bench: build ## benchmarks: Go's own, then against Apache Kafka side by side (needs root)
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime 1s ./wire/... ./tier/hot ./tier/cold ./broker/server ./metadata/quorum

@@ -46,8 +46,11 @@ type S3Proxy struct {
 }
 
 // NewS3Proxy starts a proxy before the server at upstream, a base URL.
-func NewS3Proxy(upstream string) (*S3Proxy, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+func NewS3Proxy(upstream string) (*S3Proxy, error) { return NewS3ProxyAt("127.0.0.1:0", upstream) }
+
+// NewS3ProxyAt is NewS3Proxy at an address of the caller's choice.
+func NewS3ProxyAt(address, upstream string) (*S3Proxy, error) {
+	l, err := net.Listen("tcp", address)
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,186 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/qanat-io/qanat/integration/cluster"
+	"github.com/qanat-io/qanat/integration/workload"
+)
+
+// language is a client library: the command that plays a role with it.
+type language struct {
+	name    string
+	command []string
+	// pace is how often clients of it are replaced: a JVM takes its time to start.
+	pace time.Duration
+}
+
+// member is one place among the clients, taken by one process after another.
+type member struct {
+	language language
+	role     workload.Role
+	process  *exec.Cmd
+	done     chan struct{}
+}
+
+// clients is all of them.
+type clients struct {
+	c       *cluster.Cluster
+	dir     string
+	spec    workload.Spec
+	rng     *rand.Rand
+	members []*member
+	log     io.Writer
+
+	mu      sync.Mutex
+	next    int // number of the next process
+	crashed int
+	ended   []string // how processes ended that nobody had ended
+}
+
+// cast is who plays with which library.
+func cast(workloadName string, languages map[string]language) ([]*member, error) {
+	of := func(l string, roles ...workload.Role) (all []*member) {
+		for _, r := range roles {
+			all = append(all, &member{language: languages[l], role: r})
+		}
+		return all
+	}
+	const produce, refused, read, group, committed = workload.Produce, workload.Refused, workload.Read, workload.Group, workload.Committed
+	var all []*member
+	switch workloadName {
+	case "franz-go":
+		all = of("franz-go", produce, produce, refused, read, group, group, committed)
+	case "java":
+		all = append(of("java", produce, refused, read, group, group), of("franz-go", committed)...)
+	case "librdkafka":
+		all = append(of("librdkafka", produce, produce, refused, read, group, group), of("franz-go", committed)...)
+	case "mixed":
+		all = append(append(of("java", produce, group), of("librdkafka", produce, group, read)...), of("franz-go", produce, refused, group, committed)...)
+	default:
+		return nil, fmt.Errorf("workload %q is not known", workloadName)
+	}
+	for _, m := range all {
+		if len(m.language.command) == 0 {
+			return nil, fmt.Errorf("workload %s needs a client that is not there: see integration/scripts/faults-clients", workloadName)
+		}
+	}
+	return all, nil
+}
+
+// start puts a new process into a place.
+func (k *clients) start(m *member) error {
+	k.mu.Lock()
+	spec := k.spec
+	spec.Role, spec.Process = m.role, k.next
+	spec.Seed = k.rng.Uint64()
+	k.next++
+	k.mu.Unlock()
+	spec.History = filepath.Join(k.dir, fmt.Sprintf("%04d.history", spec.Process))
+	args := append(append([]string{}, m.language.command[1:]...), spec.Args()...)
+	cmd := exec.Command(m.language.command[0], args...)
+	cmd.Stdout, cmd.Stderr = k.log, k.log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if err := k.c.In(cluster.Clients, cmd.Start); err != nil {
+		return fmt.Errorf("start %s client: %w", m.language.name, err)
+	}
+	m.process, m.done = cmd, make(chan struct{})
+	go func(done chan struct{}) {
+		err := cmd.Wait()
+		var exit *exec.ExitError
+		if errors.As(err, &exit) && !exit.Sys().(syscall.WaitStatus).Signaled() {
+			k.mu.Lock()
+			k.ended = append(k.ended, fmt.Sprintf("%s %s (process %d): %v", m.language.name, spec.Role, spec.Process, err))
+			k.mu.Unlock()
+		}
+		close(done)
+	}(m.done)
+	return nil
+}
+
+// end ends the process in a place: by a crash, or asking it to and giving it a while.
+func (m *member) end(crash bool) {
+	if m.process == nil {
+		return
+	}
+	if !crash {
+		_ = syscall.Kill(-m.process.Process.Pid, syscall.SIGTERM) // it may have ended; done says so
+		timer := time.NewTimer(10 * time.Second)
+		defer timer.Stop()
+		select {
+		case <-m.done:
+			return
+		case <-timer.C:
+		}
+	}
+	_ = syscall.Kill(-m.process.Process.Pid, syscall.SIGKILL)
+	<-m.done
+}
+
+// begin starts everybody.
+func (k *clients) begin() error {
+	for _, m := range k.members {
+		if err := k.start(m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// churn replaces clients at random until ctx ends. Most crash.
+func (k *clients) churn(ctx context.Context) error {
+	for {
+		m := k.members[k.rng.IntN(len(k.members))]
+		timer := time.NewTimer(m.language.pace/2 + time.Duration(k.rng.Int64N(int64(m.language.pace))))
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-timer.C:
+		}
+		crash := k.rng.IntN(4) > 0
+		m.end(crash)
+		if k.crashed++; ctx.Err() != nil {
+			return nil
+		}
+		if err := k.start(m); err != nil {
+			return err
+		}
+	}
+}
+
+// crash ends everybody at once.
+func (k *clients) crash() {
+	for _, m := range k.members {
+		m.end(true)
+	}
+}
+
+// final reads everything with a franz-go client.
+func (k *clients) final(ctx context.Context, command []string) error {
+	spec := k.spec
+	spec.Role, spec.Process = workload.Final, k.next
+	spec.History = filepath.Join(k.dir, fmt.Sprintf("%04d.history", spec.Process))
+	k.next++
+	cmd := exec.CommandContext(ctx, command[0], append(append([]string{}, command[1:]...), spec.Args()...)...)
+	cmd.Stdout, cmd.Stderr = k.log, k.log
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = 10 * time.Second
+	if err := k.c.In(cluster.Clients, cmd.Start); err != nil {
+		return fmt.Errorf("start the final read: %w", err)
+	}
+	if err := cmd.Wait(); err != nil {
+		return fmt.Errorf("final read: %w", err)
+	}
+	return nil
+}

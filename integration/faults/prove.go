@@ -1,0 +1,271 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+
+	"github.com/qanat-io/qanat/integration/checker"
+	"github.com/qanat-io/qanat/integration/history"
+)
+
+// lie changes a history as a broken system would have; false says that the history has nothing that it could change.
+type lie struct {
+	name   string
+	told   func(h *history.History) bool
+	caught []checker.Invariant
+}
+
+// lies are told about real histories, so that the checker is known to see them in what real clients write.
+var lies = []lie{
+	{"a record is lost", loseRecord, []checker.Invariant{checker.LostWrite}},
+	{"the end of a partition is lost", loseEnd, []checker.Invariant{checker.Unseen}},
+	{"a retry is written again", repeat, []checker.Invariant{checker.Duplicate}},
+	{"two replicas hold different records", exchange, []checker.Invariant{checker.InconsistentOffset}},
+	{"a reader is not handed a record", skip, []checker.Invariant{checker.PollSkip}},
+	{"a reader is handed a batch again", handAgain, []checker.Invariant{checker.PollBack}},
+	{"a refused record is kept", refuse, []checker.Invariant{checker.FailedRead}},
+	{"a record appears from nowhere", appear, []checker.Invariant{checker.Phantom}},
+	{"a producer's records change places", reorder, []checker.Invariant{checker.SendOrder, checker.AppendOrder, checker.Cycle}},
+	{"a commit is forgotten", forget, []checker.Invariant{checker.LostCommit, checker.ResumeBack}},
+	{"an old generation commits", zombie, []checker.Invariant{checker.Unfenced}},
+	{"a partition has two owners", share, []checker.Invariant{checker.TwoOwners}},
+}
+
+// prove tells every lie about a history that is clean, and says which the checker has not seen through. Lies about what the
+// history does not have are named, not counted.
+func prove(w io.Writer, files []string) error {
+	missed := 0
+	for _, l := range lies {
+		h, err := history.ReadFiles(files...)
+		if err != nil {
+			return err
+		}
+		if r := checker.Check(h, checker.Options{}); len(r.Counts) > 0 {
+			return fmt.Errorf("the history itself is not clean: %v", r.Counts)
+		}
+		verdict := "caught"
+		if !l.told(h) {
+			verdict = "nothing to tell it of"
+		} else if r := checker.Check(h, checker.Options{}); !slices.ContainsFunc(l.caught, func(i checker.Invariant) bool { return r.Counts[i] > 0 }) {
+			verdict = fmt.Sprintf("NOT CAUGHT: %v", r.Counts)
+			missed++
+		}
+		if _, err := fmt.Fprintf(w, "%-40s %s\n", l.name, verdict); err != nil {
+			return err
+		}
+	}
+	if missed > 0 {
+		return errors.New("the checker believes lies")
+	}
+	return nil
+}
+
+// reader is a process that is final, or one that is not, with a poll that satisfies want, and the place of the poll.
+func reader(h *history.History, final bool, want func(p *history.Process, i int) bool) (*history.Process, int) {
+	for _, p := range h.Processes {
+		if p.Final != final {
+			continue
+		}
+		for i := range p.Polls {
+			if want(p, i) {
+				return p, i
+			}
+		}
+	}
+	return nil, 0
+}
+
+func long(p *history.Process, i int) bool { return len(p.Polls[i].Values) > 2 }
+
+// acked says that a poll's value of that place was acknowledged.
+func acked(h *history.History, v history.Value) bool {
+	s := h.Send(v)
+	return s != nil && s.Outcome == history.OK
+}
+
+// cut leaves n values out of a process's poll, from the k-th on.
+func cut(p *history.Process, i, k, n int) {
+	poll := p.Polls[i]
+	before, after := poll, poll
+	before.Values = poll.Values[:k]
+	after.Offset, after.Values = poll.Offset+int64(k+n), poll.Values[k+n:]
+	p.Polls = slices.Replace(p.Polls, i, i+1, before, after)
+}
+
+func loseRecord(h *history.History) bool {
+	p, i := reader(h, true, func(p *history.Process, i int) bool { return long(p, i) && acked(h, p.Polls[i].Values[1]) })
+	if p == nil {
+		return false
+	}
+	cut(p, i, 1, 1)
+	return true
+}
+
+func loseEnd(h *history.History) bool {
+	for _, p := range h.Processes {
+		for f := range p.Finals {
+			final := &p.Finals[f]
+			for i := len(p.Polls) - 1; i >= 0; i-- {
+				if poll := &p.Polls[i]; poll.Partition == final.Partition && len(poll.Values) > 0 && acked(h, poll.Values[len(poll.Values)-1]) {
+					poll.Values = poll.Values[:len(poll.Values)-1]
+					final.Offset--
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+func repeat(h *history.History) bool {
+	for _, p := range h.Processes {
+		for f := range p.Finals {
+			final := &p.Finals[f]
+			for i := len(p.Polls) - 1; i >= 0; i-- {
+				if poll := &p.Polls[i]; poll.Partition == final.Partition && len(poll.Values) > 0 {
+					poll.Values = append(slices.Clone(poll.Values), poll.Values[0])
+					final.Offset++
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+func exchange(h *history.History) bool {
+	p, i := reader(h, true, long)
+	if p == nil {
+		return false
+	}
+	v := slices.Clone(p.Polls[i].Values)
+	v[0], v[1] = v[1], v[0]
+	p.Polls[i].Values = v
+	return true
+}
+
+func skip(h *history.History) bool {
+	p, i := reader(h, false, long)
+	if p == nil {
+		return false
+	}
+	cut(p, i, 1, 1)
+	return true
+}
+
+func handAgain(h *history.History) bool {
+	p, i := reader(h, false, long)
+	if p == nil {
+		return false
+	}
+	p.Polls = slices.Insert(p.Polls, i+1, p.Polls[i])
+	return true
+}
+
+func refuse(h *history.History) bool {
+	p, i := reader(h, true, long)
+	if p == nil {
+		return false
+	}
+	h.Send(p.Polls[i].Values[0]).Outcome = history.Failed
+	return true
+}
+
+func appear(h *history.History) bool {
+	p, i := reader(h, true, long)
+	if p == nil {
+		return false
+	}
+	v := slices.Clone(p.Polls[i].Values)
+	v[1] = history.ValueOf(math.MaxInt32, 0)
+	p.Polls[i].Values = v
+	return true
+}
+
+// reorder exchanges two acknowledged values of one producer wherever they are told of.
+func reorder(h *history.History) bool {
+	for _, p := range h.Processes {
+		last := map[int32]int{}
+		for n := range p.Sends {
+			s := &p.Sends[n]
+			if s.Outcome != history.OK || s.Offset < 0 {
+				continue
+			}
+			before, ok := last[s.Partition]
+			last[s.Partition] = n
+			if !ok {
+				continue
+			}
+			x, y := history.ValueOf(p.Number, int32(before)), history.ValueOf(p.Number, int32(n))
+			p.Sends[before].Offset, s.Offset = s.Offset, p.Sends[before].Offset
+			for _, q := range h.Processes {
+				for i := range q.Polls {
+					for k, v := range q.Polls[i].Values {
+						switch v {
+						case x:
+							q.Polls[i].Values[k] = y
+						case y:
+							q.Polls[i].Values[k] = x
+						}
+					}
+				}
+			}
+			return true
+		}
+	}
+	return false
+}
+
+// forget answers the last question for a committed offset with "none".
+func forget(h *history.History) bool {
+	for i := len(h.Fetches) - 1; i >= 0; i-- {
+		if f := &h.Fetches[i]; f.Outcome == history.OK && f.Offset > 0 {
+			f.Offset = history.NoOffset
+			return true
+		}
+	}
+	return false
+}
+
+// zombie has the last commit of a slot be one of a generation before the others'.
+func zombie(h *history.History) bool {
+	type slot struct {
+		group     string
+		partition int32
+	}
+	first := map[slot]*history.Commit{}
+	for i := range h.Commits {
+		c := &h.Commits[i]
+		at := slot{c.Group, c.Partition}
+		if c.Outcome != history.OK || c.Generation < 1 {
+			continue
+		}
+		if before := first[at]; before != nil && before.Completed < c.Invoked {
+			c.Generation = before.Generation - 1
+			return true
+		}
+		first[at] = c
+	}
+	return false
+}
+
+func share(h *history.History) bool {
+	var first *history.Process
+	var owned history.Move
+	for _, p := range h.Processes {
+		for _, m := range p.Moves {
+			if m.Kind != history.Assign || len(m.Owned) == 0 {
+				continue
+			}
+			if first != nil && p != first {
+				p.Moves = append(p.Moves, history.Move{Kind: history.Assign, Seq: math.MaxInt32, Time: m.Time, Group: owned.Group, Generation: owned.Generation, Owned: owned.Owned})
+				return true
+			}
+			first, owned = p, m
+		}
+	}
+	return false
+}

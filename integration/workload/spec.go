@@ -1,0 +1,64 @@
+package workload
+
+import (
+	"flag"
+	"fmt"
+	"strconv"
+)
+
+// Role is what a client does.
+type Role string
+
+// The roles.
+const (
+	Produce   Role = "produce"
+	Refused   Role = "refused"
+	Read      Role = "read"
+	Group     Role = "group"
+	Committed Role = "committed"
+	Final     Role = "final"
+)
+
+// Spec is one client process.
+type Spec struct {
+	Role       Role
+	Bootstrap  string // HOST:PORT,…
+	Topic      string
+	Partitions int
+	Process    int    // its number in the history
+	History    string // file to write
+	Group      string
+	Rate       int // sends a second
+	Size       int // bytes of a record
+	Seed       uint64
+}
+
+// Flags registers the spec's fields.
+func (s *Spec) Flags(f *flag.FlagSet) {
+	f.StringVar((*string)(&s.Role), "role", "", "produce, refused, read, group, committed or final")
+	f.StringVar(&s.Bootstrap, "bootstrap", "", "HOST:PORT,… of brokers")
+	f.StringVar(&s.Topic, "topic", "", "topic")
+	f.IntVar(&s.Partitions, "partitions", 0, "its partitions")
+	f.IntVar(&s.Process, "process", 0, "number of this process in the history")
+	f.StringVar(&s.History, "history", "", "file to write")
+	f.StringVar(&s.Group, "group", "", "consumer group")
+	f.IntVar(&s.Rate, "rate", 200, "sends a second")
+	f.IntVar(&s.Size, "size", 256, "bytes of a record")
+	f.Uint64Var(&s.Seed, "seed", 0, "of what is random")
+}
+
+// Args is the command line that Flags reads, in this order and form for every language.
+func (s *Spec) Args() []string {
+	return []string{
+		"-role=" + string(s.Role), "-bootstrap=" + s.Bootstrap, "-topic=" + s.Topic, "-partitions=" + strconv.Itoa(s.Partitions),
+		"-process=" + strconv.Itoa(s.Process), "-history=" + s.History, "-group=" + s.Group, "-rate=" + strconv.Itoa(s.Rate),
+		"-size=" + strconv.Itoa(s.Size), "-seed=" + strconv.FormatUint(s.Seed, 10),
+	}
+}
+
+func (s *Spec) check() error {
+	if s.Bootstrap == "" || s.Topic == "" || s.Partitions <= 0 || s.Process < 0 || s.History == "" || s.Rate <= 0 {
+		return fmt.Errorf("bootstrap, topic, partitions, process, history and rate are needed: %+v", *s)
+	}
+	return nil
+}
