@@ -3,21 +3,14 @@ package cluster
 import (
 	"encoding/base64"
 	"fmt"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 )
 
-// Qanat is the broker of this repository. One node is `qanat dev`; more are the lines that `qanat dev --nodes N
-// --print-commands` prints, each with its node's place in it.
+// Qanat is the broker of this repository: one node is `qanat dev`, more are `qanat serve` with the keys that make a cluster.
 type Qanat struct {
 	Bin  string   // the program
 	Sets []string // key=value
-
-	once  sync.Once
-	lines [][]string
-	err   error
 }
 
 // Name is the system's.
@@ -28,46 +21,42 @@ func (*Qanat) Async() bool { return false }
 
 // Start is a node's command.
 func (q *Qanat) Start(c *Cluster, node int) (Start, error) {
+	args := []string{q.Bin, "dev", "--dir", c.Data(node), "--listen", c.Address(node), "--admin", q.Admin(c, node)}
+	sets := []string{"raft.listener=" + q.peer(c, node)}
 	if c.Nodes() > 1 {
-		q.once.Do(func() { q.lines, q.err = q.commands(c) })
-		if q.err != nil {
-			return Start{}, q.err
-		}
-		return Start{Args: q.lines[node]}, nil
+		args = []string{q.Bin, "serve"}
+		sets = q.member(c, node)
 	}
-	args := []string{q.Bin, "dev", "--dir", c.Data(node), "--listen", c.Address(node),
-		"--admin", q.Admin(c, node), "--set", fmt.Sprintf("raft.listener=%s:%d", c.Host(node), c.Port(node)+2)}
-	return Start{Args: append(args, q.more(c)...)}, nil
-}
-
-func (q *Qanat) more(c *Cluster) []string {
-	var args []string
 	if c.Bucket != "" {
-		args = append(args, "--bucket", c.Bucket)
+		sets = append(sets, "bucket.url="+c.Bucket)
 	}
-	for _, s := range q.Sets {
+	for _, s := range append(sets, q.Sets...) {
 		args = append(args, "--set", s)
 	}
-	return args
+	return Start{Args: args}, nil
 }
 
-// commands asks the program for the nodes' commands: the first listener of each node is given, the others are next to it.
-func (q *Qanat) commands(c *Cluster) ([][]string, error) {
-	args := append([]string{"dev", "--nodes", fmt.Sprint(c.Nodes()), "--dir", filepath.Join(c.Dir, "nodes"), "--listen", c.Bootstrap(), "--print-commands"}, q.more(c)...)
-	cmd := exec.Command(q.Bin, args...)
-	cmd.Env = environ()
-	out, err := cmd.Output()
-	if err != nil {
-		return nil, fmt.Errorf("%s %s: %w", q.Bin, strings.Join(args, " "), err)
+// member is the configuration of one node of several, of which the first one, three or five vote.
+func (q *Qanat) member(c *Cluster, node int) []string {
+	voters := 1
+	for _, n := range []int{3, 5} {
+		if c.Nodes() >= n {
+			voters = n
+		}
 	}
-	var lines [][]string
-	for _, line := range strings.Split(strings.TrimSpace(string(out)), "\n") {
-		lines = append(lines, strings.Fields(line))
+	var peers []string
+	for i := range voters {
+		peers = append(peers, fmt.Sprintf("%d@%s", i+1, q.peer(c, i)))
 	}
-	if len(lines) != c.Nodes() {
-		return nil, fmt.Errorf("%d commands for %d nodes: %s", len(lines), c.Nodes(), out)
+	return []string{
+		fmt.Sprintf("node.id=%d", node+1), "data.dir=" + c.Data(node), "listeners=PLAINTEXT://" + c.Address(node), "admin.listener=" + q.Admin(c, node),
+		"cluster.listener=" + q.peer(c, node), "cluster.peers=" + strings.Join(peers, ","), "group.initial.rebalance.delay.ms=0",
 	}
-	return lines, nil
+}
+
+// peer is where other nodes reach a node.
+func (*Qanat) peer(c *Cluster, node int) string {
+	return fmt.Sprintf("%s:%d", c.Host(node), c.Port(node)+2)
 }
 
 // Admin is the port after the clients'.

@@ -92,9 +92,9 @@ func (s *settings) under() (cluster.System, error) {
 		}
 		return k, nil
 	case "qanat":
-		q := &cluster.Qanat{Bin: s.qanat}
+		q := &cluster.Qanat{Bin: s.qanat, Sets: []string{"log.retention.check.interval.ms=1000"}}
 		if s.sets != "" {
-			q.Sets = strings.Split(s.sets, ",")
+			q.Sets = append(q.Sets, strings.Split(s.sets, ",")...)
 		}
 		return q, nil
 	}

@@ -173,6 +173,8 @@ func (r *run) prepare(ctx context.Context, b *nemesis.Bench, histories string) e
 	configs := map[string]*string{limit[0]: &limit[1], "segment.bytes": kadm.StringPtr("1048576")}
 	if r.system == "qanat" {
 		configs["segment.bytes"] = kadm.StringPtr("65536")
+		// Most of what is read comes from the bucket, if there is one.
+		configs["local.retention.bytes"] = kadm.StringPtr("131072")
 	}
 	replicas := int16(1)
 	if r.nodes >= 3 {
