@@ -40,6 +40,9 @@ type S3Proxy struct {
 	server   *http.Server
 	fault    atomic.Int32
 	hits     atomic.Int64 // requests that met the present fault
+	puts     atomic.Int64 // requests of each kind, faults or not
+	gets     atomic.Int64
+	others   atomic.Int64
 
 	mu    sync.Mutex
 	ended chan struct{} // closed when the present fault ends
@@ -79,6 +82,11 @@ func (p *S3Proxy) Set(f Fault) {
 // Hits counts the requests that the present fault has met.
 func (p *S3Proxy) Hits() int64 { return p.hits.Load() }
 
+// Requests counts what has come since the proxy was made: PUTs, GETs of objects, and all others, listings for example.
+func (p *S3Proxy) Requests() (puts, gets, others int64) {
+	return p.puts.Load(), p.gets.Load(), p.others.Load()
+}
+
 func (p *S3Proxy) present() (Fault, <-chan struct{}) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -89,6 +97,14 @@ func (p *S3Proxy) present() (Fault, <-chan struct{}) {
 func (p *S3Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	fault, ended := p.present()
 	object := r.Method == http.MethodGet && r.URL.Query().Get("list-type") == "" && !r.URL.Query().Has("location")
+	switch {
+	case object:
+		p.gets.Add(1)
+	case r.Method == http.MethodPut:
+		p.puts.Add(1)
+	default:
+		p.others.Add(1)
+	}
 	switch fault {
 	case Unreached:
 		p.hits.Add(1)

@@ -116,6 +116,7 @@ func NewReader(b object.Bucket, cluster string, cfg Config, log *slog.Logger) *R
 		pace:    pace{limit: float64(cfg.Workers), most: float64(cfg.Workers)},
 	}
 	r.memory.limit, r.memory.idleLimit = cfg.MaxInFlight, cfg.CacheBytes
+	r.memory.usual = (cfg.rangeGoal() + blockSize + bufferUnit - 1) / bufferUnit * bufferUnit
 	return r
 }
 

@@ -136,6 +136,7 @@ func (sl *slab) vanish() {
 // Invariant: used + spare <= limit, unless a single slab is larger.
 type memory struct {
 	limit, idleLimit int64
+	usual            int64 // a buffer for any whole range
 	used             int64 // bytes of buffers that slabs have
 	peak             int64 // the most that used + spare ever was
 	spare            int64 // bytes of buffers that nobody has, kept because fresh memory costs page faults
@@ -147,10 +148,15 @@ type memory struct {
 // bufferUnit is what buffers' sizes are multiples of, from there on.
 const bufferUnit = 1 << 20
 
-// roundUp is the size of the buffer for n bytes.
-func roundUp(n int64) int64 {
-	if n < bufferUnit/2 {
+// roundUp is the size of the buffer for n bytes. Ranges of several MiB differ a little from each other, and come in one size
+// or a few, where the memory is large enough for that: a buffer that is not used again has to be cleared and mapped again, a seventh
+// of all that a replay costs.
+func (m *memory) roundUp(n int64) int64 {
+	switch {
+	case n < bufferUnit/2:
 		return n
+	case m.usual > 4*bufferUnit && m.usual <= m.limit/16 && n > m.usual/2 && n <= m.usual:
+		return m.usual
 	}
 	return (n + bufferUnit - 1) / bufferUnit * bufferUnit
 }
@@ -159,37 +165,33 @@ func roundUp(n int64) int64 {
 // there is no room. buf is nil when none is at hand: whoever fills it makes one of
 // size bytes, outside of mu, since making it means clearing it.
 func (m *memory) take(n int64) (buf []byte, size int64, ok bool) {
-	size = roundUp(n)
-	if bufs := m.free[int(size)]; len(bufs) > 0 {
-		buf := bufs[len(bufs)-1]
-		m.free[int(size)] = bufs[:len(bufs)-1]
-		m.spare -= size
-		m.used += size
-		return buf[:n], size, true
-	}
-	if !m.room(size) {
-		return nil, 0, false
-	}
-	m.used += size
-	m.peak = max(m.peak, m.used+m.spare)
-	return nil, size, true
-}
-
-// room makes room for size more bytes, if it can.
-func (m *memory) room(size int64) bool {
+	size = m.roundUp(n)
 	if m.used-m.idleBytes+size > m.limit && m.used > m.idleBytes {
-		return false // not even without all that is idle
+		return nil, 0, false // not even without all that is idle
 	}
-	for m.used+m.spare+size > m.limit {
-		if m.spare > 0 {
+	for {
+		if bufs := m.free[int(size)]; len(bufs) > 0 {
+			buf := bufs[len(bufs)-1]
+			bufs[len(bufs)-1] = nil
+			m.free[int(size)] = bufs[:len(bufs)-1]
+			m.spare -= size
+			m.used += size
+			return buf[:n], size, true
+		}
+		if m.used+m.spare+size <= m.limit {
+			break
+		}
+		if e := m.idle.Front(); e != nil {
+			m.evict(e.Value.(*slab)) // its buffer may be the one
+		} else if m.spare > 0 {
 			m.dropSpare()
-		} else if e := m.idle.Front(); e != nil {
-			m.evict(e.Value.(*slab))
 		} else {
 			break // a slab larger than the limit, alone
 		}
 	}
-	return true
+	m.used += size
+	m.peak = max(m.peak, m.used+m.spare)
+	return nil, size, true
 }
 
 // evict forgets a slab that nobody points to.
@@ -201,7 +203,7 @@ func (m *memory) evict(sl *slab) {
 // put takes a buffer, or what was reserved for one, back.
 func (m *memory) put(buf []byte, size int64) {
 	m.used -= size
-	most := m.limit / 8
+	most := m.limit / 4
 	if buf == nil || size%bufferUnit != 0 || size > most || m.used+m.spare+size > m.limit {
 		return
 	}
