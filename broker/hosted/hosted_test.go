@@ -221,7 +221,7 @@ func TestElections(t *testing.T) {
 			now, _ := w.image.Partition(id(1, 0))
 			w.do(command.ElectLeaders{Elections: []command.Election{{Partition: now.Partition, Leader: leader, ISR: isr, Expected: now.PartitionEpoch}}})
 		}
-		elect(1, 1)
+		elect(1, 1, 2)
 		if p.LeaderEpoch() != 1 {
 			t.Errorf("epoch %d after an election, want 1", p.LeaderEpoch())
 		}

@@ -178,7 +178,7 @@ func (a *app) showTopic(d *topicDescription, all bool) error {
 	return a.show(d, partitions, configs)
 }
 
-func idList(ids []int32) string {
+func idList[ID ~int32](ids []ID) string {
 	var list []string
 	for _, id := range ids {
 		list = append(list, strconv.Itoa(int(id)))
