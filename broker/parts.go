@@ -223,7 +223,7 @@ func (b *Broker) openServing(context.Context) error {
 	handler := api.New(api.Deps{
 		Node: b.node, Quorum: b.quorum, Partitions: b.hosted, Groups: b.groups, Config: b.cfg,
 		Log: b.log.With("part", "api"), Clock: time.Now, BucketURL: b.bucketURL(), Forget: b.cold.Forget,
-		Volume: api.Volume{Dir: b.dir.Path, Space: b.space}, Appends: b.flusher,
+		Volume: api.Volume{Dir: b.dir.Path, Space: b.space}, Appends: b.flusher, MaxReplicas: 1,
 	})
 	b.observer = &serverObserver{t: b.telemetry}
 	b.server = server.New(server.Config{
