@@ -100,12 +100,6 @@ func (l *liveness) expire(now time.Time) (ids []kafka.BrokerID) {
 	return ids
 }
 
-// isDead is controller.World's.
-func (l *liveness) isDead(id kafka.BrokerID, epoch kafka.BrokerEpoch) bool {
-	p := l.brokers[id]
-	return p != nil && p.epoch == epoch && p.dead
-}
-
 // mayActivate tells whether a broker that is heard may be active: see firstHold.
 func (l *liveness) mayActivate(id kafka.BrokerID, now time.Time) bool {
 	p := l.brokers[id]

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"syscall"
 	"time"
 
@@ -227,8 +226,4 @@ func within(ctx context.Context, nc net.Conn, timeout time.Duration) (done func(
 		}
 		return nc.SetDeadline(time.Time{})
 	}, nil
-}
-
-func isTimeout(err error) bool {
-	return errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, context.DeadlineExceeded)
 }

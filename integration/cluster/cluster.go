@@ -339,10 +339,9 @@ func (c *Cluster) Ready(ctx context.Context, topic string) error {
 		return err
 	}
 	defer admin.Close()
-	last := errors.New("not asked yet")
 	for {
 		ask, cancel := context.WithTimeout(ctx, 5*time.Second)
-		last = errors.Join(c.revive(), c.whole(ask, admin, topic))
+		last := errors.Join(c.revive(), c.whole(ask, admin, topic))
 		cancel()
 		if last == nil {
 			return nil

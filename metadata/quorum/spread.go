@@ -70,7 +70,7 @@ func (q *Quorum) tell(s raft.Server, m mark) {
 	self := q.transport.EncodePeer(serverID(q.cfg.ID), q.transport.LocalAddr())
 	args := raft.AppendEntriesRequest{
 		RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(serverID(q.cfg.ID)), Addr: self},
-		Term:      m.term, Leader: self, PrevLogEntry: m.index, PrevLogTerm: m.term, LeaderCommitIndex: m.index,
+		Term:      m.term, PrevLogEntry: m.index, PrevLogTerm: m.term, LeaderCommitIndex: m.index,
 	}
 	var resp raft.AppendEntriesResponse
 	err := q.transport.AppendEntries(s.ID, s.Address, &args, &resp) // notes what was told
