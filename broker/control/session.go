@@ -134,7 +134,7 @@ func (s *Session) State() command.BrokerState { return state(s.quorum.Image(), s
 func (s *Session) Run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	sizes := false
+	sizes, seen := false, uint64(0)
 	for {
 		leader, changed := s.quorum.Leader()
 		select {
@@ -158,8 +158,9 @@ func (s *Session) Run(ctx context.Context) error {
 		default:
 			sizes = v.WantSizes
 			if v.MayActivate {
-				s.activate(ctx, v.Index)
+				s.activate(ctx, seen)
 			}
+			seen = v.Index
 		}
 		timer.Reset(next)
 	}
@@ -198,7 +199,7 @@ func (s *Session) beat(ctx context.Context, leader Leader, sizes bool) (v verdic
 }
 
 // activate makes the broker active, when it is fenced and there is nothing in the way: its image is as new as the
-// controller's was, it is ready, and what its registration calls for has been decided.
+// controller's was at the heartbeat before (that of this moment it never has while there is much to do), it is ready, and what its registration calls for has been decided.
 func (s *Session) activate(ctx context.Context, index uint64) {
 	m := s.quorum.Image()
 	b, ok := m.Broker(s.cfg.Node)
