@@ -200,7 +200,9 @@ func (s *slot) stale(committed bool) bool {
 }
 
 // urgent tells whether the client must hear of the slot now, data or not.
-func (s *slot) urgent() bool { return s.err != nil || s.result.Diverging != nil || s.near != kafka.NoBroker }
+func (s *slot) urgent() bool {
+	return s.err != nil || s.result.Diverging != nil || s.near != kafka.NoBroker
+}
 
 // changed tells whether an incremental answer has to include the slot (KIP-227).
 func (s *slot) changed() bool {

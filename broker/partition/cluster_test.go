@@ -80,10 +80,10 @@ type node struct {
 }
 
 type request struct {
-	from   *node
-	of     Replica
-	epoch  kafka.LeaderEpoch
-	at     Position
+	from  *node
+	of    Replica
+	epoch kafka.LeaderEpoch
+	at    Position
 }
 
 type response struct {
