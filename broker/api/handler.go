@@ -52,8 +52,6 @@ type Deps struct {
 		Begin()
 		End()
 	}
-	// MaxReplicas bounds the replicas of a partition; 1: none is copied from broker to broker either. 0: without bound.
-	MaxReplicas int
 	// Forget ends what is read ahead from the bucket for a stream, which is a *wire.Client. Optional.
 	Forget func(stream any)
 }
