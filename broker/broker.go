@@ -18,6 +18,7 @@ import (
 	"github.com/qanat-io/qanat/broker/coordinator"
 	"github.com/qanat-io/qanat/broker/datadir"
 	"github.com/qanat-io/qanat/broker/hosted"
+	"github.com/qanat-io/qanat/broker/member"
 	"github.com/qanat-io/qanat/broker/server"
 	"github.com/qanat-io/qanat/broker/telemetry"
 	"github.com/qanat-io/qanat/metadata/config"
@@ -53,7 +54,8 @@ type Broker struct {
 
 	fs      vfs.FS
 	dir     *datadir.Dir
-	quorum  *quorum.Quorum
+	member  *member.Member
+	quorum  *quorum.Quorum // the member's
 	index   *index.Index
 	bucket  *object.Counting
 	flusher *hot.Flusher
@@ -116,7 +118,7 @@ func Open(ctx context.Context, cfg *config.Broker, o Options) (_ *Broker, err er
 
 // openDirectory locks the directory and checks whose it is.
 func (b *Broker) openDirectory(context.Context) (err error) {
-	b.dir, err = datadir.Open(b.fs, b.cfg.DataDir(), b.cfg.String("cluster.id"), b.node)
+	b.dir, err = datadir.Open(b.fs, b.cfg.DataDir(), b.cfg.String("cluster.id"), b.node, len(b.cfg.Peers()) == 0)
 	return err
 }
 
@@ -127,25 +129,29 @@ func (b *Broker) openStores(ctx context.Context) error {
 		b.index, err = index.Open(b.dir.Index(), b.log.With("part", "index"))
 		return err
 	})
-	g.Go(func() error {
-		formed, err := b.dir.Formed(b.fs)
-		if err != nil {
-			return err
-		}
-		b.quorum, err = quorum.Open(b.quorumConfig(formed), time.Now, b.log.With("part", "quorum"))
-		if err != nil {
-			return err
-		}
-		if err := b.quorum.Ready(ctx); err != nil {
-			return fmt.Errorf("metadata quorum: %w", err)
-		}
-		if formed {
-			return nil
-		}
-		return b.dir.MarkFormed(b.fs)
-	})
+	g.Go(func() error { return b.openMetadata(ctx) })
 	g.Go(func() error { return b.openBucket(ctx) })
 	return g.Wait()
+}
+
+// openMetadata makes this broker part of its cluster, and waits until its image holds all that was committed before.
+func (b *Broker) openMetadata(ctx context.Context) error {
+	formed, err := b.dir.Formed(b.fs)
+	if err != nil {
+		return err
+	}
+	b.member, err = member.Open(ctx, b.memberConfig(formed), time.Now, b.log.With("part", "quorum"))
+	if err != nil {
+		return err
+	}
+	b.quorum = b.member.Quorum
+	if err := b.quorum.Ready(ctx); err != nil {
+		return fmt.Errorf("metadata quorum: %w", err)
+	}
+	if err := b.dir.Settle(b.fs, b.quorum.ClusterID()); err != nil || formed {
+		return err
+	}
+	return b.dir.MarkFormed(b.fs)
 }
 
 // bucketCheck bounds the look at the bucket when the broker starts.
@@ -264,7 +270,7 @@ func (b *Broker) closeParts() error {
 		{b.console != nil, func() error { return b.console.Close() }},
 		{true, b.closeListeners},
 		{b.flusher != nil, func() error { return b.flusher.Close() }},
-		{b.quorum != nil, func() error { return b.quorum.Close() }},
+		{b.member != nil, func() error { return b.member.Close() }},
 		{b.index != nil, func() error { return b.index.Close() }},
 		{b.bucket != nil, func() error { return b.bucket.Close() }},
 		{b.telemetry != nil, b.closeTelemetry},

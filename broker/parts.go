@@ -12,6 +12,7 @@ import (
 	"github.com/qanat-io/qanat/broker/console"
 	"github.com/qanat-io/qanat/broker/coordinator"
 	"github.com/qanat-io/qanat/broker/hosted"
+	"github.com/qanat-io/qanat/broker/member"
 	"github.com/qanat-io/qanat/broker/partition"
 	"github.com/qanat-io/qanat/broker/server"
 	"github.com/qanat-io/qanat/broker/telemetry"
@@ -29,17 +30,28 @@ import (
 
 // What each part is built with, in the order of Open.
 
-func (b *Broker) quorumConfig(formed bool) quorum.Config {
-	return quorum.Config{
-		Dir:             b.dir.Metadata(),
-		ID:              b.node,
-		ClusterID:       b.dir.Meta.ClusterID,
-		Listen:          b.cfg.String("raft.listener"),
-		Bootstrap:       true, // a quorum of one
-		Existing:        formed,
-		SnapshotEntries: uint64(b.cfg.Int("raft.snapshot.entries")),
-		Fatal:           b.fatal,
+func (b *Broker) memberConfig(formed bool) member.Config {
+	peers := b.cfg.Peers()
+	c := member.Config{
+		Quorum: quorum.Config{
+			Dir:             b.dir.Metadata(),
+			ID:              b.node,
+			ClusterID:       b.dir.Meta.ClusterID,
+			Directory:       b.dir.Meta.Directory(),
+			Listen:          b.cfg.String("cluster.listener"),
+			Advertise:       b.cfg.String("cluster.advertised"),
+			Existing:        formed,
+			Voters:          max(1, len(peers)),
+			SnapshotEntries: uint64(b.cfg.Int("raft.snapshot.entries")),
+			Fatal:           b.fatal,
+		},
+		Token:   b.cfg.String("cluster.join.token"),
+		Release: b.opts.Version,
 	}
+	for _, p := range peers {
+		c.Seeds = append(c.Seeds, quorum.Seed{Node: kafka.BrokerID(p.ID), Address: p.Address})
+	}
+	return c
 }
 
 // openTiers builds flusher, cold reader, archive and the empty set of partitions, and starts the first three.
@@ -185,6 +197,7 @@ func (b *Broker) openListeners(ctx context.Context) error {
 func (b *Broker) registration() command.RegisterBroker {
 	r := command.RegisterBroker{
 		ID: b.node, Incarnation: kafka.NewTopicID(), Rack: b.cfg.String("broker.rack"), Version: b.opts.Version,
+		Directory: b.dir.Meta.Directory(), Cluster: b.quorum.Addr(),
 	}
 	for _, l := range b.listeners {
 		a := b.cfg.Advertised(l.Name, l.Addr().(*net.TCPAddr).Port)

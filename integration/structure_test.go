@@ -27,6 +27,7 @@ var layers = [][]string{
 	{"broker/hosted", "broker/coordinator", "broker/control"},
 	{"broker/api"},
 	{"broker/server", "broker/console", "broker/telemetry"},
+	{"broker/member"},
 	{"broker"},
 	{"cmd/qanat"},
 }

@@ -31,8 +31,19 @@ var ErrInUse = errors.New("data directory is in use")
 // Meta is broker.json.
 type Meta struct {
 	Format    int            `json:"format"`
-	ClusterID string         `json:"cluster_id"`
+	ClusterID string         `json:"cluster_id"` // "" while the broker is on its way into one
 	NodeID    kafka.BrokerID `json:"node_id"`
+	// DirectoryID tells this directory from others that the same node has had.
+	DirectoryID string `json:"directory_id,omitempty"`
+}
+
+// Directory is DirectoryID as bytes.
+func (m Meta) Directory() [16]byte {
+	id, err := kafka.ParseTopicID(m.DirectoryID)
+	if err != nil {
+		panic("datadir: directory id was checked when it was read")
+	}
+	return id
 }
 
 // Dir is a locked data directory.
@@ -63,8 +74,9 @@ func (d *Dir) Partition(p kafka.Partition) string {
 }
 
 // Open locks the directory, creating it when absent, and checks that it
-// belongs to the given node. clusterID "" accepts what is there and draws one for a new directory.
-func Open(fsys vfs.FS, path, clusterID string, node kafka.BrokerID) (*Dir, error) {
+// belongs to the given node. clusterID "" accepts what is there. A new directory
+// that is alone then gets a cluster id of its own, any other when its cluster is known (see Settle).
+func Open(fsys vfs.FS, path, clusterID string, node kafka.BrokerID, alone bool) (*Dir, error) {
 	if err := fsys.MkdirAll(path); err != nil {
 		return nil, fmt.Errorf("create data directory %s: %w (choose another with --dir or log.dirs)", path, err)
 	}
@@ -76,7 +88,7 @@ func Open(fsys vfs.FS, path, clusterID string, node kafka.BrokerID) (*Dir, error
 		return nil, fmt.Errorf("lock data directory %s: %w (the broker must be able to write there)", path, err)
 	}
 	d := &Dir{Path: path, lock: lock}
-	if err := d.identify(fsys, clusterID, node); err != nil {
+	if err := d.identify(fsys, clusterID, node, alone); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
 	return d, nil
@@ -84,11 +96,11 @@ func Open(fsys vfs.FS, path, clusterID string, node kafka.BrokerID) (*Dir, error
 
 const restore = "restore the file, or move the directory away to begin anew"
 
-func (d *Dir) identify(fsys vfs.FS, clusterID string, node kafka.BrokerID) error {
-	file := filepath.Join(d.Path, "broker.json")
+func (d *Dir) identify(fsys vfs.FS, clusterID string, node kafka.BrokerID, alone bool) error {
+	file := filepath.Join(d.Path, identityFile)
 	raw, err := read(fsys, file)
 	if errors.Is(err, fs.ErrNotExist) {
-		return d.create(fsys, file, clusterID, node)
+		return d.create(fsys, file, clusterID, node, alone)
 	}
 	if err != nil {
 		return fmt.Errorf("read %s: %w", file, err)
@@ -101,17 +113,65 @@ func (d *Dir) identify(fsys vfs.FS, clusterID string, node kafka.BrokerID) error
 		return fmt.Errorf("%s is not readable as a broker's identity: %w (%s)", file, err, restore)
 	case d.Meta.Format < 1:
 		return fmt.Errorf("%s names format %d, which never existed: %s", file, d.Meta.Format, restore)
-	case d.Meta.ClusterID == "":
+	case d.Meta.ClusterID == "" && d.Meta.DirectoryID == "":
 		return fmt.Errorf("%s names no cluster: %s", file, restore)
 	case d.Meta.NodeID != node:
 		return fmt.Errorf("data directory %s belongs to node %d, this broker is configured as node %d: set node.id or choose another directory", d.Path, d.Meta.NodeID, node)
-	case clusterID != "" && clusterID != d.Meta.ClusterID:
+	case clusterID != "" && d.Meta.ClusterID != "" && clusterID != d.Meta.ClusterID:
 		return fmt.Errorf("data directory %s belongs to cluster %s, this broker is configured for %s: set cluster.id or choose another directory", d.Path, d.Meta.ClusterID, clusterID)
+	}
+	before := d.Meta
+	if d.Meta.DirectoryID == "" { // written by a release that had none
+		d.Meta.DirectoryID = kafka.NewTopicID().String()
+	}
+	if _, err := kafka.ParseTopicID(d.Meta.DirectoryID); err != nil {
+		return fmt.Errorf("%s names directory %q, which is no identity: %s", file, d.Meta.DirectoryID, restore)
+	}
+	d.settle(clusterID, alone)
+	if d.Meta == before {
+		return nil
+	}
+	return d.write(fsys)
+}
+
+const identityFile = "broker.json"
+
+// settle names the cluster of a directory that has none.
+func (d *Dir) settle(clusterID string, alone bool) {
+	if d.Meta.ClusterID != "" {
+		return
+	}
+	if clusterID == "" && alone {
+		clusterID = kafka.NewTopicID().String()
+	}
+	d.Meta.ClusterID = clusterID
+}
+
+// Settle notes durably which cluster the directory belongs to, unless that is known already.
+func (d *Dir) Settle(fsys vfs.FS, clusterID string) error {
+	if d.Meta.ClusterID == clusterID {
+		return nil
+	}
+	if d.Meta.ClusterID != "" {
+		return fmt.Errorf("data directory %s belongs to cluster %s, its metadata to %s: restore one or the other, or move the directory away to begin anew", d.Path, d.Meta.ClusterID, clusterID)
+	}
+	d.settle(clusterID, false)
+	return d.write(fsys)
+}
+
+func (d *Dir) write(fsys vfs.FS) error {
+	file := filepath.Join(d.Path, identityFile)
+	raw, err := json.MarshalIndent(d.Meta, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := writeAtomic(fsys, file, append(raw, '\n')); err != nil {
+		return fmt.Errorf("write %s: %w", file, err)
 	}
 	return nil
 }
 
-func (d *Dir) create(fsys vfs.FS, file, clusterID string, node kafka.BrokerID) error {
+func (d *Dir) create(fsys vfs.FS, file, clusterID string, node kafka.BrokerID, alone bool) error {
 	// An identity that is missing beside data was lost, and a new one would orphan the data.
 	for _, room := range []string{d.Metadata(), d.Partitions()} {
 		switch names, err := fsys.ReadDir(room); {
@@ -122,16 +182,10 @@ func (d *Dir) create(fsys vfs.FS, file, clusterID string, node kafka.BrokerID) e
 			return fmt.Errorf("%s is missing but %s holds data: %s", file, room, restore)
 		}
 	}
-	if clusterID == "" {
-		clusterID = kafka.NewTopicID().String()
-	}
-	d.Meta, d.Created = Meta{Format: Format, ClusterID: clusterID, NodeID: node}, true
-	raw, err := json.MarshalIndent(d.Meta, "", "  ")
-	if err != nil {
+	d.Meta, d.Created = Meta{Format: Format, NodeID: node, DirectoryID: kafka.NewTopicID().String()}, true
+	d.settle(clusterID, alone)
+	if err := d.write(fsys); err != nil {
 		return err
-	}
-	if err := writeAtomic(fsys, file, append(raw, '\n')); err != nil {
-		return fmt.Errorf("write %s: %w", file, err)
 	}
 	return syncNames(fsys, d.Path)
 }

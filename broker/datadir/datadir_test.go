@@ -15,7 +15,7 @@ const path = "/var/lib/qanat"
 
 func open(t *testing.T, fsys vfs.FS, cluster string, node kafka.BrokerID) *Dir {
 	t.Helper()
-	d, err := Open(fsys, path, cluster, node)
+	d, err := Open(fsys, path, cluster, node, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +52,7 @@ func TestIdentityIsKept(t *testing.T) {
 			if name == "disk" {
 				at = filepath.Join(t.TempDir(), "a", "b")
 			}
-			first, err := Open(fsys, at, "", 3)
+			first, err := Open(fsys, at, "", 3, true)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -61,7 +61,7 @@ func TestIdentityIsKept(t *testing.T) {
 			}
 			closed(t, first)
 			for _, cluster := range []string{"", first.Meta.ClusterID} {
-				again, err := Open(fsys, at, cluster, 3)
+				again, err := Open(fsys, at, cluster, 3, true)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -70,7 +70,7 @@ func TestIdentityIsKept(t *testing.T) {
 				}
 				closed(t, again)
 			}
-			other, err := Open(fsys, at+"2", "", 3)
+			other, err := Open(fsys, at+"2", "", 3, true)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -86,11 +86,11 @@ func TestIdentityIsKept(t *testing.T) {
 func TestSecondOpenIsRefused(t *testing.T) {
 	fsys := vfs.NewCrash()
 	d := open(t, fsys, "c", 1)
-	if _, err := Open(fsys, path, "c", 1); !errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), path) {
+	if _, err := Open(fsys, path, "c", 1, true); !errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), path) {
 		t.Errorf("second open: %v", err)
 	}
 	closed(t, d)
-	if _, err := Open(fsys, path, "c", 2); err == nil || errors.Is(err, ErrInUse) {
+	if _, err := Open(fsys, path, "c", 2, true); err == nil || errors.Is(err, ErrInUse) {
 		t.Errorf("another node: %v", err)
 	}
 	closed(t, open(t, fsys, "c", 1))
@@ -114,7 +114,7 @@ func TestForeignDirectoriesAreRefused(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			fsys := vfs.NewCrash()
 			put(t, fsys, identity, c.content)
-			if _, err := Open(fsys, path, "c", 1); err == nil || !strings.Contains(err.Error(), c.remedy) || !strings.Contains(err.Error(), path) {
+			if _, err := Open(fsys, path, "c", 1, true); err == nil || !strings.Contains(err.Error(), c.remedy) || !strings.Contains(err.Error(), path) {
 				t.Errorf("%v; want it to name %q and %s", err, c.remedy, path)
 			}
 			put(t, fsys, identity, `{"format":1,"cluster_id":"c","node_id":1}`)
@@ -128,7 +128,7 @@ func TestMissingIdentityBesideData(t *testing.T) {
 	for _, room := range []string{"metadata", "partitions"} {
 		fsys := vfs.NewFaulty(vfs.NewCrash())
 		put(t, fsys, filepath.Join(path, room, "x"), "data")
-		if _, err := Open(fsys, path, "", 1); err == nil || !strings.Contains(err.Error(), "restore the file") {
+		if _, err := Open(fsys, path, "", 1, true); err == nil || !strings.Contains(err.Error(), "restore the file") {
 			t.Errorf("%s: %v", room, err)
 		}
 		fsys.SetHook(func(op vfs.Op) error {
@@ -137,7 +137,7 @@ func TestMissingIdentityBesideData(t *testing.T) {
 			}
 			return nil
 		})
-		if _, err := Open(fsys, path, "", 1); !errors.Is(err, syscall.EIO) {
+		if _, err := Open(fsys, path, "", 1, true); !errors.Is(err, syscall.EIO) {
 			t.Errorf("%s unreadable: %v", room, err)
 		}
 		if _, err := fsys.Stat(path + "/broker.json"); err == nil {
@@ -173,7 +173,7 @@ func TestPowerCutDuringCreation(t *testing.T) {
 			for k := 0; k <= end; k++ {
 				cut := vfs.Cut{Data: data, Names: names, Seed: 1}
 				after := disk.CutAt(k, cut)
-				again, err := Open(after, path, "", 1)
+				again, err := Open(after, path, "", 1, true)
 				if err != nil {
 					t.Fatalf("%v after %d operations: %v", cut, k, err)
 				}
@@ -201,7 +201,7 @@ func TestFaultsDuringCreation(t *testing.T) {
 			}
 			return nil
 		})
-		d, err := Open(disk, path, "c", 1)
+		d, err := Open(disk, path, "c", 1, true)
 		if !failed {
 			closed(t, d)
 			return

@@ -18,8 +18,8 @@ import (
 type Config struct {
 	// Self is who this broker is at the moment: its cluster and admission come when it forms or joins one.
 	Self func() wire.Peer
-	// Address is where a node's cluster listener is, HOST:PORT.
-	Address func(kafka.BrokerID) (string, bool)
+	// Address is where a node's cluster listener may be, HOST:PORT each, the likeliest first. Empty: not known.
+	Address func(kafka.BrokerID) []string
 	// Check refuses who must not be spoken to, whoever has dialed: the place for stale directories, and for the role in a
 	// TLS certificate once there is TLS. nil, and any error of it that is not a *Refusal: see Refuse.
 	Check func(remote wire.Peer) error
@@ -34,6 +34,8 @@ const (
 	pending = 256
 	// handedOver is how many accepted connections wait for whoever takes them; one more is closed.
 	handedOver = 64
+	// anotherAfter is how long an address may stay silent when there is another one to try.
+	anotherAfter = 1500 * time.Millisecond
 )
 
 // Hub is a broker's place among the others: its listener, and the way to theirs. Safe for concurrent use.
@@ -231,13 +233,26 @@ func (c *Conn) Close() error {
 	return err
 }
 
-// Dial connects to a node, to where Config.Address says it is.
+// Dial connects to a node, at one of the addresses that Config.Address names.
 func (h *Hub) Dial(ctx context.Context, kind Kind, node kafka.BrokerID) (*Conn, error) {
-	address, ok := h.cfg.Address(node)
-	if !ok {
+	places := h.cfg.Address(node)
+	if len(places) == 0 {
 		return nil, fmt.Errorf("broker %d: its address is not known", node)
 	}
-	return h.DialAt(ctx, kind, node, address)
+	var errs []error
+	for i, address := range places {
+		attempt, cancel := ctx, context.CancelFunc(func() {})
+		if i < len(places)-1 {
+			attempt, cancel = context.WithTimeout(ctx, anotherAfter)
+		}
+		c, err := h.DialAt(attempt, kind, node, address)
+		cancel()
+		if err == nil {
+			return c, nil
+		}
+		errs = append(errs, err)
+	}
+	return nil, errors.Join(errs...)
 }
 
 // DialAt connects to a node (kafka.NoBroker: to whichever answers) at an address.

@@ -21,6 +21,7 @@ const (
 	CodeFailed      Code = 10 // the request was understood and has failed; the text says how
 	CodeNotLeader   Code = 11 // only the quorum's leader answers that
 	CodeNotReady    Code = 12 // not yet, or not now: worth another try
+	CodeRefused     Code = 13 // understood, and not done; the text says why
 )
 
 // Refusal is the other broker's no, in its words.

@@ -61,7 +61,7 @@ listens on this machine only. What it acknowledges is on disk, as with serve; it
   data.dir                          ./qanat-data
   listeners                         PLAINTEXT://` + defaultBroker + `
   admin.listener                    ` + defaultAdmin + `, or the next port that is free
-  raft.listener                     a port that the system chooses
+  cluster.listener                  a port that the system chooses
   bucket.url                        dir:DIR/bucket
   group.initial.rebalance.delay.ms  0`,
 		Args: wantArgs(cobra.NoArgs),
@@ -96,7 +96,7 @@ func (d devDefaults) base(cmd *cobra.Command) []config.Assignment {
 		{"dir", "data.dir", d.dir},
 		{"listen", "listeners", "PLAINTEXT://" + d.listen},
 		{"admin", "admin.listener", admin},
-		{"", "raft.listener", "127.0.0.1:0"},
+		{"", "raft.listener", "127.0.0.1:0"}, // under its older name, so that either goes over it
 		{"bucket", "bucket.url", "dir:" + filepath.Join(d.dir, "bucket")},
 		{"", "group.initial.rebalance.delay.ms", "0"},
 	} {

@@ -7,7 +7,7 @@ import "strconv"
 func brokerKeys() []Key {
 	keys := brokerDefaults(topicKeys())
 	for _, group := range [][]Key{
-		identityKeys(), listenerKeys(), controlKeys(), limitKeys(), topicCreationKeys(), coordinatorKeys(), bucketKeys(), observeKeys(),
+		identityKeys(), clusterKeys(), listenerKeys(), controlKeys(), limitKeys(), topicCreationKeys(), coordinatorKeys(), bucketKeys(), observeKeys(),
 	} {
 		keys = append(keys, group...)
 	}
@@ -83,6 +83,23 @@ func identityKeys() []Key {
 	}
 }
 
+func clusterKeys() []Key {
+	return []Key{
+		define("cluster.peers", List, "",
+			"Qanat's own. ID@HOST:PORT of the brokers that form the cluster and are its first voters, one, three or five of them, comma-separated; the same on every broker. Any other broker joins through them. Empty: a new directory forms a cluster of its own, which others can join.",
+			allow(peersRule()), readOnly),
+		define("cluster.listener", String, "127.0.0.1:9645",
+			"Qanat's own. HOST:PORT where other brokers reach this one: the metadata quorum and replication; port 0 lets the system choose. Keep it off networks that you do not trust.",
+			allow(hostPort(false)), from("raft.listener"), readOnly),
+		define("cluster.advertised", String, "",
+			"Qanat's own. HOST:PORT by which others are told to reach `cluster.listener`. Empty: what `cluster.peers` says of this broker, or else the listener, with the machine's name in place of an unspecific host.",
+			allow(hostPort(true)), readOnly),
+		define("cluster.join.token", Password, "",
+			"Qanat's own. A secret that brokers show each other before they speak; the same on every broker. Empty: none is asked for. Better in the environment (QANAT_CLUSTER_JOIN_TOKEN) than in a file that others can read.",
+			readOnly, sensitive),
+	}
+}
+
 func listenerKeys() []Key {
 	return []Key{
 		define("listeners", List, "PLAINTEXT://:9092",
@@ -99,9 +116,9 @@ func listenerKeys() []Key {
 			readOnly),
 		define("admin.pprof.enable", Boolean, "false",
 			"Qanat's own. Serve Go's profiles under /debug/pprof/ on the admin port.", readOnly),
-		define("raft.listener", String, "127.0.0.1:9645",
-			"Qanat's own. HOST:PORT of the metadata quorum; port 0 lets the system choose.",
-			allow(hostPort(false)), readOnly),
+		define("raft.listener", String, "",
+			"Older name of `cluster.listener`.",
+			allow(hostPort(true)), from("cluster.listener"), readOnly),
 		define("raft.snapshot.entries", Long, "16384",
 			"Qanat's own. How many entries of the metadata log are written between snapshots.",
 			allow(between(16, 1<<31-1)), readOnly),

@@ -61,6 +61,9 @@ func unitFactor(name string) int64 {
 // readOnly marks a key that only a restart changes.
 func readOnly(k *Key) { k.ReadOnly = true }
 
+// sensitive marks a key whose value is never shown.
+func sensitive(k *Key) { k.Sensitive = true }
+
 // inert says why a key is taken and reported, but changes nothing.
 func inert(why string) option {
 	return func(k *Key) { k.Accepted = why }

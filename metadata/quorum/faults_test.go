@@ -232,12 +232,12 @@ func (r *fakeRaft) apply(entry []byte) ([]answer, error) {
 }
 
 // fakeProposer runs a proposer over a fake Raft until the test ends.
-func fakeProposer(t *testing.T, r *fakeRaft, ready func(context.Context) error) *Quorum {
+func fakeProposer(t *testing.T, r *fakeRaft, l *leadership) *Quorum {
 	t.Helper()
 	q := &Quorum{queue: newQueue()}
 	r.fsm = newFSM(func(err error) { t.Error(err) }, 1<<20)
-	p := &proposer{apply: r.apply, queue: q.queue, ready: ready, clock: time.Now, stall: time.Minute,
-		fail: func(err error) { t.Error(err) }, next: command.Envelope{Broker: 1, Session: 5, Request: 1}}
+	p := &proposer{apply: r.apply, queue: q.queue, fsm: r.fsm, clock: time.Now, self: 1, leader: l.wait, pause: l.pause, known: l.get,
+		next: command.Envelope{Broker: 1, Session: 5, Request: 1}}
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { p.run(ctx); close(done) }()
@@ -245,12 +245,24 @@ func fakeProposer(t *testing.T, r *fakeRaft, ready func(context.Context) error) 
 	return q
 }
 
-func always(context.Context) error { return nil }
+// here is the leadership of a node that leads all the time.
+func here() *leadership {
+	l := nowhere()
+	l.set(Leader{ID: 1, Ready: true})
+	return l
+}
+
+// nowhere is that of one that knows no leader.
+func nowhere() *leadership {
+	l := &leadership{}
+	l.init(1)
+	return l
+}
 
 // A proposal whose leader is lost, before or after the entry was committed, is applied once and answered with what it did.
 func TestLostLeadershipAppliesOnce(t *testing.T) {
 	r := &fakeRaft{lose: []string{"before", "after", "before", "after", "", "", "after", "before"}}
-	q := fakeProposer(t, r, always)
+	q := fakeProposer(t, r, here())
 	for i, want := range []kafka.ProducerID{0, 10, 20} {
 		got, err := q.Propose(t.Context(), command.AllocateProducerIDs{Count: 10})
 		if err != nil || got != want {
@@ -265,9 +277,8 @@ func TestLostLeadershipAppliesOnce(t *testing.T) {
 // Without a leader a proposal waits for one, and fails with ErrNotReady when none comes in time.
 func TestNoLeader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var l leadership
-		l.init()
-		q := fakeProposer(t, &fakeRaft{}, l.wait)
+		l := nowhere()
+		q := fakeProposer(t, &fakeRaft{}, l)
 		began := time.Now()
 		answers := make(chan error, 2)
 		for range 2 {
@@ -283,11 +294,11 @@ func TestNoLeader(t *testing.T) {
 		}
 		q.ProposeAsync(command.AllocateProducerIDs{Count: 1}, func(_ any, err error) { answers <- err })
 		time.Sleep(leaderWait / 2) // fake time
-		l.set(true)
+		l.set(Leader{ID: 1, Ready: true})
 		if err := <-answers; err != nil {
 			t.Errorf("a leader came in time: %v", err)
 		}
-		l.set(false)
+		l.set(Leader{ID: kafka.NoBroker})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		if _, err := q.Propose(ctx, command.AllocateProducerIDs{Count: 1}); !errors.Is(err, context.DeadlineExceeded) {
@@ -299,10 +310,9 @@ func TestNoLeader(t *testing.T) {
 // A full queue refuses ProposeAsync at once, makes Propose wait, and goes on when there is room; a proposal whose caller left is not made.
 func TestFullQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var l leadership
-		l.init()
+		l := nowhere()
 		r := &fakeRaft{}
-		q := fakeProposer(t, r, l.wait)
+		q := fakeProposer(t, r, l)
 		big := command.PutGroup{Group: "g", State: make([]byte, 4<<20)}
 		accepted, refused := 0, 0
 		for range 20 {
@@ -331,7 +341,7 @@ func TestFullQueue(t *testing.T) {
 			waiting <- err
 		}()
 		synctest.Wait()
-		l.set(true)
+		l.set(Leader{ID: 1, Ready: true})
 		if err := <-waiting; err != nil {
 			t.Error(err)
 		}

@@ -1,8 +1,10 @@
 package quorum
 
 import (
+	"context"
 	"fmt"
 	"io"
+	"sync"
 	"sync/atomic"
 
 	"github.com/hashicorp/raft"
@@ -27,6 +29,15 @@ type fsm struct {
 	// halted is set once, when an entry cannot be applied. From then on
 	// nothing is: the image stays as it was before that entry.
 	halted error
+
+	// spread is told of what was applied. nil in tests.
+	spread *spread
+
+	// expected is what this node's proposer waits to see applied.
+	expected atomic.Pointer[expectation]
+
+	mu       sync.Mutex
+	advanced chan struct{} // closed and replaced when an image is published; nil while nobody waits
 
 	// due says that a snapshot is worth making; capacity 1, a hint.
 	due     chan struct{}
@@ -66,6 +77,8 @@ func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 		return responses // none is a []answer: nobody takes them for success
 	}
 	tx := image.Begin(f.image.Load())
+	expected := f.expected.Load()
+	var outcome []answer
 	for i, l := range logs {
 		if l.Type != raft.LogCommand {
 			continue
@@ -80,13 +93,21 @@ func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 			answers[n].result, answers[n].err = tx.Apply(l.Index, p.Envelope, p.Command)
 		}
 		responses[i] = answers
+		if expected != nil && len(proposals) > 0 && expected.is(proposals[0].Envelope) {
+			outcome = answers
+		}
 		f.entries++
 		f.bytes += len(l.Data)
 	}
 	next, changes := tx.Commit()
 	f.publish(next, changes)
+	if outcome != nil {
+		expected.met(outcome)
+	}
 	if f.halted != nil {
 		f.fail(f.halted)
+	} else if f.spread != nil {
+		f.spread.applied(logs[len(logs)-1])
 	}
 	f.checkSnapshot()
 	return responses
@@ -94,7 +115,56 @@ func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 
 func (f *fsm) publish(next *image.Image, changes Changes) {
 	f.image.Store(next)
+	f.mu.Lock()
+	if f.advanced != nil {
+		close(f.advanced)
+		f.advanced = nil
+	}
+	f.mu.Unlock()
 	f.subs.publish(next, changes)
+}
+
+// reached waits until the image holds the entry at index.
+func (f *fsm) reached(ctx context.Context, index uint64) error {
+	for {
+		f.mu.Lock()
+		if f.advanced == nil {
+			f.advanced = make(chan struct{})
+		}
+		advanced := f.advanced
+		f.mu.Unlock()
+		if f.image.Load().Index() >= index {
+			return nil
+		}
+		select {
+		case <-advanced:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// expectation is an entry of this node's on its way. Whoever leads, its answers are computed here as everywhere.
+type expectation struct {
+	session, first uint64
+	answers        chan []answer // capacity 1
+	skipped        chan struct{} // capacity 1: a snapshot has come, perhaps in the entry's place
+}
+
+func expect(session, first uint64) *expectation {
+	return &expectation{session: session, first: first, answers: make(chan []answer, 1), skipped: make(chan struct{}, 1)}
+}
+
+// is tells whether an entry is the expected one, or a copy of it.
+func (e *expectation) is(env command.Envelope) bool {
+	return env.Session == e.session && env.Request == e.first
+}
+
+func (e *expectation) met(a []answer) {
+	select {
+	case e.answers <- a:
+	default: // a copy
+	}
 }
 
 // checkSnapshot asks for a snapshot when there are entries enough, and writing
@@ -172,5 +242,11 @@ func (f *fsm) Restore(r io.ReadCloser) error {
 	f.newest.index.Store(next.Index())
 	f.newest.bytes.Store(int64(size))
 	f.publish(next, image.Diff(f.image.Load(), next))
+	if e := f.expected.Load(); e != nil {
+		select {
+		case e.skipped <- struct{}{}:
+		default:
+		}
+	}
 	return nil
 }

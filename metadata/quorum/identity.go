@@ -57,63 +57,126 @@ func lockDir(dir string) (io.Closer, error) {
 	return l, nil
 }
 
-// identity is what node.json holds.
-type identity struct {
+// Identity is what node.json holds: whose directory it is, and how it came into its cluster.
+type Identity struct {
 	Format  int            `json:"format"`
 	Cluster string         `json:"cluster"`
 	Node    kafka.BrokerID `json:"node"`
+
+	// Directory is drawn with the data directory; base64. Absent in directories of older releases.
+	Directory Directory `json:"directory,omitzero"`
+	// Admission is what the leader said when it admitted this directory; see place.
+	Admission uint64 `json:"admission,omitempty"`
+	// Floor is where the cluster was recovered after it had lost its majority: members admitted before are none any more.
+	Floor uint64 `json:"floor,omitempty"`
+	// Founders formed the cluster together with this node; empty of one that formed it alone or joined later.
+	Founders []Founder `json:"founders,omitempty"`
+	// Joined is set of a node that a leader has admitted: it never forms a cluster.
+	Joined bool `json:"joined,omitempty"`
+}
+
+// Directory is a data directory's identity.
+type Directory [16]byte
+
+// MarshalText implements encoding.TextMarshaler.
+func (d Directory) MarshalText() ([]byte, error) {
+	return []byte(base64.RawURLEncoding.EncodeToString(d[:])), nil
+}
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (d *Directory) UnmarshalText(b []byte) error {
+	raw, err := base64.RawURLEncoding.DecodeString(string(b))
+	if err != nil || len(raw) != len(d) {
+		return fmt.Errorf("%q is not a directory's identity", b)
+	}
+	copy(d[:], raw)
+	return nil
+}
+
+// Founder is one of those who form a cluster.
+type Founder struct {
+	Node      kafka.BrokerID `json:"node" cbor:"1,keyasint"`
+	Address   string         `json:"address" cbor:"2,keyasint"`
+	Directory Directory      `json:"directory" cbor:"3,keyasint"`
+}
+
+// ReadIdentity reads a metadata directory's identity; ok is false when it is new.
+func ReadIdentity(dir string) (who Identity, ok bool, err error) {
+	path := filepath.Join(dir, identityFile)
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Identity{}, false, nil
+	}
+	if err != nil {
+		return Identity{}, false, fmt.Errorf("read metadata directory's identity: %w", err)
+	}
+	if err := json.Unmarshal(b, &who); err != nil {
+		return Identity{}, false, fmt.Errorf("%w: %s: %w", ErrFormat, path, err)
+	}
+	switch {
+	case who.Format != identityFormat:
+		return Identity{}, false, fmt.Errorf("%w: %s has format %d, this release reads %d", ErrFormat, path, who.Format, identityFormat)
+	case who.Cluster == "":
+		return Identity{}, false, fmt.Errorf("%w: %s names no cluster", ErrFormat, path)
+	}
+	return who, true, nil
 }
 
 // claim checks that dir is ours, or makes it ours when it is new. want.Cluster
 // "" takes what is there; a new directory then gets a new cluster id, if this
 // node may form a cluster.
-func claim(dir string, want identity, form bool) (identity, error) {
+func claim(dir string, want Identity, form bool) (Identity, error) {
 	path := filepath.Join(dir, identityFile)
-	b, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return settle(dir, want, form)
-	}
+	have, ok, err := ReadIdentity(dir)
 	if err != nil {
-		return identity{}, fmt.Errorf("read metadata directory's identity: %w", err)
+		return Identity{}, err
 	}
-	var have identity
-	if err := json.Unmarshal(b, &have); err != nil {
-		return identity{}, fmt.Errorf("%w: %s: %w", ErrFormat, path, err)
+	if !ok {
+		return settleIdentity(dir, want, form)
 	}
 	switch {
-	case have.Format != identityFormat:
-		return identity{}, fmt.Errorf("%w: %s has format %d, this release reads %d", ErrFormat, path, have.Format, identityFormat)
-	case have.Cluster == "":
-		return identity{}, fmt.Errorf("%w: %s names no cluster", ErrFormat, path)
 	case want.Cluster != "" && have.Cluster != want.Cluster:
-		return identity{}, fmt.Errorf("%w: %s is of cluster %q, the configuration says %q", ErrForeignDirectory, path, have.Cluster, want.Cluster)
+		return Identity{}, fmt.Errorf("%w: %s is of cluster %q, the configuration says %q", ErrForeignDirectory, path, have.Cluster, want.Cluster)
 	case have.Node != want.Node:
-		return identity{}, fmt.Errorf("%w: %s is of node %d, the configuration says %d", ErrForeignDirectory, path, have.Node, want.Node)
+		return Identity{}, fmt.Errorf("%w: %s is of node %d, the configuration says %d", ErrForeignDirectory, path, have.Node, want.Node)
+	case have.Directory == Directory{}:
+		have.Directory = want.Directory // written by a release that had none
+	case want.Directory != Directory{} && have.Directory != want.Directory:
+		return Identity{}, fmt.Errorf("%w: %s is of another data directory: restore the one that it belongs to, or begin with an empty one", ErrForeignDirectory, path)
 	}
 	return have, nil
 }
 
-// settle writes the identity of a new directory. It is durable before anything else is written there.
-func settle(dir string, who identity, form bool) (identity, error) {
-	who.Format = identityFormat
+// settleIdentity writes the identity of a new directory. It is durable before anything else is written there.
+func settleIdentity(dir string, who Identity, form bool) (Identity, error) {
 	if who.Cluster == "" {
 		if !form {
-			return identity{}, fmt.Errorf("%w: directory %s is new, and no cluster id is configured to join", ErrForeignDirectory, dir)
+			return Identity{}, fmt.Errorf("%w: directory %s is new, and no cluster id is configured to join", ErrForeignDirectory, dir)
 		}
-		var id [16]byte
-		if _, err := rand.Read(id[:]); err != nil {
-			return identity{}, fmt.Errorf("draw cluster id: %w", err)
-		}
-		who.Cluster = base64.RawURLEncoding.EncodeToString(id[:])
+		who.Cluster = newClusterID()
 	}
+	return who, writeIdentity(dir, who)
+}
+
+func newClusterID() string {
+	var id [16]byte
+	_, _ = rand.Read(id[:]) // never fails
+	return base64.RawURLEncoding.EncodeToString(id[:])
+}
+
+func writeIdentity(dir string, who Identity) error {
+	who.Format = identityFormat
 	b, err := json.Marshal(who)
 	if err != nil {
-		return identity{}, fmt.Errorf("encode identity: %w", err)
+		return fmt.Errorf("encode identity: %w", err)
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("create metadata directory: %w", err)
 	}
 	if err := writeDurably(dir, identityFile, append(b, '\n')); err != nil {
-		return identity{}, fmt.Errorf("write metadata directory's identity: %w", err)
+		return fmt.Errorf("write metadata directory's identity: %w", err)
 	}
-	return who, nil
+	return nil
 }
 
 // writeDurably puts a whole file into place, or nothing.

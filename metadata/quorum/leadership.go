@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -14,9 +15,10 @@ import (
 	"github.com/qanat-io/qanat/wire/kafka"
 )
 
-// Raft's timeouts. Those of a quorum of several nodes are chosen for
-// elections within a second; with one voter they hardly matter, for hasten
-// does not wait for them.
+// Raft's timeouts. Those of a quorum of several nodes bound how long a leader
+// that has fallen silent is waited for (one that is dead is not waited for at
+// all: see lost.go); with one voter they hardly matter, for hasten does not
+// wait for them.
 const (
 	heartbeatTimeout = time.Second
 	leaseTimeout     = 500 * time.Millisecond
@@ -49,6 +51,7 @@ func (q *Quorum) raftConfig() *raft.Config {
 	conf.SnapshotThreshold = q.cfg.SnapshotEntries
 	conf.SnapshotInterval = snapshotCheck
 	conf.NoLegacyTelemetry = true
+	conf.ShutdownOnRemove = false // a broker that was taken out says so itself
 	return conf
 }
 
@@ -62,24 +65,28 @@ func brokerID(id raft.ServerID) kafka.BrokerID {
 	return kafka.BrokerID(n)
 }
 
-// bootstrap forms a quorum of this node alone, if it may and there is none.
-// Other voters will be added to it by configuration changes.
+// bootstrap writes the configuration of a new quorum, if this node is of those who form one: all of them write the same.
 func (q *Quorum) bootstrap(conf *raft.Config, logs raft.LogStore, snapshots raft.SnapshotStore) error {
-	if !q.cfg.Bootstrap && !q.cfg.Existing {
-		return nil
-	}
 	exists, err := raft.HasExistingState(logs, q.store, snapshots)
 	if err != nil {
 		return fmt.Errorf("look for a metadata log in %s: %w", q.cfg.Dir, err)
 	}
+	var servers []raft.Server
 	switch {
 	case exists:
 		return nil
 	case q.cfg.Existing:
 		return lost(q.cfg.Dir)
+	case len(q.who.Founders) > 0:
+		for _, f := range q.who.Founders {
+			servers = append(servers, place{node: f.Node, address: f.Address, directory: f.Directory}.server(raft.Voter))
+		}
+	case q.cfg.Bootstrap:
+		servers = []raft.Server{q.self.server(raft.Voter)}
+	default:
+		return nil // the leader that has admitted this node sends it the log
 	}
-	self := raft.Server{Suffrage: raft.Voter, ID: conf.LocalID, Address: q.transport.LocalAddr()}
-	err = raft.BootstrapCluster(conf, logs, q.store, snapshots, q.transport, raft.Configuration{Servers: []raft.Server{self}})
+	err = raft.BootstrapCluster(conf, logs, q.store, snapshots, q.transport, raft.Configuration{Servers: servers})
 	if err != nil {
 		return fmt.Errorf("form metadata quorum in %s: %w", q.cfg.Dir, err)
 	}
@@ -90,112 +97,206 @@ func (q *Quorum) bootstrap(conf *raft.Config, logs raft.LogStore, snapshots raft
 // at its heartbeat timer at once, find that it never heard of a leader, and
 // stand for election. A sole voter, which has nobody to hear from, thus leads
 // within a few fsyncs of its start and still has no short timer to run on
-// afterwards. Where there are other voters the node waits for them as usual.
-func (q *Quorum) hasten() error {
+// afterwards. Of several voters each does so in its turn, unless there is a
+// leader by then; where there is one elsewhere, pre-vote keeps it in its place.
+func (q *Quorum) hasten(ctx context.Context) error {
+	turn := slices.Index(q.voters(), q.cfg.ID)
+	if turn <= 0 {
+		return q.settle() // the first, or no voter at all
+	}
+	q.running.Go(func() {
+		if err := q.lead.pause(ctx, time.Duration(turn)*turnDelay); err == nil {
+			err = q.settle()
+			if err != nil {
+				q.log.Error("metadata quorum goes on with long timeouts", "error", err)
+			}
+		}
+	})
+	return nil
+}
+
+// turnDelay is between the candidacies of nodes that start, or campaign, together.
+const turnDelay = 150 * time.Millisecond
+
+func (q *Quorum) settle() error {
 	conf := q.raft.ReloadableConfig()
 	conf.HeartbeatTimeout = heartbeatTimeout
 	conf.ElectionTimeout = heartbeatTimeout
-	if !q.alone() {
-		conf.HeartbeatTimeout += slowStart // more members: its own timeouts come with them
-		conf.ElectionTimeout += slowStart
-	}
 	if err := q.raft.ReloadConfig(conf); err != nil {
 		return fmt.Errorf("set metadata quorum's timeouts: %w", err)
 	}
 	return nil
 }
 
-// alone tells whether this node is the only voter.
-func (q *Quorum) alone() bool {
-	voters := 0
-	self := false
-	for _, s := range q.raft.GetConfiguration().Configuration().Servers {
-		if s.Suffrage == raft.Voter {
-			voters++
-			self = self || s.ID == serverID(q.cfg.ID)
-		}
-	}
-	return voters == 1 && self
+// servers are the members that this node's newest configuration names.
+func (q *Quorum) servers() []raft.Server { return q.raft.GetConfiguration().Configuration().Servers }
+
+// Leader is what a node knows of the quorum's leadership.
+type Leader struct {
+	ID   kafka.BrokerID // kafka.NoBroker: none is known
+	Term uint64
+	// Ready is set on the leader itself once it has applied all that was committed before.
+	Ready bool
 }
 
-// leadership is whether proposals can be made here, and lets others wait for
-// it. A node that follows will be ready when its image has caught up with the
-// leader's commit index; for now only leaders are.
+// leadership is who leads, as far as it is known here, and lets others wait for changes.
 type leadership struct {
-	mu     sync.Mutex
-	ready  chan struct{} // closed while ready
-	isOpen bool          // ready is not closed
-	ended  chan struct{} // closed by close
-	once   sync.Once
+	self kafka.BrokerID
+
+	mu      sync.Mutex
+	now     Leader
+	changed chan struct{} // closed and replaced with every change
+	ended   chan struct{} // closed by close
+	once    sync.Once
 }
 
-func (l *leadership) init() {
-	l.ready, l.isOpen = make(chan struct{}), true
-	l.ended = make(chan struct{})
+func (l *leadership) init(self kafka.BrokerID) {
+	l.self = self
+	l.now.ID = kafka.NoBroker
+	l.changed, l.ended = make(chan struct{}), make(chan struct{})
 }
 
-func (l *leadership) set(ready bool) {
+func (l *leadership) set(now Leader) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	switch {
-	case ready && l.isOpen:
-		close(l.ready)
-		l.isOpen = false
-	case !ready && !l.isOpen:
-		l.ready, l.isOpen = make(chan struct{}), true
+	if l.now == now {
+		return
 	}
+	l.now = now
+	close(l.changed)
+	l.changed = make(chan struct{})
+}
+
+func (l *leadership) get() (Leader, <-chan struct{}) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.now, l.changed
 }
 
 // close ends every wait, now and later, with ErrClosed.
 func (l *leadership) close() { l.once.Do(func() { close(l.ended) }) }
 
-// wait returns nil when ready, ErrClosed, or ctx's error.
-func (l *leadership) wait(ctx context.Context) error {
-	l.mu.Lock()
-	ready := l.ready
-	l.mu.Unlock()
-	select {
-	case <-l.ended:
-		return ErrClosed
-	default:
-	}
-	select {
-	case <-ready: // whatever ctx says: there is nothing to wait for
-		return nil
-	default:
-	}
-	select {
-	case <-ready:
-		return nil
-	case <-l.ended:
-		return ErrClosed
-	case <-ctx.Done():
-		return ctx.Err()
+// wait returns the leader once there is one to propose to: this node when it is ready, or another. The error is ErrClosed or ctx's.
+func (l *leadership) wait(ctx context.Context) (kafka.BrokerID, error) {
+	for {
+		now, changed := l.get()
+		select {
+		case <-l.ended:
+			return 0, ErrClosed
+		default:
+		}
+		if now.Ready || now.ID != kafka.NoBroker && now.ID != l.self {
+			return now.ID, nil
+		}
+		select {
+		case <-changed:
+		case <-l.ended:
+			return 0, ErrClosed
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
 	}
 }
 
-// followLeadership waits out what the log holds whenever this node becomes
-// leader, then opens it for proposals.
+// Leader is who leads, and a channel that is closed when that has changed.
+func (q *Quorum) Leader() (Leader, <-chan struct{}) { return q.lead.get() }
+
+// Leading has f run whenever this node leads, in a goroutine of its own, once everything committed before is applied here.
+// ctx ends with the leadership, and the next run begins only after f has returned. Close waits for it.
+func (q *Quorum) Leading(f func(ctx context.Context, term uint64)) {
+	q.running.Go(func() {
+		for {
+			now, changed := q.lead.get()
+			if now.Ready {
+				q.whileLeading(now, f)
+				continue
+			}
+			select {
+			case <-changed:
+			case <-q.lead.ended:
+				return
+			}
+		}
+	})
+}
+
+// whileLeading runs f until it returns, and waits then for the leadership's end.
+func (q *Quorum) whileLeading(during Leader, f func(context.Context, uint64)) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	done := make(chan struct{})
+	go func() { f(ctx, during.Term); close(done) }()
+	for {
+		now, changed := q.lead.get()
+		if now != during {
+			break
+		}
+		select {
+		case <-changed:
+			continue
+		case <-q.lead.ended:
+		}
+		break
+	}
+	cancel()
+	<-done
+	select {
+	case <-q.lead.ended:
+		q.lead.set(Leader{ID: kafka.NoBroker}) // nobody leads here any more
+	default:
+	}
+}
+
+// followLeadership keeps lead up to date. Whenever this node becomes leader it
+// waits out what the log holds, then opens it for proposals.
 func (q *Quorum) followLeadership(ctx context.Context) {
+	observed := make(chan raft.Observation, 16)
+	observer := raft.NewObserver(observed, false, func(o *raft.Observation) bool {
+		_, ok := o.Data.(raft.LeaderObservation)
+		return ok
+	})
+	q.raft.RegisterObserver(observer)
+	defer q.raft.DeregisterObserver(observer)
+	q.noteLeader()
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case <-observed:
+			q.noteLeader()
 		case leads := <-q.raft.LeaderCh():
-			q.lead.set(false)
 			if !leads {
+				q.lead.set(Leader{ID: kafka.NoBroker})
+				q.noteLeader()
 				q.log.Info("metadata leadership lost")
 				continue
 			}
+			term := q.raft.CurrentTerm()
+			q.transport.forget()
 			if err := q.takeOver(); err != nil {
 				// Leadership was lost again, or the node shuts down: LeaderCh will say.
 				q.log.Warn("metadata leadership not taken", "error", err)
 				continue
 			}
-			q.lead.set(true)
-			q.log.Info("metadata quorum is ready", "term", q.raft.CurrentTerm(), "index", q.raft.AppliedIndex())
+			q.lead.set(Leader{ID: q.cfg.ID, Term: term, Ready: true})
+			q.log.Info("metadata quorum is ready", "term", term, "index", q.raft.AppliedIndex())
 		}
 	}
+}
+
+// noteLeader takes over what Raft says of another node's leadership. Of its own LeaderCh tells.
+func (q *Quorum) noteLeader() {
+	id := q.LeaderID()
+	if id == q.cfg.ID {
+		return
+	}
+	if now, _ := q.lead.get(); now.Ready && id == kafka.NoBroker {
+		return // an observation from before
+	}
+	if id != kafka.NoBroker {
+		q.log.Debug("metadata leader", "leader", id)
+	}
+	q.lead.set(Leader{ID: id, Term: q.raft.CurrentTerm()})
 }
 
 // takeOver applies everything that is committed and sees to it that the log is this cluster's.
@@ -220,6 +321,57 @@ func (q *Quorum) takeOver() error {
 		return err
 	}
 	return nil
+}
+
+// Ready waits until a leader is known and the image holds everything committed before.
+func (q *Quorum) Ready(ctx context.Context) error {
+	for pause := firstPause; ; pause = min(2*pause, lastPause) {
+		leader, err := q.lead.wait(ctx)
+		if err != nil || leader == q.cfg.ID {
+			return err
+		}
+		err = q.catchUp(ctx, leader)
+		if err == nil || ctx.Err() != nil {
+			return err
+		}
+		q.log.Debug("ask the metadata leader how far it is", "leader", leader, "error", err)
+		if err := q.lead.pause(ctx, pause); err != nil {
+			return err
+		}
+	}
+}
+
+// Between two attempts to reach the leader.
+const (
+	firstPause = 5 * time.Millisecond
+	lastPause  = 200 * time.Millisecond
+)
+
+// pause waits for a while, or a change of leaders.
+func (l *leadership) pause(ctx context.Context, d time.Duration) error {
+	_, changed := l.get()
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-changed:
+	case <-l.ended:
+		return ErrClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return nil
+}
+
+// voters are the ids of those who elect.
+func (q *Quorum) voters() (ids []kafka.BrokerID) {
+	for _, s := range q.servers() {
+		if s.Suffrage == raft.Voter {
+			ids = append(ids, brokerID(s.ID))
+		}
+	}
+	slices.Sort(ids)
+	return ids
 }
 
 // errHalted answers what was in flight when the node halted.

@@ -24,9 +24,24 @@ type adapter struct {
 	implied []any
 }
 
-// routine are messages that Raft writes as warnings at every ordinary start of a sole voter.
+// routine are messages that Raft writes as warnings or errors at every ordinary start or election, or again and again
+// while another node is down, of which the leader says once that it does not answer.
 var routine = map[string]bool{
-	"heartbeat timeout reached, starting election": true,
+	"heartbeat timeout reached, starting election":                                                                   true,
+	"rejecting pre-vote request since we have a leader":                                                              true,
+	"rejecting vote request since we have a leader":                                                                  true,
+	"not part of stable configuration, aborting election":                                                            true,
+	"no known peers, aborting election":                                                                              true,
+	"heartbeat timeout reached, not part of a stable configuration or a non-voter, not triggering a leader election": true,
+	"failed to appendEntries to":                                                                                     true,
+	"failed to heartbeat to":                                                                                         true,
+	"failed to contact":                                                                                              true,
+	"failed to make requestVote RPC":                                                                                 true,
+	"failed to make requestPreVote RPC":                                                                              true,
+	"failed to get previous log":                                                                                     true,
+	"previous log term mis-match":                                                                                    true,
+	"appendEntries rejected, sending older logs":                                                                     true,
+	"Election timeout reached, restarting election":                                                                  true,
 }
 
 func slogLevel(l hclog.Level) slog.Level {

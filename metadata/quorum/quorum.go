@@ -46,11 +46,19 @@ type ConfigKey = image.ConfigKey
 type Config struct {
 	Dir       string // raft-wal and snapshots
 	ID        kafka.BrokerID
-	ClusterID string // "": the directory's, or a new one when it is empty; refused when the directory has another
-	Listen    string // host:port of the Raft listener; "127.0.0.1:0" lets the system choose
-	Advertise string // host:port at which others reach it; "": where it listens
-	Bootstrap bool   // form a quorum of one when the directory is empty
-	Existing  bool   // the directory has been a member's before: when its log is gone, Open fails with ErrLost
+	ClusterID string    // "": the directory's, or a new one when it is empty; refused when the directory has another
+	Listen    string    // host:port of the Raft listener without Peers; "127.0.0.1:0" lets the system choose
+	Advertise string    // host:port at which others reach it; "": where it listens
+	Bootstrap bool      // form a quorum of one when the directory is new and no Entry has settled otherwise
+	Directory Directory // the data directory's
+	Peers     Peers     // the way to other nodes; nil: there are none, ever
+	Voters    int       // how many are wanted; 0 for one
+
+	// StableAfter is for how long a node must have been healthy to become a voter, 0 for 10 s; GoneAfter for how long a
+	// voter must be gone to be replaced, 0 for 30 s.
+	StableAfter, GoneAfter time.Duration
+
+	Existing bool // the directory has been a member's before: when its log is gone, Open fails with ErrLost
 
 	// SnapshotEntries is how many entries are applied between snapshots, 0
 	// for 2048; more when the image is large and they are small, at most eight
@@ -86,16 +94,22 @@ type Quorum struct {
 	log       *slog.Logger
 	clock     func() time.Time
 
-	raft      *raft.Raft
-	lock      io.Closer // held while the directory is ours
-	meta      *metadb.BoltMetaDB
-	store     *wal.WAL
-	transport *raft.NetworkTransport
-	fsm       *fsm
-	reached   uint64 // what reachedFile says
-	queue     *queue
-	lead      leadership
-	down      chan struct{} // closed when Raft has ended: it answers nothing any more
+	raft       *raft.Raft
+	lock       io.Closer // held while the directory is ours
+	meta       *metadb.BoltMetaDB
+	store      *wal.WAL
+	transport  *transport
+	stream     *stream
+	who        Identity
+	self       place
+	fsm        *fsm
+	spread     spread
+	members    sync.Mutex    // over a change of the membership: one at a time
+	leaderGone chan struct{} // capacity 1: a connection to the leader has ended
+	reached    uint64        // what reachedFile says
+	queue      *queue
+	lead       leadership
+	down       chan struct{} // closed when Raft has ended: it answers nothing any more
 
 	failing sync.Once
 	failed  atomic.Pointer[error]
@@ -120,12 +134,25 @@ func open(cfg Config, clock func() time.Time, log *slog.Logger, between func(raf
 	if cfg.StallTimeout == 0 {
 		cfg.StallTimeout = defaultStallTimeout
 	}
-	q = &Quorum{cfg: cfg, log: log, clock: clock, queue: newQueue(), down: make(chan struct{})}
-	q.lead.init()
+	if cfg.StableAfter == 0 {
+		cfg.StableAfter = defaultStableAfter
+	}
+	if cfg.GoneAfter == 0 {
+		cfg.GoneAfter = defaultGoneAfter
+	}
+	q = &Quorum{cfg: cfg, log: log, clock: clock, queue: newQueue(), down: make(chan struct{}), leaderGone: make(chan struct{}, 1)}
+	q.lead.init(cfg.ID)
+	q.spread.wake = make(chan struct{}, 1)
 	q.fsm = newFSM(q.fail, cfg.SnapshotEntries)
+	q.fsm.spread = &q.spread
 	defer func() {
 		if err != nil {
-			q, err = nil, errors.Join(err, q.release())
+			if q.stop != nil {
+				q.stop()
+			}
+			err = errors.Join(err, q.release())
+			q.running.Wait()
+			q = nil
 		}
 	}()
 	if q.lock, err = lockDir(cfg.Dir); err != nil {
@@ -136,11 +163,10 @@ func open(cfg Config, clock func() time.Time, log *slog.Logger, between func(raf
 			return q, lost(cfg.Dir)
 		}
 	}
-	who, err := claim(cfg.Dir, identity{Cluster: cfg.ClusterID, Node: cfg.ID}, cfg.Bootstrap)
-	if err != nil {
+	if q.who, err = claim(cfg.Dir, Identity{Cluster: cfg.ClusterID, Node: cfg.ID, Directory: cfg.Directory}, cfg.Bootstrap); err != nil {
 		return q, err
 	}
-	q.clusterID = who.Cluster
+	q.clusterID = q.who.Cluster
 	if err := q.startRaft(between); err != nil {
 		return q, err
 	}
@@ -153,6 +179,17 @@ func open(cfg Config, clock func() time.Time, log *slog.Logger, between func(raf
 	q.running.Go(func() { q.followLeadership(ctx) })
 	q.running.Go(func() { p.run(ctx) })
 	q.running.Go(func() { q.makeSnapshots(ctx) })
+	if err := q.hasten(ctx); err != nil {
+		return q, err
+	}
+	if cfg.Peers != nil {
+		q.running.Go(func() { q.spreadCommits(ctx) })
+		q.running.Go(func() { q.watchLeader(ctx) })
+		q.running.Go(func() { q.spreadFounding(ctx) })
+		q.running.Go(func() { q.announce(ctx) })
+		q.Leading(q.pilot)
+		cfg.Peers.OnClose(q.noteClosed)
+	}
 	return q, nil
 }
 
@@ -174,9 +211,10 @@ func (q *Quorum) startRaft(between func(raft.LogStore) raft.LogStore) error {
 	if err != nil {
 		return fmt.Errorf("open metadata snapshots in %s: %w", q.cfg.Dir, err)
 	}
-	if q.transport, err = listen(q.cfg.Listen, q.cfg.Advertise, logger); err != nil {
+	if err := q.listen(logger); err != nil {
 		return err
 	}
+	q.transport.moved = q.spread.kick
 	conf := q.raftConfig()
 	conf.Logger = logger
 	snapshots := usableSnapshots{SnapshotStore: files, logs: logs}
@@ -189,11 +227,8 @@ func (q *Quorum) startRaft(between func(raft.LogStore) raft.LogStore) error {
 	if q.raft, err = raft.NewRaft(conf, q.fsm, logs, store, snapshots, q.transport); err != nil {
 		return fmt.Errorf("start metadata quorum in %s: %w", q.cfg.Dir, err)
 	}
-	return q.hasten()
+	return nil
 }
-
-// Ready waits until a leader is known and the image holds everything committed before.
-func (q *Quorum) Ready(ctx context.Context) error { return q.lead.wait(ctx) }
 
 // Image is the newest published image. Lock-free.
 func (q *Quorum) Image() *image.Image { return q.fsm.image.Load() }
@@ -201,8 +236,21 @@ func (q *Quorum) Image() *image.Image { return q.fsm.image.Load() }
 // ClusterID is the cluster's, also before the image has it.
 func (q *Quorum) ClusterID() string { return q.clusterID }
 
-// Addr is where the Raft listener can be reached.
-func (q *Quorum) Addr() string { return string(q.transport.LocalAddr()) }
+// Addr is where other nodes reach this one.
+func (q *Quorum) Addr() string { return q.self.address }
+
+// Who is this node's identity in its cluster.
+func (q *Quorum) Who() Identity { return q.who }
+
+// Address is where a member is, by the newest configuration.
+func (q *Quorum) Address(node kafka.BrokerID) (string, bool) {
+	for _, s := range q.servers() {
+		if p := placeOf(s); p.node == node {
+			return p.address, true
+		}
+	}
+	return "", false
+}
 
 // fail halts the node: nothing more is applied, stored or answered with success.
 func (q *Quorum) fail(err error) {
@@ -234,7 +282,9 @@ func (q *Quorum) release() error {
 	var errs []error
 	q.lead.close()
 	if q.raft != nil {
-		errs = append(errs, q.raft.Shutdown().Error())
+		ended := q.raft.Shutdown()
+		q.stream.cut()
+		errs = append(errs, ended.Error())
 		q.noteReached()
 	}
 	close(q.down)

@@ -139,7 +139,7 @@ func TestDirectoryIsGuarded(t *testing.T) {
 	if err := try(other); err != nil {
 		t.Errorf("no cluster id configured: %v", err)
 	}
-	if _, err := claim(t.TempDir(), identity{Node: 1}, false); !errors.Is(err, ErrForeignDirectory) {
+	if _, err := claim(t.TempDir(), Identity{Node: 1}, false); !errors.Is(err, ErrForeignDirectory) {
 		t.Errorf("new directory, no cluster to join: %v", err)
 	}
 	for _, bad := range []string{`{"format":2,"cluster":"mine","node":1}`, `{"format":1,"node":1}`, `{"form`, ``} {

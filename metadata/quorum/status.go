@@ -18,7 +18,7 @@ type Status struct {
 	QueuedCommands                       int    // that wait to be proposed here
 }
 
-// Member is one node of the quorum.
+// Member is one node of the quorum. How far others are only the leader knows: see Describe.
 type Member struct {
 	ID                      kafka.BrokerID
 	Addr                    string
@@ -46,10 +46,10 @@ func (q *Quorum) Status() Status {
 		SnapshotIndex:  q.fsm.newest.index.Load(),
 		QueuedCommands: q.queue.len(),
 	}
-	for _, server := range q.raft.GetConfiguration().Configuration().Servers {
-		m := Member{ID: brokerID(server.ID), Addr: string(server.Address)}
+	for _, server := range q.servers() {
+		at, p := placeOf(server), q.transport.of(server.ID)
+		m := Member{ID: at.node, Addr: at.address, LastIndex: p.match, LastFetch: p.contact, LastCaughtUp: p.caughtUp}
 		if m.ID == q.cfg.ID {
-			// Others will be known by what they were last sent, once there are others.
 			now := q.clock()
 			m.Addr, m.LastIndex, m.LastFetch, m.LastCaughtUp = q.Addr(), s.LastIndex, now, now
 		}

@@ -1,0 +1,30 @@
+package quorum
+
+import (
+	"context"
+
+	"github.com/qanat-io/qanat/wire/kafka"
+)
+
+// Admin: change the membership. Asked of the leader by a member whose own client has asked for it.
+
+type adminQuestion struct {
+	Operation Operation      `cbor:"1,keyasint"`
+	Node      kafka.BrokerID `cbor:"2,keyasint"`
+}
+
+type adminAnswer struct{}
+
+func (q *Quorum) serveAdmin(_ context.Context, body []byte) ([]byte, error) {
+	question, err := decodeMessage[adminQuestion](body)
+	if err != nil {
+		return nil, err
+	}
+	if now, _ := q.lead.get(); !now.Ready {
+		return nil, ErrNotLeader
+	}
+	if err := q.carryOut(question.Operation, question.Node); err != nil {
+		return nil, err
+	}
+	return encodeMessage(adminAnswer{}), nil
+}
