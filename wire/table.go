@@ -47,6 +47,8 @@ var table = []API{
 	{61, "DescribeProducers", 0, 0},
 	{64, "UnregisterBroker", 0, 0},
 	{75, "DescribeTopicPartitions", 0, 0},
+	{80, "AddRaftVoter", 0, 1},
+	{81, "RemoveRaftVoter", 0, 0},
 }
 
 // apiVersionsKey is the one request that may be newer than the table: it is how a client finds out.

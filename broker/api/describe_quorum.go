@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"net"
 	"strconv"
 	"time"
@@ -15,14 +16,28 @@ import (
 
 // DescribeQuorum (key 55, v0-2; KIP-595, 836, 853): the metadata quorum in KRaft's terms. Its log is the partition 0 of
 // __cluster_metadata: the Raft term is the leader epoch, the commit index the high watermark, voters and non-voters are voters
-// and observers.
+// and observers. How far each is only the leader knows: other brokers ask it, and answer without it when it cannot be reached.
 
 const metadataLog = "__cluster_metadata"
 
+// describeWait bounds the question to the leader.
+const describeWait = 3 * time.Second
+
 func (h *Handler) describeQuorum(x *wire.Exchange) {
+	ctx, cancel := context.WithTimeout(gone(x), describeWait)
+	go func() {
+		defer cancel()
+		h.describedQuorum(ctx, x)
+	}()
+}
+
+func (h *Handler) describedQuorum(ctx context.Context, x *wire.Exchange) {
 	req := x.Request.(*kmsg.DescribeQuorumRequest)
 	resp := kmsg.NewPtrDescribeQuorumResponse()
-	status := h.quorum.Status()
+	status, err := h.quorum.Describe(ctx)
+	if err != nil {
+		h.Log.Debug("ask the metadata leader how far its members are", "error", err)
+	}
 	for i := range req.Topics {
 		t := &req.Topics[i]
 		rt := kmsg.NewDescribeQuorumResponseTopic()
@@ -60,7 +75,7 @@ func quorumPartition(s *quorum.Status, topic string, partition int32) kmsg.Descr
 
 func quorumReplica(m quorum.Member) kmsg.DescribeQuorumResponseTopicPartitionReplicaState {
 	r := kmsg.NewDescribeQuorumResponseTopicPartitionReplicaState()
-	r.ReplicaID, r.LogEndOffset = int32(m.ID), int64(m.LastIndex)
+	r.ReplicaID, r.ReplicaDirectoryID, r.LogEndOffset = int32(m.ID), m.Directory, int64(m.LastIndex)
 	r.LastFetchTimestamp, r.LastCaughtUpTimestamp = unixMillis(m.LastFetch), unixMillis(m.LastCaughtUp)
 	return r
 }

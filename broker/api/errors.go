@@ -61,6 +61,7 @@ var verdicts = []verdict{
 	{image.ErrUnknownBroker, kerr.BrokerIDNotRegistered},
 	{image.ErrBrokerInUse, kerr.InvalidRequest},
 	{command.ErrTooLarge, kerr.InvalidRequest},
+	{quorum.ErrRefused, kerr.InvalidRequest},
 	{quorum.ErrNotReady, kerr.NotController}, // admin clients look for the controller again and retry
 
 	// Groups.

@@ -26,6 +26,8 @@ func TestEverySentinelHasACode(t *testing.T) {
 		"quorum.ErrLost":             "found while starting",
 		"quorum.ErrStalled":          "ends the process",
 		"quorum.ErrClosed":           "is an ErrNotReady",
+		"quorum.ErrNotLeader":        "is an ErrNotReady",
+		"quorum.ErrStale":            "ends the process",
 		"quorum.ErrOverloaded":       "is an ErrNotReady",
 	}
 	table := namesInTable(t)

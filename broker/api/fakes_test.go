@@ -62,11 +62,19 @@ func (q *memoryQuorum) Ready(context.Context) error { return nil }
 
 func (q *memoryQuorum) LeaderID() kafka.BrokerID { return 1 }
 
-func (q *memoryQuorum) Status() quorum.Status {
+func (q *memoryQuorum) Describe(context.Context) (quorum.Status, error) {
 	return quorum.Status{
 		LeaderID: 1, Term: 3, LastIndex: q.index, CommitIndex: q.index, AppliedIndex: q.index,
-		Voters: []quorum.Member{{ID: 1, Addr: "127.0.0.1:9093", LastIndex: q.index}},
-	}
+		Voters:    []quorum.Member{{ID: 1, Addr: "127.0.0.1:9093", LastIndex: q.index}},
+		NonVoters: []quorum.Member{{ID: 2, Directory: [16]byte{2}}},
+	}, nil
+}
+
+// Promote and Demote have one voter, which stays.
+func (q *memoryQuorum) Promote(context.Context, kafka.BrokerID) error { return nil }
+
+func (q *memoryQuorum) Demote(context.Context, kafka.BrokerID) error {
+	return fmt.Errorf("%w: the last voter", quorum.ErrRefused)
 }
 
 // unit is the size of a fakeLog's batches; each holds one record.

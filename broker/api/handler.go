@@ -101,7 +101,9 @@ type metadataQuorum interface {
 	Propose(ctx context.Context, c command.Command) (result any, err error)
 	ProposeAsync(c command.Command, done func(result any, err error))
 	LeaderID() kafka.BrokerID
-	Status() quorum.Status
+	Describe(ctx context.Context) (quorum.Status, error)
+	Promote(ctx context.Context, node kafka.BrokerID) error
+	Demote(ctx context.Context, node kafka.BrokerID) error
 }
 
 var _ metadataQuorum = (*quorum.Quorum)(nil)
@@ -202,6 +204,8 @@ var handlers = map[int16]func(*Handler, *wire.Exchange){
 	61: (*Handler).describeProducers,
 	64: (*Handler).unregisterBroker,
 	75: (*Handler).describeTopicPartitions,
+	80: (*Handler).addRaftVoter,
+	81: (*Handler).removeRaftVoter,
 }
 
 // reply answers with a message in the request's version.

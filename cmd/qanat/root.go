@@ -66,7 +66,7 @@ segments go to object storage, where they stay for as long as retention says.
 	}
 	add("run", a.devCommand(), a.serveCommand(), a.configCommand())
 	add("use", a.topicCommand(), a.produceCommand(), a.consumeCommand(), a.groupCommand(), a.benchCommand())
-	add("look", a.tierCommand(), a.logCommand())
+	add("look", a.tierCommand(), a.quorumCommand(), a.logCommand())
 	root.AddCommand(a.versionCommand(), &cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: exitCodesHelp})
 	return root
 }

@@ -23,7 +23,7 @@ func (q *Quorum) serveAdmin(_ context.Context, body []byte) ([]byte, error) {
 	if now, _ := q.lead.get(); !now.Ready {
 		return nil, ErrNotLeader
 	}
-	if err := q.carryOut(question.Operation, question.Node); err != nil {
+	if err := q.obey(question.Operation, question.Node); err != nil {
 		return nil, err
 	}
 	return encodeMessage(adminAnswer{}), nil

@@ -62,10 +62,37 @@ func (q *Quorum) operate(ctx context.Context, op Operation, node kafka.BrokerID)
 		return notReady(err)
 	}
 	if leader == q.cfg.ID {
-		return q.carryOut(op, node)
+		return q.obey(op, node)
 	}
 	_, err = ask[adminAnswer](ctx, q.cfg.Peers, leader, CallAdmin, adminQuestion{Operation: op, Node: node})
 	return err
+}
+
+// obey carries out what a person has asked for. A voter that was demoted so is not promoted again by autopilot while this
+// node leads.
+func (q *Quorum) obey(op Operation, node kafka.BrokerID) error {
+	if err := q.carryOut(op, node); err != nil {
+		return err
+	}
+	q.members.Lock()
+	defer q.members.Unlock()
+	switch op {
+	case opDemote:
+		if q.demoted == nil {
+			q.demoted = map[kafka.BrokerID]bool{}
+		}
+		q.demoted[node] = true
+	case opPromote, opRemove:
+		delete(q.demoted, node)
+	}
+	return nil
+}
+
+// kept tells whether a person has demoted a node.
+func (q *Quorum) kept(node kafka.BrokerID) bool {
+	q.members.Lock()
+	defer q.members.Unlock()
+	return q.demoted[node]
 }
 
 // carryOut is the leader's part.
@@ -173,6 +200,9 @@ type autopilot struct {
 }
 
 func (q *Quorum) pilot(ctx context.Context, _ uint64) {
+	q.members.Lock()
+	q.demoted = nil // of an earlier leadership
+	q.members.Unlock()
 	a := &autopilot{q: q, since: map[raft.ServerID]time.Time{}, mute: map[raft.ServerID]bool{}, began: q.clock()}
 	round := time.NewTicker(autopilotRound)
 	defer round.Stop()
@@ -246,7 +276,7 @@ func (a *autopilot) decide(servers []raft.Server, now time.Time) (Operation, kaf
 			if s.ID != serverID(q.cfg.ID) && now.Sub(heard) > q.cfg.GoneAfter {
 				gone = append(gone, brokerID(s.ID))
 			}
-		case healthy && now.Sub(a.since[s.ID]) >= q.cfg.StableAfter:
+		case healthy && now.Sub(a.since[s.ID]) >= q.cfg.StableAfter && !q.kept(brokerID(s.ID)):
 			stable = append(stable, brokerID(s.ID))
 		}
 	}

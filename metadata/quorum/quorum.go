@@ -104,9 +104,10 @@ type Quorum struct {
 	self       place
 	fsm        *fsm
 	spread     spread
-	members    sync.Mutex    // over a change of the membership: one at a time
-	leaderGone chan struct{} // capacity 1: a connection to the leader has ended
-	reached    uint64        // what reachedFile says
+	members    sync.Mutex              // over a change of the membership: one at a time
+	demoted    map[kafka.BrokerID]bool // by a person; guarded by members
+	leaderGone chan struct{}           // capacity 1: a connection to the leader has ended
+	reached    uint64                  // what reachedFile says
 	queue      *queue
 	lead       leadership
 	down       chan struct{} // closed when Raft has ended: it answers nothing any more

@@ -99,7 +99,7 @@ func offline(dir string, log *slog.Logger, then func(*offlineLog) error) (r Reco
 	}
 	for _, s := range servers {
 		p := placeOf(s)
-		r.Members = append(r.Members, Member{ID: p.node, Addr: p.address})
+		r.Members = append(r.Members, Member{ID: p.node, Addr: p.address, Directory: p.directory})
 		if s.Suffrage == raft.Voter {
 			r.Voters = append(r.Voters, p.node)
 		}

@@ -22,6 +22,7 @@ type Status struct {
 type Member struct {
 	ID                      kafka.BrokerID
 	Addr                    string
+	Directory               [16]byte  // zero: not known
 	LastIndex               uint64    // of its log, as far as it is known here
 	LastFetch, LastCaughtUp time.Time // zero when not known
 }
@@ -48,7 +49,7 @@ func (q *Quorum) Status() Status {
 	}
 	for _, server := range q.servers() {
 		at, p := placeOf(server), q.transport.of(server.ID)
-		m := Member{ID: at.node, Addr: at.address, LastIndex: p.match, LastFetch: p.contact, LastCaughtUp: p.caughtUp}
+		m := Member{ID: at.node, Addr: at.address, Directory: at.directory, LastIndex: p.match, LastFetch: p.contact, LastCaughtUp: p.caughtUp}
 		if m.ID == q.cfg.ID {
 			now := q.clock()
 			m.Addr, m.LastIndex, m.LastFetch, m.LastCaughtUp = q.Addr(), s.LastIndex, now, now
