@@ -185,7 +185,7 @@ func (a *app) recoverQuorum(dir string) error {
 	if err != nil {
 		return inUse(err)
 	}
-	fmt.Fprintf(a.stderr, "cluster  %s\nbroker   %d\nlog      ends at entry %d of term %d\nvoters   %s\n", r.Cluster, r.Node, r.LastIndex, r.LastTerm, idList(r))
+	fmt.Fprintf(a.stderr, "cluster  %s\nbroker   %d\nlog      ends at entry %d of term %d\nvoters   %s\n", r.Cluster, r.Node, r.LastIndex, r.LastTerm, strings.Trim(fmt.Sprint(r.Voters), "[]"))
 	fmt.Fprintf(a.stderr, "\nWhat other voters had beyond entry %d is lost with this. Every other broker must come back with an empty\ndata directory; none of the voters named above may ever run with its old one where broker %d cannot be reached.\n\n", r.LastIndex, r.Node)
 	if err := a.confirm(fmt.Sprintf("make broker %d the only voter of cluster %s", r.Node, r.Cluster)); err != nil {
 		return err
@@ -202,12 +202,4 @@ func inUse(err error) error {
 		return failf(exitUsage, "stop the broker first", "%w", err)
 	}
 	return err
-}
-
-func idList(r quorum.Recovery) string {
-	ids := make([]string, len(r.Voters))
-	for i, v := range r.Voters {
-		ids[i] = strconv.Itoa(int(v))
-	}
-	return strings.Join(ids, ", ")
 }

@@ -81,6 +81,9 @@ func (e *Entry) join(ctx context.Context, node kafka.BrokerID, address string) (
 		if err != nil || a.Leader == kafka.NoBroker {
 			return a, err
 		}
+		if a.Leader == e.Node && a.Address == e.Advertise {
+			break // this node's directory of before, whose end nobody has noticed yet
+		}
 		node, address = a.Leader, a.Address
 	}
 	return joinAnswer{}, fmt.Errorf("%w: the leadership is changing", ErrNotReady)
