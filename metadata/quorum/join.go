@@ -115,9 +115,15 @@ func (q *Quorum) serveJoin(ctx context.Context, from wire.Peer, body []byte) ([]
 }
 
 // admit is the leader's decision. One at a time.
-func (q *Quorum) admit(ctx context.Context, node kafka.BrokerID, j joinQuestion) (joinAnswer, error) {
-	q.members.Lock()
-	defer q.members.Unlock()
+func (q *Quorum) admit(ctx context.Context, node kafka.BrokerID, j joinQuestion) (answer joinAnswer, err error) {
+	err = q.exclusively(ctx, func() error {
+		answer, err = q.admitAlone(ctx, node, j)
+		return err
+	})
+	return answer, err
+}
+
+func (q *Quorum) admitAlone(ctx context.Context, node kafka.BrokerID, j joinQuestion) (joinAnswer, error) {
 	answer := joinAnswer{Cluster: q.clusterID, Floor: q.who.Floor, Leader: kafka.NoBroker}
 	var known *raft.Server
 	for _, s := range q.servers() {
@@ -236,9 +242,7 @@ func (q *Quorum) announceOnce(ctx context.Context, question joinQuestion) error 
 		if len(q.servers()) < 2 {
 			return nil
 		}
-		q.members.Lock()
-		defer q.members.Unlock()
-		return q.placeSelf()
+		return q.exclusively(ctx, q.placeSelf)
 	case err == nil:
 		call, cancel := context.WithTimeout(ctx, entryCall)
 		defer cancel()
