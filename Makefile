@@ -69,6 +69,12 @@ bench: build ## benchmarks: Go's own, then against Apache Kafka side by side (ne
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime 1s ./wire/... ./tier/hot ./tier/cold ./broker/server ./metadata/quorum
 	integration/scripts/bench
 
+.PHONY: replay
+replay: build ## how fast history comes back from an S3 server, and what the tail feels of it
+	$(GO) build -o bin/replay ./integration/replay
+	integration/scripts/s3 bin/replay
+	S3_NICE=19 integration/scripts/s3 bin/replay -beside -partitions 16
+
 .PHONY: demo
 demo: build ## the main job, large: produce, roll to the bucket, kill, replay (GIB=3, BUCKET=s3, minio or a URL)
 	$(if $(filter s3 minio,$(BUCKET)),integration/scripts/s3) $(GO) run ./integration/demo -qanat $(BIN) -gib $(or $(GIB),3) -bucket '$(BUCKET)'

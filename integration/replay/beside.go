@@ -140,12 +140,23 @@ func (w *world) tail(ctx context.Context, window time.Duration) (map[string]floa
 			return nil, ctx.Err()
 		}
 	}
+	before, err := w.broker.Scrape(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var mu sync.Mutex
+	var acked []time.Duration
 	start, sent := time.Now(), 0
 	for ; time.Since(start) < window; <-ticker.C {
 		for due := int(time.Since(start).Seconds() * float64(w.rate)); sent < due; sent++ {
 			value := make([]byte, 1024)
 			binary.BigEndian.PutUint64(value, uint64(time.Since(begin)))
-			producer.Produce(ctx, &kgo.Record{Value: value}, nil)
+			at := time.Now()
+			producer.Produce(ctx, &kgo.Record{Value: value}, func(*kgo.Record, error) {
+				mu.Lock()
+				acked = append(acked, time.Since(at))
+				mu.Unlock()
+			})
 		}
 	}
 	if err := producer.Flush(ctx); err != nil {
@@ -158,9 +169,23 @@ func (w *world) tail(ctx context.Context, window time.Duration) (map[string]floa
 	if failed != nil || len(took) < sent*9/10 {
 		return nil, fmt.Errorf("%d of %d records came: %w", len(took), sent, failed)
 	}
-	slices.Sort(took)
-	at := func(share float64) float64 {
-		return float64(took[int(share*float64(len(took)-1))].Microseconds()) / 1000
+	after, err := w.broker.Scrape(ctx)
+	if err != nil {
+		return nil, err
 	}
-	return map[string]float64{"p50_ms": at(0.5), "p99_ms": at(0.99), "p99_9_ms": at(0.999), "records": float64(len(took))}, nil
+	change := func(name string) float64 { return after[name] - before[name] }
+	figures := map[string]float64{
+		"records":       float64(len(took)),
+		"flush_mean_ms": 1000 * change("qanat_flush_duration_seconds_sum") / change("qanat_flush_duration_seconds_count"),
+	}
+	percentiles(figures, "", took)
+	percentiles(figures, "ack_", acked)
+	return figures, nil
+}
+
+func percentiles(to map[string]float64, prefix string, took []time.Duration) {
+	slices.Sort(took)
+	for name, share := range map[string]float64{"p50_ms": 0.5, "p99_ms": 0.99, "p99_9_ms": 0.999} {
+		to[prefix+name] = float64(took[int(share*float64(len(took)-1))].Microseconds()) / 1000
+	}
 }

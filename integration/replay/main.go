@@ -108,7 +108,7 @@ func run(ctx context.Context, o options) error {
 	default:
 		w.broker.Bucket = fmt.Sprintf("%s://%s/replay?endpoint=%s", o.driver, name, endpoint)
 	}
-	w.broker.Sets = append(strings.Fields(o.sets), "admin.pprof.enable=true", "auto.create.topics.enable=false")
+	w.broker.Sets = append(strings.Fields(o.sets), "admin.pprof.enable=true", "log.retention.check.interval.ms=500", "auto.create.topics.enable=false")
 	if err := w.broker.Start(ctx); err != nil {
 		return err
 	}

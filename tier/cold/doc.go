@@ -27,6 +27,8 @@
 //   - Memory is shared out among clients. One with many partitions loads them in
 //     turns, a whole range each, not all at once in small ones.
 //   - At most Workers GETs run for readers; fewer while the store asks for patience.
+//     Where they wait for processors and not for the bucket they take turns, so
+//     that one processor at least is the hot path's (turns.go).
 //   - Read and Forget never wait for the bucket or for a callback.
 //
 // Start reading at Reader.Read, then stream.go (what is wanted), pump.go (what

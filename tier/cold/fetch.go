@@ -69,8 +69,11 @@ func (r *Reader) get(ctx context.Context, key string, off int64, buf []byte, arr
 		return fail(err)
 	}
 	defer body.Close()
+	turn := r.turns.reading()
+	defer turn.end()
 	for n := 0; n < len(buf); {
-		k, err := body.Read(buf[n:min(n+readStep, len(buf))])
+		p := buf[n:min(n+readStep, len(buf))]
+		k, err := turn.read(body, p)
 		if k > 0 {
 			progress()
 			n += k

@@ -77,6 +77,7 @@ type Reader struct {
 	tasks   chan task     // begun by pump, run by Run; never more than Workers
 	stats   counters
 	gaps    gaps
+	turns   turns
 
 	mu      sync.Mutex
 	running bool // Run is there
@@ -113,6 +114,7 @@ func NewReader(b object.Bucket, cluster string, cfg Config, log *slog.Logger) *R
 		tasks:   make(chan task, cfg.Workers),
 		remotes: map[remoteID]*remote{},
 		clients: map[any]*client{},
+		turns:   newTurns(),
 		pace:    pace{limit: float64(cfg.Workers), most: float64(cfg.Workers)},
 	}
 	r.memory.limit, r.memory.idleLimit = cfg.MaxInFlight, cfg.CacheBytes
