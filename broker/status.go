@@ -89,17 +89,6 @@ func listenersOf(r *image.Broker) []console.Listener {
 	return list
 }
 
-func (b backend) Brokers() []console.Broker {
-	list := []console.Broker{}
-	b.quorum.Image().Brokers(func(r *image.Broker) bool {
-		list = append(list, console.Broker{
-			ID: int32(r.ID), Epoch: int64(r.Epoch), Rack: r.Rack, Listeners: listenersOf(r), Version: r.Version,
-		})
-		return true
-	})
-	return list
-}
-
 func (b backend) Quorum() console.Quorum {
 	s := b.quorum.Status()
 	q := console.Quorum{

@@ -127,8 +127,7 @@ func (s *Server) routes(add func(method, path, what string, h http.HandlerFunc))
 		add("GET", "/metrics", "metrics for Prometheus", s.metrics.ServeHTTP)
 	}
 	add("GET", "/v1/status", "who this broker is", func(w http.ResponseWriter, _ *http.Request) { reply(w, s.backend.Status()) })
-	add("GET", "/v1/brokers", "the cluster's brokers", func(w http.ResponseWriter, _ *http.Request) { reply(w, s.backend.Brokers()) })
-	add("GET", "/v1/quorum", "the metadata quorum", func(w http.ResponseWriter, _ *http.Request) { reply(w, s.backend.Quorum()) })
+	s.clusterRoutes(add)
 	add("GET", "/v1/storage", "hot and cold ranges of partitions; ?topic=NAME for one topic", s.storage)
 	add("GET", "/v1/tier", "uploads, backlog and errors of the bucket", s.tier)
 	add("POST", "/v1/tier/sweep", "delete objects that no partition names; ?dry_run=true&grace=24h", s.sweep)
@@ -249,7 +248,7 @@ func failAs(w http.ResponseWriter, err error) {
 	switch {
 	case errors.Is(err, ErrNotFound):
 		fail(w, http.StatusNotFound, err)
-	case errors.Is(err, ErrNoBucket):
+	case errors.Is(err, ErrNoBucket), errors.Is(err, ErrRefused):
 		fail(w, http.StatusConflict, err)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		fail(w, http.StatusServiceUnavailable, err)

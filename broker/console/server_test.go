@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -26,6 +27,7 @@ type backend struct {
 	grace             time.Duration
 	dry               bool
 	sweeps            int
+	changed           []string
 	explode           bool
 }
 
@@ -39,7 +41,32 @@ func (b *backend) Status() Status {
 		DataDir: "/d", Bucket: "dir:/b", Topics: 1, Partitions: 2, Offline: []OfflinePartition{}}
 }
 func (b *backend) Brokers() []Broker {
-	return []Broker{{ID: 3, Epoch: 9, Rack: "r", Listeners: []Listener{{"PLAINTEXT", "", "h:9092"}}, Version: "1"}}
+	return []Broker{{ID: 3, State: "active", Epoch: 9, Rack: "r", Listeners: []Listener{{"PLAINTEXT", "", "h:9092"}}, Cluster: "h:9645", Version: "1",
+		Controller: true, Voter: true, Replicas: 4, Leaders: 2, Preferred: 2, OutOfSync: 1, Groups: 64}}
+}
+func (b *backend) Cluster() Cluster {
+	return Cluster{ClusterID: "c", AskedOf: 3, Problems: []string{"1 partition: nobody leads"}, Controller: 3, Brokers: 1, Active: 1, Topics: 1, Partitions: 4, Leaderless: 1,
+		Worst: []PartitionHealth{{"t", 2, "nobody leads", -1, []int32{3, 4}, []int32{4}, []int32{}}}}
+}
+func (b *backend) Balance() Balance {
+	return Balance{Mode: "off", Moves: []BalanceMove{{"t", 1, []int32{3}, []int32{4}, 100}}, Bytes: 100}
+}
+func (b *backend) change(what string, args ...any) error {
+	if slices.Contains(args, any(int32(9))) {
+		return fmt.Errorf("%w: broker 9", ErrNotFound)
+	}
+	if slices.Contains(args, any(int32(8))) {
+		return fmt.Errorf("%w: broker 8 is not in sync", ErrRefused)
+	}
+	b.changed = append(b.changed, what+fmt.Sprint(args...))
+	return nil
+}
+func (b *backend) SetBalance(_ context.Context, mode string) error { return b.change("balance ", mode) }
+func (b *backend) Drain(_ context.Context, id int32, on bool) error {
+	return b.change("drain ", id, on)
+}
+func (b *backend) Transfer(_ context.Context, topic string, p, to int32) error {
+	return b.change("transfer ", topic, p, to)
 }
 func (b *backend) Quorum() Quorum {
 	return Quorum{Leader: 3, Term: 2, Last: 10, Commit: 10, Applied: 9, Snapshot: 5, Members: []Member{{3, "h:1", true}}}
@@ -94,6 +121,7 @@ func TestAnswersAreStable(t *testing.T) {
 	h := serve(t, &backend{}, Config{Listen: "127.0.0.1:9644"})
 	var all bytes.Buffer
 	for _, q := range []string{"GET /", "GET /livez", "GET /readyz", "GET /metrics", "GET /v1/status", "GET /v1/brokers", "GET /v1/quorum",
+		"GET /v1/cluster", "GET /v1/balance", "POST /v1/balance?mode=once", "POST /v1/brokers/3/drain", "POST /v1/partitions/transfer?topic=t&partition=1&to=3",
 		"GET /v1/storage", "GET /v1/storage?topic=none", "GET /v1/tier", "POST /v1/tier/sweep?dry_run=true&grace=2h",
 		"GET /v1/scrub", "POST /v1/scrub?topic=t", "POST /v1/scrub?topic=none", "GET /v1/nothing", "GET /debug/pprof/"} {
 		method, target, _ := strings.Cut(q, " ")
@@ -165,6 +193,27 @@ func TestFailures(t *testing.T) {
 		if w.Code != want || want != 200 && (json.Unmarshal(w.Body.Bytes(), &f) != nil || f.Error == "") {
 			t.Errorf("%s: %d %s, want %d", q, w.Code, w.Body, want)
 		}
+	}
+}
+
+// Changes reach the broker as they were asked for, and what it refuses, or does not know, is told apart.
+func TestChanges(t *testing.T) {
+	b := &backend{}
+	h := serve(t, b, Config{})
+	for q, want := range map[string]int{
+		"POST /v1/balance?mode=on": 200, "POST /v1/balance": 400, "POST /v1/balance?mode=much": 400,
+		"POST /v1/brokers/3/drain?on=false": 200, "POST /v1/brokers/9/drain": 404, "POST /v1/brokers/x/drain": 400, "POST /v1/brokers/3/drain?on=perhaps": 400,
+		"POST /v1/partitions/transfer?topic=t&partition=1&to=8": 409, "POST /v1/partitions/transfer?topic=t&partition=1": 400, "POST /v1/partitions/transfer?topic=t&to=1": 400,
+		"GET /v1/brokers/3/drain": 404,
+	} {
+		method, target, _ := strings.Cut(q, " ")
+		if w := ask(h, method, target, nil); w.Code != want {
+			t.Errorf("%s: %d %s, want %d", q, w.Code, w.Body, want)
+		}
+	}
+	slices.Sort(b.changed)
+	if got := strings.Join(b.changed, "; "); got != "balance on; drain 3 false" {
+		t.Errorf("%s", got)
 	}
 }
 

@@ -22,6 +22,12 @@ type Backend interface {
 	Status() Status
 	Brokers() []Broker
 	Quorum() Quorum
+	Cluster() Cluster
+	Balance() Balance
+	// SetBalance changes cluster.balance. This and what follows returns when it is applied; ErrNotFound, ErrRefused.
+	SetBalance(ctx context.Context, mode string) error
+	Drain(ctx context.Context, broker int32, on bool) error
+	Transfer(ctx context.Context, topic string, partition, to int32) error
 	// Storage lists one topic, or all of them for "", sorted by name; ErrNotFound.
 	Storage(ctx context.Context, topic string) ([]TopicStorage, error)
 	// Tier returns ErrNoBucket without a bucket.
@@ -61,15 +67,6 @@ type OfflinePartition struct {
 	Topic     string `json:"topic"`
 	Partition int32  `json:"partition"`
 	Error     string `json:"error"`
-}
-
-// Broker is one of /v1/brokers.
-type Broker struct {
-	ID        int32      `json:"id"`
-	Epoch     int64      `json:"epoch"`
-	Rack      string     `json:"rack"`
-	Listeners []Listener `json:"listeners"`
-	Version   string     `json:"version"`
 }
 
 // Quorum is /v1/quorum.

@@ -22,6 +22,7 @@ const (
 	exitRefused     = 6
 	exitDeclined    = 7
 	exitDamaged     = 8
+	exitUnhealthy   = 10
 	exitInterrupted = 130
 )
 
@@ -36,6 +37,7 @@ const exitCodesHelp = `Exit codes:
     6  the broker refused: the error is its answer
     7  not confirmed
     8  log dump, tier inspect, tier scrub: the data is damaged
+   10  cluster health: something is wrong with the cluster
   130  interrupted
 `
 

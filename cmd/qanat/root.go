@@ -56,6 +56,7 @@ segments go to object storage, where they stay for as long as retention says.
 	root.AddGroup(
 		&cobra.Group{ID: "run", Title: "Run a broker:"},
 		&cobra.Group{ID: "use", Title: "Work with a cluster:"},
+		&cobra.Group{ID: "cluster", Title: "Look after a cluster:"},
 		&cobra.Group{ID: "look", Title: "Look inside:"},
 	)
 	add := func(group string, commands ...*cobra.Command) {
@@ -66,7 +67,8 @@ segments go to object storage, where they stay for as long as retention says.
 	}
 	add("run", a.devCommand(), a.serveCommand(), a.configCommand())
 	add("use", a.topicCommand(), a.produceCommand(), a.consumeCommand(), a.groupCommand(), a.benchCommand())
-	add("look", a.tierCommand(), a.quorumCommand(), a.logCommand())
+	add("cluster", a.clusterCommand(), a.brokerCommand(), a.partitionCommand(), a.quorumCommand())
+	add("look", a.tierCommand(), a.logCommand())
 	root.AddCommand(a.versionCommand(), &cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: exitCodesHelp})
 	return root
 }

@@ -52,9 +52,11 @@ func (a *app) devCommand() *cobra.Command {
 	var d devDefaults
 	var path string
 	var sets []string
+	var nodes int
+	var printCommands bool
 	c := &cobra.Command{
 		Use:   "dev",
-		Short: "Run a broker for development: nothing to set up",
+		Short: "Run a broker, or a cluster, for development: nothing to set up",
 		Long: `Run one broker that keeps everything below one directory, a directory in place of a bucket included, and
 listens on this machine only. What it acknowledges is on disk, as with serve; it differs in defaults alone:
 
@@ -63,9 +65,21 @@ listens on this machine only. What it acknowledges is on disk, as with serve; it
   admin.listener                    ` + defaultAdmin + `, or the next port that is free
   cluster.listener                  a port that the system chooses
   bucket.url                        dir:DIR/bucket
-  group.initial.rebalance.delay.ms  0`,
-		Args: wantArgs(cobra.NoArgs),
+  group.initial.rebalance.delay.ms  0
+
+With --nodes N, run a cluster of N brokers, each a process of its own with a configuration file DIR/node-1.yaml,
+DIR/node-2.yaml, …: clients' ports follow --listen one by one, those between brokers begin 20 and the admin ports 40 above
+it; port 0 lets the system choose all of them, once. Topics get three replicas. A node that is killed is not started again:
+start it by hand with its line of --print-commands.`,
+		Example: "  qanat dev\n  qanat dev --nodes 3 --dir /tmp/cluster\n  qanat dev --nodes 3 --dir /tmp/cluster --print-commands   # one line for each node, to be started by hand",
+		Args:    wantArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if cmd.Flags().Changed("nodes") {
+				return d.nodes(cmd, a, nodes, printCommands, sets)
+			}
+			if printCommands {
+				return failf(exitUsage, "", "--print-commands: say how many with --nodes")
+			}
 			given, wrong := d.given(cmd)
 			cfg, err := a.load(config.Sources{Base: d.base(cmd), File: path, Flags: given, Sets: sets}, wrong...)
 			if err != nil {
@@ -79,6 +93,8 @@ listens on this machine only. What it acknowledges is on disk, as with serve; it
 	f.StringVar(&d.listen, "listen", defaultBroker, "HOST:PORT for clients")
 	f.StringVar(&d.admin, "admin", defaultAdmin, "HOST:PORT for the admin port; if not given, the next port that is free")
 	f.StringVar(&d.bucket, "bucket", "", "bucket URL: dir:PATH, s3://NAME?endpoint=…, minio://NAME?endpoint=…, or none (default dir:DIR/bucket)")
+	f.IntVar(&nodes, "nodes", 1, "run a cluster of so many brokers, each a process of its own")
+	f.BoolVar(&printCommands, "print-commands", false, "with --nodes: start nothing, print the command line of each node")
 	f.StringVarP(&path, "config", "c", "", "configuration file")
 	f.StringArrayVar(&sets, "set", nil, "KEY=VALUE; may be repeated")
 	a.completeConfigKeys(c)

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/qanat-io/qanat/metadata/config"
@@ -30,6 +31,7 @@ type partitionRow struct {
 	LeaderEpoch int32   `json:"leader_epoch"`
 	Replicas    []int32 `json:"replicas"`
 	ISR         []int32 `json:"isr"`
+	ELR         []int32 `json:"elr"` // eligible leader replicas (KIP-966)
 	Start       int64   `json:"start"`
 	End         int64   `json:"end"`
 	Error       string  `json:"error,omitempty"`
@@ -49,13 +51,16 @@ func (a *app) topicDescribeCommand() *cobra.Command {
 		Short:   "Show a topic's partitions and configuration",
 		Args:    wantArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			adm, err := a.admins(cmd.Context())
+			cl, err := a.client(cmd.Context())
 			if err != nil {
 				return err
 			}
-			defer adm.Close()
-			d, err := describeTopic(cmd.Context(), adm, args[0])
+			defer cl.Close()
+			d, err := describeTopic(cmd.Context(), kadm.NewClient(cl), args[0])
 			if err != nil {
+				return err
+			}
+			if err := addEligible(cmd.Context(), cl, d); err != nil {
 				return err
 			}
 			return a.showTopic(d, all)
@@ -115,7 +120,7 @@ func describeTopic(ctx context.Context, adm *kadm.Client, topic string) (*topicD
 	}
 	d := &topicDescription{Name: topic, ID: topicID(detail.ID), Internal: detail.IsInternal, Configs: []configRow{}}
 	for _, p := range detail.Partitions.Sorted() {
-		row := partitionRow{Partition: p.Partition, Leader: p.Leader, LeaderEpoch: p.LeaderEpoch, Replicas: p.Replicas, ISR: p.ISR, Start: -1, End: -1}
+		row := partitionRow{Partition: p.Partition, Leader: p.Leader, LeaderEpoch: p.LeaderEpoch, Replicas: p.Replicas, ISR: p.ISR, ELR: []int32{}, Start: -1, End: -1}
 		for _, l := range []struct {
 			in kadm.ListedOffsets
 			to *int64
@@ -145,13 +150,44 @@ func describeTopic(ctx context.Context, adm *kadm.Client, topic string) (*topicD
 	return d, nil
 }
 
+// addEligible asks for the eligible leader replicas; a broker that does not know them has none.
+func addEligible(ctx context.Context, cl *kgo.Client, d *topicDescription) error {
+	const perRequest = 2000
+	for from := 0; from < len(d.Partitions); from += perRequest {
+		req := kmsg.NewPtrDescribeTopicPartitionsRequest()
+		rt := kmsg.NewDescribeTopicPartitionsRequestTopic()
+		rt.Topic = d.Name
+		req.Topics = append(req.Topics, rt)
+		req.ResponsePartitionLimit = perRequest
+		req.Cursor = &kmsg.DescribeTopicPartitionsRequestCursor{Topic: d.Name, Partition: d.Partitions[from].Partition}
+		resp, err := req.RequestWith(ctx, cl)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
+			return nil
+		}
+		for _, t := range resp.Topics {
+			for _, p := range t.Partitions {
+				if i := slices.IndexFunc(d.Partitions, func(r partitionRow) bool { return r.Partition == p.Partition }); i >= 0 && len(p.EligibleLeaderReplicas) > 0 {
+					d.Partitions[i].ELR = p.EligibleLeaderReplicas
+				}
+			}
+		}
+	}
+	return nil
+}
+
 func sourceText(s kmsg.ConfigSource) string { return config.Source(s).String() }
 
 func (a *app) showTopic(d *topicDescription, all bool) error {
-	partitions := table{columns: []string{"#PARTITION", "#LEADER", "#EPOCH", "REPLICAS", "ISR", "#START", "#END", "#RECORDS", "ERROR"}}
+	partitions := table{columns: []string{"#PARTITION", "#LEADER", "#EPOCH", "REPLICAS", "ISR", "+ELIGIBLE", "#START", "#END", "#RECORDS", "ERROR"}}
 	for _, p := range d.Partitions {
+		if len(p.ELR) > 0 {
+			partitions.columns[5] = "ELIGIBLE" // there are some: that is news
+		}
 		partitions.add(
-			strconv.Itoa(int(p.Partition)), strconv.Itoa(int(p.Leader)), strconv.Itoa(int(p.LeaderEpoch)), idList(p.Replicas), idList(p.ISR),
+			strconv.Itoa(int(p.Partition)), brokerText(p.Leader), strconv.Itoa(int(p.LeaderEpoch)), idList(p.Replicas), idList(p.ISR), idList(p.ELR),
 			offsetText(p.Start), offsetText(p.End), offsetText(max(p.End-p.Start, 0)), p.Error)
 	}
 	configs := table{columns: []string{"KEY", "VALUE", "SOURCE"}}
