@@ -25,6 +25,10 @@ build: ## build bin/qanat
 run: build ## build and start one broker here, with a directory as its bucket
 	@exec $(BIN) dev
 
+.PHONY: cluster
+cluster: build ## build and start three brokers here, from examples/cluster
+	@exec integration/scripts/cluster
+
 .PHONY: test
 test: ## install what the tests need and run them
 	$(GO) mod download

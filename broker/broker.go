@@ -22,7 +22,6 @@ import (
 	"github.com/qanat-io/qanat/broker/server"
 	"github.com/qanat-io/qanat/broker/telemetry"
 	"github.com/qanat-io/qanat/metadata/config"
-	"github.com/qanat-io/qanat/metadata/controller"
 	"github.com/qanat-io/qanat/metadata/image"
 	"github.com/qanat-io/qanat/metadata/quorum"
 	"github.com/qanat-io/qanat/tier/archive"
@@ -65,6 +64,9 @@ type Broker struct {
 	scrub   *scrub.Scrubber
 	groups  *coordinator.Coordinator
 
+	session    *control.Session
+	controller *control.Controller
+
 	telemetry *telemetry.Telemetry
 	observer  *serverObserver
 	listeners []server.Listener
@@ -74,6 +76,8 @@ type Broker struct {
 	// loaded is closed when the partitions of the first image are open; changes wait for it.
 	loaded  chan struct{}
 	serving atomic.Bool
+	// clean: what is on disk is all that was acknowledged, once everything is closed; or the cluster knows that it is not.
+	clean bool
 	// full: see watchSpace.
 	full     atomic.Bool
 	stopping atomic.Bool
@@ -107,7 +111,7 @@ func Open(ctx context.Context, cfg *config.Broker, o Options) (_ *Broker, err er
 		}
 	}()
 	for _, step := range []func(context.Context) error{
-		b.openDirectory, b.openStores, b.openTiers, b.openListeners, b.join, b.openPartitions, b.openServing,
+		b.openDirectory, b.openStores, b.openControl, b.openTiers, b.openListeners, b.join, b.openPartitions, b.openServing,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, err
@@ -181,25 +185,6 @@ func (b *Broker) openBucket(ctx context.Context) error {
 	return nil
 }
 
-// join registers this broker, which gives it its epoch, and starts its leaderships anew.
-func (b *Broker) join(ctx context.Context) error {
-	if _, err := b.quorum.Propose(ctx, b.registration()); err != nil {
-		return fmt.Errorf("register broker %d: %w", b.node, err)
-	}
-	for _, c := range controller.StartLeaders(b.quorum.Image(), b.node) {
-		if _, err := b.quorum.Propose(ctx, c); err != nil {
-			return fmt.Errorf("start leaderships of broker %d: %w", b.node, err)
-		}
-	}
-	m := b.quorum.Image()
-	for _, c := range controller.Decide(controller.World{Image: m, Rules: control.Rules(b.cfg, m)}, controller.Scope{}) {
-		if _, err := b.quorum.Propose(ctx, c); err != nil {
-			return fmt.Errorf("place coordinators on broker %d: %w", b.node, err)
-		}
-	}
-	return nil
-}
-
 // openPartitions opens what the image places here and from then on follows it.
 func (b *Broker) openPartitions(ctx context.Context) error {
 	if err := b.tidyPartitions(); err != nil {
@@ -214,27 +199,46 @@ func (b *Broker) openPartitions(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// Run serves until ctx ends or a part fails, then stops in order.
+// Run serves until ctx ends or a part fails, then stops in order: others take over what this broker leads while it still
+// serves, then it serves no more, then it is gone.
 func (b *Broker) Run(ctx context.Context) error {
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error { return b.groups.Run(ctx) })
-	g.Go(func() error { return b.hosted.Run(ctx) })
-	g.Go(func() error { return b.server.Run(ctx) })
-	g.Go(func() error { return b.watchStorage(ctx) })
-	g.Go(func() error { return b.runSpace(ctx) })
-	g.Go(func() error { return b.scrub.Run(ctx) })
+	endLife, lost := b.startLife()
+	serve, end := context.WithCancel(context.WithoutCancel(ctx))
+	defer end()
+	g, serving := errgroup.WithContext(serve)
+	g.Go(func() error { return b.groups.Run(serving) })
+	g.Go(func() error { return b.hosted.Run(serving) })
+	g.Go(func() error { return b.server.Run(serving) })
+	g.Go(func() error { return b.watchStorage(serving) })
+	g.Go(func() error { return b.runSpace(serving) })
+	g.Go(func() error { return b.scrub.Run(serving) })
 	if b.console != nil {
-		g.Go(func() error { return b.console.Run(ctx) })
+		g.Go(func() error { return b.console.Run(serving) })
 	}
-	b.serving.Store(true)
-	b.announce()
-	<-ctx.Done()
+	b.session.Ready()
+	g.Go(func() error {
+		if err := b.session.Active(serving); err != nil {
+			return nil // it stops
+		}
+		b.serving.Store(true)
+		b.announce()
+		return nil
+	})
+	select {
+	case <-ctx.Done():
+		b.stopping.Store(true)
+		b.leave()
+	case <-serving.Done():
+	case <-lost:
+	}
 	b.stopping.Store(true)
+	end()
 	err := g.Wait()
 	if errors.Is(err, context.Canceled) {
 		err = nil
 	}
-	return errors.Join(err, b.close())
+	b.farewell()
+	return errors.Join(err, endLife(), b.close())
 }
 
 // watchStorage ends the broker when a part below the partitions has ended by itself.
@@ -274,11 +278,16 @@ func (b *Broker) closeParts() error {
 		{b.index != nil, func() error { return b.index.Close() }},
 		{b.bucket != nil, func() error { return b.bucket.Close() }},
 		{b.telemetry != nil, b.closeTelemetry},
-		{b.dir != nil, func() error { return b.dir.Close() }},
 	} {
 		if part.open {
 			errs = append(errs, part.close())
 		}
+	}
+	if b.dir != nil {
+		if b.clean && errors.Join(errs...) == nil {
+			errs = append(errs, b.dir.MarkClean(b.fs))
+		}
+		errs = append(errs, b.dir.Close())
 	}
 	return errors.Join(errs...)
 }

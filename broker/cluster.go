@@ -240,6 +240,3 @@ func asked(err error) error {
 	}
 	return err
 }
-
-// leased tells whether this broker hears from the controller.
-func (b *Broker) leased() bool { return true }

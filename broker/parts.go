@@ -209,7 +209,7 @@ func (b *Broker) registration() command.RegisterBroker {
 // openServing builds what answers clients.
 func (b *Broker) openServing(context.Context) error {
 	groups := coordinator.DefaultConfig()
-	groups.Node = b.node
+	groups.Node, groups.Leased = b.node, b.session.Leased
 	groups.Limits.InitialDelay = b.cfg.Duration("group.initial.rebalance.delay.ms")
 	groups.Limits.MinSession = b.cfg.Duration("group.min.session.timeout.ms")
 	groups.Limits.MaxSession = b.cfg.Duration("group.max.session.timeout.ms")
@@ -222,7 +222,7 @@ func (b *Broker) openServing(context.Context) error {
 
 	handler := api.New(api.Deps{
 		Node: b.node, Quorum: b.quorum, Partitions: b.hosted, Groups: b.groups, Config: b.cfg,
-		Log: b.log.With("part", "api"), Clock: time.Now, BucketURL: b.bucketURL(), Forget: b.cold.Forget,
+		Log: b.log.With("part", "api"), Clock: time.Now, BucketURL: b.bucketURL(), Forget: b.cold.Forget, Dismiss: b.dismiss,
 		Volume: api.Volume{Dir: b.dir.Path, Space: b.space}, Appends: b.flusher, MaxReplicas: 1,
 	})
 	b.observer = &serverObserver{t: b.telemetry}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/qanat-io/qanat/broker/console"
 	"github.com/qanat-io/qanat/broker/partition"
+	"github.com/qanat-io/qanat/metadata/command"
 	"github.com/qanat-io/qanat/metadata/image"
 	"github.com/qanat-io/qanat/tier/archive"
 	"github.com/qanat-io/qanat/tier/manifest"
@@ -34,6 +35,8 @@ func (b backend) Ready() error {
 		return errors.New("the broker is starting")
 	case b.quorum.LeaderID() == kafka.NoBroker:
 		return errors.New("the metadata quorum has no leader")
+	case b.session.State() == command.Fenced:
+		return errors.New("the broker is fenced: the controller does not hear it, or it has not caught up")
 	}
 	if failed := b.hosted.Failed(); len(failed) > 0 {
 		return fmt.Errorf("%d partitions are offline; see /v1/status", len(failed))

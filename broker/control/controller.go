@@ -31,6 +31,8 @@ type Quorum interface {
 	Subscribe(f func(old, new *image.Image, ch image.Changes)) *image.Image
 	// Leader is who leads, and a channel that is closed when that has changed.
 	Leader() (Leader, <-chan struct{})
+	// LastContact is when this node has last heard of a leader, as a follower.
+	LastContact() time.Time
 	// TransferLeadership hands the quorum's leadership to whichever voter is furthest.
 	TransferLeadership(ctx context.Context) error
 }
@@ -75,6 +77,10 @@ const (
 	probePause  = 50 * time.Millisecond
 	probeWithin = time.Second
 
+	// A leader that has lost its majority knows it after this at the latest, and answers no heartbeat any more, its own
+	// included.
+	deposed = 600 * time.Millisecond
+
 	// retryPause is how long the controller waits when a decision was not applied at all.
 	retryPause = 100 * time.Millisecond
 )
@@ -117,8 +123,12 @@ func NewController(cfg Config, q Quorum, p Peers, log *slog.Logger) *Controller 
 
 // Run decides whenever this node leads the quorum, until ctx ends.
 func (c *Controller) Run(ctx context.Context) error {
+	before := kafka.NoBroker
 	for {
 		now, changed := c.quorum.Leader()
+		if now.ID != c.cfg.Node && now.ID != kafka.NoBroker {
+			before = now.ID
+		}
 		if now.Ready {
 			during, end := context.WithCancel(ctx)
 			var watch sync.WaitGroup
@@ -129,7 +139,8 @@ func (c *Controller) Run(ctx context.Context) error {
 				}
 				end()
 			})
-			c.lead(during)
+			c.lead(during, before)
+			before = kafka.NoBroker
 			end()
 			watch.Wait()
 		}
@@ -153,9 +164,9 @@ func (c *Controller) follow(_, m *image.Image, ch image.Changes) {
 	signal(c.wake)
 }
 
-// lead is one leadership.
-func (c *Controller) lead(ctx context.Context) {
-	c.begin()
+// lead is one leadership; before is who led last.
+func (c *Controller) lead(ctx context.Context, before kafka.BrokerID) {
+	c.begin(before)
 	defer c.end()
 	var probing sync.WaitGroup
 	defer probing.Wait()
@@ -193,12 +204,18 @@ func (c *Controller) lead(ctx context.Context) {
 	}
 }
 
-func (c *Controller) begin() {
+// begin gives everybody the time of a session to be heard. The leader before, if it is still there, has answered its own
+// heartbeats for as long as it had a majority: it has that time from then on.
+func (c *Controller) begin(before kafka.BrokerID) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	now := time.Now()
 	c.leads, c.all = true, true
 	c.live = newLiveness(c.cfg.timeout())
-	c.live.follow(c.quorum.Image(), time.Now())
+	c.live.follow(c.quorum.Image(), now)
+	if last := c.quorum.LastContact(); !last.IsZero() && last.Add(deposed).Before(now) {
+		c.live.lastHeard(before, last.Add(deposed))
+	}
 	c.log.Info("controller begins")
 }
 

@@ -58,6 +58,13 @@ func (l *liveness) hear(id kafka.BrokerID, epoch kafka.BrokerEpoch, now time.Tim
 	}
 }
 
+// lastHeard says that a broker was last heard at a moment.
+func (l *liveness) lastHeard(id kafka.BrokerID, t time.Time) {
+	if p := l.brokers[id]; p != nil {
+		p.heard = t
+	}
+}
+
 // spare gives everybody the time of a session: the controller itself was not there to hear them.
 func (l *liveness) spare(now time.Time) {
 	for _, p := range l.brokers {

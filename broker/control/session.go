@@ -134,7 +134,7 @@ func (s *Session) State() command.BrokerState { return state(s.quorum.Image(), s
 func (s *Session) Run(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	sizes := false
+	sizes, seen := false, uint64(0)
 	for {
 		leader, changed := s.quorum.Leader()
 		select {
@@ -158,8 +158,9 @@ func (s *Session) Run(ctx context.Context) error {
 		default:
 			sizes = v.WantSizes
 			if v.MayActivate {
-				s.activate(ctx, v.Index)
+				s.activate(ctx, seen)
 			}
+			seen = v.Index
 		}
 		timer.Reset(next)
 	}
@@ -198,7 +199,7 @@ func (s *Session) beat(ctx context.Context, leader Leader, sizes bool) (v verdic
 }
 
 // activate makes the broker active, when it is fenced and there is nothing in the way: its image is as new as the
-// controller's was, it is ready, and what its registration calls for has been decided.
+// controller's was at the heartbeat before (that of this moment it never has while there is much to do), it is ready, and what its registration calls for has been decided.
 func (s *Session) activate(ctx context.Context, index uint64) {
 	m := s.quorum.Image()
 	b, ok := m.Broker(s.cfg.Node)
@@ -240,14 +241,20 @@ func (s *Session) Active(ctx context.Context) error {
 // Stop gives away what the broker leads and is in sync with, then the lead of the quorum. It returns when others can do
 // without this broker, or ctx ends; the broker goes on serving meanwhile, and for as long afterwards as its clients need to
 // be told where to go. Without another active broker there is nobody to give anything to.
-func (s *Session) Stop(ctx context.Context) error {
+//
+// moved tells whether anybody else could have taken something.
+func (s *Session) Stop(ctx context.Context) (moved bool, err error) {
 	s.leaving.Store(true)
 	if !s.others() || s.Epoch() == 0 {
-		return nil
+		return false, nil
 	}
 	began := time.Now()
-	if err := s.become(ctx, command.Stopping); err != nil {
-		return fmt.Errorf("announce the stop of broker %d: %w", s.cfg.Node, err)
+	// A cluster that cannot even note it will not take anything over: when all of it stops, the last ones need not wait.
+	announce, cancel := context.WithTimeout(ctx, s.cfg.timeout())
+	err = s.become(announce, command.Stopping)
+	cancel()
+	if err != nil {
+		return true, fmt.Errorf("announce the stop of broker %d: %w", s.cfg.Node, err)
 	}
 	for {
 		m, changed := s.image()
@@ -258,16 +265,16 @@ func (s *Session) Stop(ctx context.Context) error {
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return fmt.Errorf("%d partitions cannot do without broker %d yet: %w", held, s.cfg.Node, ctx.Err())
+			return true, fmt.Errorf("%d partitions cannot do without broker %d yet: %w", held, s.cfg.Node, ctx.Err())
 		}
 	}
 	s.log.Info("others lead what this broker led", "took", time.Since(began).Round(time.Millisecond))
 	if leader, _ := s.quorum.Leader(); leader.ID == s.cfg.Node {
 		if err := s.quorum.TransferLeadership(ctx); err != nil {
-			return fmt.Errorf("hand over the metadata quorum: %w", err)
+			return true, fmt.Errorf("hand over the metadata quorum: %w", err)
 		}
 	}
-	return nil
+	return true, nil
 }
 
 // Leave says that the broker is gone. The last thing that it does for the cluster: whoever is still waiting for it need not

@@ -24,10 +24,12 @@ type world struct {
 	log     *image.Image
 	leader  kafka.BrokerID
 	term    uint64
+	contact time.Time // when the leader before this one was heard last
 	changed chan struct{}
 	nodes   map[kafka.BrokerID]*node
 	moves   []string // the states that brokers were given, in order
 	applied func(*image.Image)
+	mute    bool // controllers' proposals come to nothing
 }
 
 // node is one broker's process.
@@ -111,6 +113,7 @@ func (w *world) killAll() {
 			w.kill(id)
 		}
 	}
+	time.Sleep(time.Second) // what was proposed last comes to its end
 }
 
 func (w *world) set(id kafka.BrokerID, cut bool) {
@@ -215,6 +218,13 @@ func (w *world) alone(id kafka.BrokerID) bool {
 }
 
 func (n *node) ProposeAsync(c command.Command, done func(any, error)) {
+	n.w.mu.Lock()
+	mute := n.w.mute
+	n.w.mu.Unlock()
+	if mute {
+		done(nil, errUnreachable)
+		return
+	}
 	go func() { done(n.Propose(context.Background(), c)) }()
 }
 
@@ -229,6 +239,12 @@ func (n *node) Leader() (Leader, <-chan struct{}) {
 	n.w.mu.Lock()
 	defer n.w.mu.Unlock()
 	return Leader{ID: n.w.leader, Term: n.w.term, Ready: n.w.leader == n.id && !n.cut}, n.w.changed
+}
+
+func (n *node) LastContact() time.Time {
+	n.w.mu.Lock()
+	defer n.w.mu.Unlock()
+	return n.w.contact
 }
 
 func (n *node) TransferLeadership(context.Context) error {

@@ -35,6 +35,9 @@ func (q *Quorum) LeaderID() kafka.BrokerID {
 	return kafka.NoBroker
 }
 
+// LastContact is when this node has last heard from a leader, as its follower; zero for never.
+func (q *Quorum) LastContact() time.Time { return q.raft.LastContact() }
+
 // Status is a view of the moment; its parts may be a few entries apart. Cheap
 // enough to be asked per request, not per record.
 func (q *Quorum) Status() Status {
