@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"runtime"
 	"sync"
 	"time"
 
@@ -298,6 +299,13 @@ func (f *fetcher) wake() {
 	out := f.run()
 	f.mu.Unlock()
 	out.send()
+}
+
+// awake is wake for news. They come in bursts, one partition after the other behind a flush: whoever brings them goes first, or the
+// answer would hold the first and the next fetch the rest.
+func (f *fetcher) awake() {
+	runtime.Gosched()
+	f.wake()
 }
 
 // hurry is told that another request waits behind this one. It may be called from within OnHurry.

@@ -85,7 +85,7 @@ func (s *slot) tell() {
 	s.f.asleep = false
 	s.f.newsMu.Unlock()
 	if wake {
-		go s.f.wake()
+		go s.f.awake()
 	}
 }
 
