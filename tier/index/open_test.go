@@ -115,3 +115,25 @@ func anonymousMiB(b *testing.B) float64 {
 	}
 	return 0
 }
+
+// Badger's tables stay few, although nothing but the index's own writer merges them, and what was put stays known.
+func TestTablesAreMerged(t *testing.T) {
+	dir := t.TempDir()
+	for i := range 20 { // each closing makes a table
+		x := mustOpen(t, dir)
+		x.Put(partition(i), 0, entriesFrom(0, 100))
+		x.Flush()
+		if n := x.db.Load().Levels()[0].NumTables; n > 3 {
+			t.Fatalf("%d tables after %d openings", n, i)
+		}
+		if failed := x.Stats().Failed; failed > 0 {
+			t.Fatalf("%d rounds failed", failed)
+		}
+		for j := range i + 1 {
+			if e, ok := x.Lookup(partition(j), 0, 6_000); !ok || e.Offset > 6_000 {
+				t.Fatalf("after %d openings: what was put at the %dth is not known: %+v, %v", i, j, e, ok)
+			}
+		}
+		mustClose(t, x)
+	}
+}

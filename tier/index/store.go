@@ -28,14 +28,14 @@ func badgerOptions(dir string, log *slog.Logger) badger.Options {
 		WithMemTableSize(8 << 20).
 		WithNumMemtables(2).
 		WithNumLevelZeroTables(2).
-		WithNumLevelZeroTablesStall(4).
+		WithNumLevelZeroTablesStall(64). // compact keeps them far below
 		WithBlockCacheSize(0).
 		WithIndexCacheSize(0).
 		WithCompression(options.None).
 		WithBlockSize(16 << 10).
 		WithValueThreshold(1 << 10).
 		WithValueLogFileSize(16 << 20).
-		WithNumCompactors(2).
+		WithNumCompactors(0). // see compact
 		WithDetectConflicts(false).
 		WithMetricsEnabled(false).
 		WithSyncWrites(false).
@@ -92,6 +92,20 @@ func tryBadger(dir string, log *slog.Logger) (db *badger.DB, err error) {
 		return nil, err
 	}
 	return badger.Open(badgerOptions(dir, log))
+}
+
+// compact merges tables once there are a few. Badger's own compactors would look for work twenty times a second each, for
+// ever: most of what an idle broker did. Only the writer makes tables, so it looks, after it has written; a round makes
+// at most a few.
+func compact(db *badger.DB) error {
+	const few = 3
+	if db.Levels()[0].NumTables < few {
+		return nil
+	}
+	if err := db.Flatten(1); err != nil {
+		return fmt.Errorf("compact index: %w", err)
+	}
+	return nil
 }
 
 // lockedByAnother tells whether a live process has the directory: then it is not ours to remove.

@@ -78,7 +78,7 @@ func (x *Index) apply(w work) error {
 	if err := batch.Flush(); err != nil {
 		return fmt.Errorf("write index: %w", err)
 	}
-	return nil
+	return compact(db)
 }
 
 // putPages writes a segment's entries, page by page.
