@@ -103,8 +103,16 @@ func gone(err error) error {
 // Freeze makes every write wait until Thaw.
 func (v *Volume) Freeze() error { return run("fsfreeze", "-f", v.Dir) }
 
-// Thaw ends Freeze.
-func (v *Volume) Thaw() error { return run("fsfreeze", "-u", v.Dir) }
+// Thaw ends Freeze. It is tried again: a signal that ends the tool must not leave the nodes, and whoever waits for their end, hanging.
+func (v *Volume) Thaw() error {
+	var err error
+	for range 3 {
+		if err = run("fsfreeze", "-u", v.Dir); err == nil {
+			return nil
+		}
+	}
+	return err
+}
 
 // Cut takes the power away: nothing more reaches the device, not even the journal. The node must be killed, then Remount.
 func (v *Volume) Cut() error {
