@@ -185,7 +185,11 @@ func TestLeaderIsCutOff(t *testing.T) {
 // Whatever is cut off and for how long, a proposal answered with success is applied exactly once, its answer is the log's, and
 // no node's image differs from another's.
 func TestProposalsUnderPartitions(t *testing.T) {
-	for seed := range uint64(4) {
+	seeds := uint64(2)
+	if os.Getenv("QANAT_SEEDS") != "" {
+		seeds = 40
+	}
+	for seed := range seeds {
 		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { partitions(t, rand.New(rand.NewPCG(seed, 1))) })
 		})
@@ -218,7 +222,7 @@ func partitions(t *testing.T, draw *rand.Rand) {
 			}
 		})
 	}
-	for range 10 {
+	for range 6 {
 		host := hosts[draw.IntN(len(hosts))]
 		w.isolate(host, hosts, true)
 		time.Sleep(time.Duration(draw.IntN(6000)) * time.Millisecond)

@@ -32,7 +32,7 @@ type link struct {
 	nc        *Conn
 	formatter *kmsg.RequestFormatter
 
-	writing sync.Mutex // over the connection's writes; taken before mu
+	writing chan struct{} // holds a token while somebody writes; taken before mu
 	buf     []byte
 
 	mu       sync.Mutex
@@ -54,7 +54,7 @@ type call struct {
 func newLink(nc *Conn, clientID string) *link {
 	return &link{
 		nc: nc, formatter: kmsg.NewRequestFormatter(kmsg.FormatterClientID(clientID)),
-		waiting: map[int32]*call{}, finished: make(chan struct{}),
+		writing: make(chan struct{}, 1), waiting: map[int32]*call{}, finished: make(chan struct{}),
 	}
 }
 
@@ -176,11 +176,12 @@ func (l *link) roundTrip(ctx context.Context, req kmsg.Request) ([]byte, error) 
 
 // send writes a request. answers is how many had come when it was sent.
 func (l *link) send(ctx context.Context, req kmsg.Request, c *call) (number int32, answers int64, err error) {
-	l.writing.Lock()
-	defer l.writing.Unlock()
-	if err := ctx.Err(); err != nil {
-		return 0, 0, err
+	select {
+	case l.writing <- struct{}{}:
+	case <-ctx.Done():
+		return 0, 0, ctx.Err()
 	}
+	defer func() { <-l.writing }()
 	l.mu.Lock()
 	if l.err != nil {
 		l.mu.Unlock()

@@ -15,7 +15,7 @@ type adminQuestion struct {
 
 type adminAnswer struct{}
 
-func (q *Quorum) serveAdmin(_ context.Context, body []byte) ([]byte, error) {
+func (q *Quorum) serveAdmin(ctx context.Context, body []byte) ([]byte, error) {
 	question, err := decodeMessage[adminQuestion](body)
 	if err != nil {
 		return nil, err
@@ -23,7 +23,7 @@ func (q *Quorum) serveAdmin(_ context.Context, body []byte) ([]byte, error) {
 	if now, _ := q.lead.get(); !now.Ready {
 		return nil, ErrNotLeader
 	}
-	if err := q.obey(question.Operation, question.Node); err != nil {
+	if err := q.obey(ctx, question.Operation, question.Node); err != nil {
 		return nil, err
 	}
 	return encodeMessage(adminAnswer{}), nil

@@ -81,9 +81,22 @@ func (e *Entry) join(ctx context.Context, node kafka.BrokerID, address string) (
 		if err != nil || a.Leader == kafka.NoBroker {
 			return a, err
 		}
+		if a.Leader == e.Node {
+			return a, e.another(ctx, a.Address)
+		}
 		node, address = a.Leader, a.Address
 	}
 	return joinAnswer{}, fmt.Errorf("%w: the leadership is changing", ErrNotReady)
+}
+
+// another says what it means that a broker with this node's id leads: it lives, or it was this node's directory of before,
+// whose end nobody has noticed yet.
+func (e *Entry) another(ctx context.Context, address string) error {
+	state, who := e.Peers.Probe(ctx, e.Node, address)
+	if (state == Alive || state == Other) && who.Node == e.Node && Directory(who.Directory) != e.Directory {
+		return fmt.Errorf("%w: broker %d lives at %s with another directory: give this one a node.id of its own, or stop that one first", ErrRefused, e.Node, address)
+	}
+	return fmt.Errorf("%w: broker %d led before and is not replaced yet", ErrNotReady, e.Node)
 }
 
 // serveJoin admits a directory if this node leads, and names the leader if not.
@@ -112,9 +125,15 @@ func (q *Quorum) serveJoin(ctx context.Context, from wire.Peer, body []byte) ([]
 }
 
 // admit is the leader's decision. One at a time.
-func (q *Quorum) admit(ctx context.Context, node kafka.BrokerID, j joinQuestion) (joinAnswer, error) {
-	q.members.Lock()
-	defer q.members.Unlock()
+func (q *Quorum) admit(ctx context.Context, node kafka.BrokerID, j joinQuestion) (answer joinAnswer, err error) {
+	err = q.exclusively(ctx, func() error {
+		answer, err = q.admitAlone(ctx, node, j)
+		return err
+	})
+	return answer, err
+}
+
+func (q *Quorum) admitAlone(ctx context.Context, node kafka.BrokerID, j joinQuestion) (joinAnswer, error) {
 	answer := joinAnswer{Cluster: q.clusterID, Floor: q.who.Floor, Leader: kafka.NoBroker}
 	var known *raft.Server
 	for _, s := range q.servers() {
@@ -233,9 +252,7 @@ func (q *Quorum) announceOnce(ctx context.Context, question joinQuestion) error 
 		if len(q.servers()) < 2 {
 			return nil
 		}
-		q.members.Lock()
-		defer q.members.Unlock()
-		return q.placeSelf()
+		return q.exclusively(ctx, q.placeSelf)
 	case err == nil:
 		call, cancel := context.WithTimeout(ctx, entryCall)
 		defer cancel()

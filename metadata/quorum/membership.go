@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -62,7 +63,7 @@ func (q *Quorum) operate(ctx context.Context, op Operation, node kafka.BrokerID)
 		return notReady(err)
 	}
 	if leader == q.cfg.ID {
-		return q.obey(op, node)
+		return q.obey(ctx, op, node)
 	}
 	_, err = ask[adminAnswer](ctx, q.cfg.Peers, leader, CallAdmin, adminQuestion{Operation: op, Node: node})
 	return err
@@ -70,35 +71,65 @@ func (q *Quorum) operate(ctx context.Context, op Operation, node kafka.BrokerID)
 
 // obey carries out what a person has asked for. A voter that was demoted so is not promoted again by autopilot while this
 // node leads.
-func (q *Quorum) obey(op Operation, node kafka.BrokerID) error {
-	if err := q.carryOut(op, node); err != nil {
+func (q *Quorum) obey(ctx context.Context, op Operation, node kafka.BrokerID) error {
+	if err := q.carryOut(ctx, op, node); err != nil {
 		return err
 	}
-	q.members.Lock()
-	defer q.members.Unlock()
 	switch op {
 	case opDemote:
-		if q.demoted == nil {
-			q.demoted = map[kafka.BrokerID]bool{}
-		}
-		q.demoted[node] = true
+		q.demoted.set(node, true)
 	case opPromote, opRemove:
-		delete(q.demoted, node)
+		q.demoted.set(node, false)
 	}
 	return nil
 }
 
-// kept tells whether a person has demoted a node.
-func (q *Quorum) kept(node kafka.BrokerID) bool {
-	q.members.Lock()
-	defer q.members.Unlock()
-	return q.demoted[node]
+// demoted are the nodes that a person has demoted.
+type demoted struct {
+	mu  sync.Mutex
+	ids map[kafka.BrokerID]bool
+}
+
+func (d *demoted) set(node kafka.BrokerID, is bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.ids == nil {
+		d.ids = map[kafka.BrokerID]bool{}
+	}
+	d.ids[node] = is
+}
+
+func (d *demoted) has(node kafka.BrokerID) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.ids[node]
+}
+
+func (d *demoted) clear() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.ids = nil
+}
+
+// exclusively has f change the membership while nobody else does. No lock: it takes as long as the quorum takes.
+func (q *Quorum) exclusively(ctx context.Context, f func() error) error {
+	select {
+	case q.changing <- struct{}{}:
+	case <-q.lead.ended:
+		return ErrClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	defer func() { <-q.changing }()
+	return f()
 }
 
 // carryOut is the leader's part.
-func (q *Quorum) carryOut(op Operation, node kafka.BrokerID) error {
-	q.members.Lock()
-	defer q.members.Unlock()
+func (q *Quorum) carryOut(ctx context.Context, op Operation, node kafka.BrokerID) error {
+	return q.exclusively(ctx, func() error { return q.carryOutAlone(op, node) })
+}
+
+func (q *Quorum) carryOutAlone(op Operation, node kafka.BrokerID) error {
 	var server *raft.Server
 	voters := 0
 	for _, s := range q.servers() {
@@ -200,9 +231,7 @@ type autopilot struct {
 }
 
 func (q *Quorum) pilot(ctx context.Context, _ uint64) {
-	q.members.Lock()
-	q.demoted = nil // of an earlier leadership
-	q.members.Unlock()
+	q.demoted.clear() // of an earlier leadership
 	a := &autopilot{q: q, since: map[raft.ServerID]time.Time{}, mute: map[raft.ServerID]bool{}, began: q.clock()}
 	round := time.NewTicker(autopilotRound)
 	defer round.Stop()
@@ -221,7 +250,7 @@ func (q *Quorum) pilot(ctx context.Context, _ uint64) {
 		if op == 0 {
 			continue
 		}
-		err := q.carryOut(op, node)
+		err := q.carryOut(ctx, op, node)
 		switch {
 		case err == nil && op == opPromote:
 			q.log.Info("broker is a voter of the metadata quorum now", "broker", node)
@@ -276,7 +305,7 @@ func (a *autopilot) decide(servers []raft.Server, now time.Time) (Operation, kaf
 			if s.ID != serverID(q.cfg.ID) && now.Sub(heard) > q.cfg.GoneAfter {
 				gone = append(gone, brokerID(s.ID))
 			}
-		case healthy && now.Sub(a.since[s.ID]) >= q.cfg.StableAfter && !q.kept(brokerID(s.ID)):
+		case healthy && now.Sub(a.since[s.ID]) >= q.cfg.StableAfter && !q.demoted.has(brokerID(s.ID)):
 			stable = append(stable, brokerID(s.ID))
 		}
 	}

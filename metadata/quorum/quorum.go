@@ -104,10 +104,10 @@ type Quorum struct {
 	self       place
 	fsm        *fsm
 	spread     spread
-	members    sync.Mutex              // over a change of the membership: one at a time
-	demoted    map[kafka.BrokerID]bool // by a person; guarded by members
-	leaderGone chan struct{}           // capacity 1: a connection to the leader has ended
-	reached    uint64                  // what reachedFile says
+	changing   chan struct{} // holds a token while the membership is changed: one change at a time
+	demoted    demoted
+	leaderGone chan struct{} // capacity 1: a connection to the leader has ended
+	reached    uint64        // what reachedFile says
 	queue      *queue
 	lead       leadership
 	down       chan struct{} // closed when Raft has ended: it answers nothing any more
@@ -142,6 +142,7 @@ func open(cfg Config, clock func() time.Time, log *slog.Logger, between func(raf
 		cfg.GoneAfter = defaultGoneAfter
 	}
 	q = &Quorum{cfg: cfg, log: log, clock: clock, queue: newQueue(), down: make(chan struct{}), leaderGone: make(chan struct{}, 1)}
+	q.changing = make(chan struct{}, 1)
 	q.lead.init(cfg.ID)
 	q.spread.wake = make(chan struct{}, 1)
 	q.fsm = newFSM(q.fail, cfg.SnapshotEntries)
