@@ -18,7 +18,8 @@ const tailPartitions = 4
 
 // besides measures, in turns without and beside a replay at full speed of another topic, how long a record takes from the
 // producer to a consumer at the tail. The replaying client has the lowest priority, since it would be on another machine,
-// and so should the S3 server (S3_NICE=19 of integration/scripts/s3); what is left is what the broker does to its own clients.
+// and so should the S3 server (S3_NICE=19 of integration/scripts/s3). The control is the relay, a process of its own that does what
+// a replay costs anybody, at the broker's priority: what the tail feels of that is the cores', the rest is the broker's.
 func (w *world) besides(ctx context.Context, topic string, objects []remoteObject) error {
 	cl, err := kgo.NewClient(kgo.SeedBrokers(w.broker.Listen))
 	if err != nil {
@@ -40,30 +41,44 @@ func (w *world) besides(ctx context.Context, topic string, objects []remoteObjec
 		if err := print("tail alone", topic, alone); err != nil {
 			return err
 		}
-		replayed, stop := w.replayFor(topic, objects)
-		beside, err := w.tail(ctx, window)
-		close(stop)
-		beside["replay_mb_s"] = <-replayed
-		if err != nil {
+		replaying := func() (consumed, error) { return consumeElsewhere(w.broker.Listen, topic, objects, w.nice) }
+		if err := w.beside(ctx, "tail beside a replay", topic, alone, replaying); err != nil {
 			return err
 		}
-		for _, p := range []string{"p50_ms", "p99_ms", "p99_9_ms"} {
-			beside[p+"_ratio"] = beside[p] / alone[p]
+		relaying := func() (consumed, error) {
+			c, _, err := w.relayTo(topic, objects, w.nice)
+			return c, err
 		}
-		if err := print("tail beside a replay", topic, beside); err != nil {
+		if err := w.beside(ctx, "tail beside a relay", topic, alone, relaying); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// replayFor replays again and again until stop is closed, and then tells how fast.
-func (w *world) replayFor(topic string, objects []remoteObject) (<-chan float64, chan<- struct{}) {
+// beside measures the tail while something runs again and again.
+func (w *world) beside(ctx context.Context, what, topic string, alone map[string]float64, f func() (consumed, error)) error {
+	speed, stop := repeat(f)
+	figures, err := w.tail(ctx, time.Duration(w.seconds)*time.Second)
+	close(stop)
+	mbs := <-speed
+	if err != nil {
+		return err
+	}
+	figures["replay_mb_s"] = mbs
+	for _, p := range []string{"p50_ms", "p99_ms", "p99_9_ms"} {
+		figures[p+"_ratio"] = figures[p] / alone[p]
+	}
+	return print(what, topic, figures)
+}
+
+// repeat calls f again and again until stop is closed, and then tells how fast it was.
+func repeat(f func() (consumed, error)) (<-chan float64, chan<- struct{}) {
 	speed, stop := make(chan float64, 1), make(chan struct{})
 	go func() {
 		var sum consumed
 		for {
-			c, err := consumeElsewhere(w.broker.Listen, topic, objects, w.nice)
+			c, err := f()
 			if err != nil {
 				fmt.Println("replay:", err)
 			}

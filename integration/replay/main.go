@@ -162,7 +162,9 @@ func (w *world) fill(ctx context.Context, topic string, partitions int32) error 
 	}
 	var failed error
 	value := make([]byte, 1024)
-	for range w.mib << 20 / 1024 {
+	// Whole segments and a hundredth of one to close the last: what is still on the disk is read as well, and not counted.
+	segments := max(w.mib/w.segmentMiB, int64(partitions)) / int64(partitions) * int64(partitions)
+	for range (segments*w.segmentMiB + w.segmentMiB*int64(partitions)/100) << 20 / 1032 {
 		cl.Produce(ctx, &kgo.Record{Value: value}, func(_ *kgo.Record, err error) {
 			if err != nil {
 				failed = err

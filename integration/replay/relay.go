@@ -22,9 +22,20 @@ import (
 
 // relayed measures the relay with the same consumer.
 func (w *world) relayed(_ context.Context, topic string, objects []remoteObject) error {
-	address, err := harness.FreeAddress()
+	c, spent, err := w.relayTo(topic, objects, false)
 	if err != nil {
 		return err
+	}
+	gib := float64(c.Bytes) / (1 << 30)
+	return print("relay", topic, map[string]float64{"mb_s": float64(c.Bytes) / 1e6 / c.Seconds, "cpu_s_gib": spent.Seconds() / gib})
+}
+
+// relayTo consumes everything from a relay, and tells what processor time that took the relay.
+func (w *world) relayTo(topic string, objects []remoteObject, nice bool) (consumed, time.Duration, error) {
+	var c consumed
+	address, err := harness.FreeAddress()
+	if err != nil {
+		return c, 0, err
 	}
 	list := make([]string, 0, 5*len(objects))
 	for _, o := range objects {
@@ -33,23 +44,18 @@ func (w *world) relayed(_ context.Context, topic string, objects []remoteObject)
 	cmd := self(false, append([]string{"relay", address, w.broker.Bucket, topic}, list...)...)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
-		return err
+		return c, 0, err
 	}
 	if err := cmd.Start(); err != nil {
-		return err
+		return c, 0, err
 	}
 	if _, err := bufio.NewReader(out).ReadString('\n'); err != nil { // it listens
-		return fmt.Errorf("relay ended: %w", cmd.Wait())
+		return c, 0, fmt.Errorf("relay ended: %w", cmd.Wait())
 	}
-	c, err := consumeElsewhere(address, topic, objects, false)
+	c, err = consumeElsewhere(address, topic, objects, nice)
 	_ = cmd.Process.Signal(syscall.SIGTERM)
 	_ = cmd.Wait()
-	if err != nil {
-		return err
-	}
-	gib := float64(c.Bytes) / (1 << 30)
-	spent := cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
-	return print("relay", topic, map[string]float64{"mb_s": float64(c.Bytes) / 1e6 / c.Seconds, "cpu_s_gib": spent.Seconds() / gib})
+	return c, cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime(), err
 }
 
 // relaying is one relay: a Kafka broker that knows four requests, one topic, and readers that begin at 0 and go on.
