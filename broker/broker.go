@@ -19,6 +19,7 @@ import (
 	"github.com/qanat-io/qanat/broker/datadir"
 	"github.com/qanat-io/qanat/broker/hosted"
 	"github.com/qanat-io/qanat/broker/member"
+	"github.com/qanat-io/qanat/broker/replica"
 	"github.com/qanat-io/qanat/broker/server"
 	"github.com/qanat-io/qanat/broker/telemetry"
 	"github.com/qanat-io/qanat/metadata/config"
@@ -51,18 +52,21 @@ type Broker struct {
 	node    kafka.BrokerID
 	started time.Time
 
-	fs      vfs.FS
-	dir     *datadir.Dir
-	member  *member.Member
-	quorum  *quorum.Quorum // the member's
-	index   *index.Index
-	bucket  *object.Counting
-	flusher *hot.Flusher
-	cold    *cold.Reader
-	archive *archive.Archive
-	hosted  *hosted.Set
-	scrub   *scrub.Scrubber
-	groups  *coordinator.Coordinator
+	fs       vfs.FS
+	dir      *datadir.Dir
+	member   *member.Member
+	quorum   *quorum.Quorum // the member's
+	index    *index.Index
+	bucket   *object.Counting
+	flusher  *hot.Flusher
+	cold     *cold.Reader
+	archive  *archive.Archive
+	hosted   *hosted.Set
+	fetchers *replica.Fetchers
+	keeper   *replica.Keeper
+	repair   *replica.Repair
+	scrub    *scrub.Scrubber
+	groups   *coordinator.Coordinator
 
 	session    *control.Session
 	controller *control.Controller
@@ -208,6 +212,9 @@ func (b *Broker) Run(ctx context.Context) error {
 	g, serving := errgroup.WithContext(serve)
 	g.Go(func() error { return b.groups.Run(serving) })
 	g.Go(func() error { return b.hosted.Run(serving) })
+	g.Go(func() error { return b.fetchers.Run(serving) })
+	g.Go(func() error { return b.keeper.Run(serving) })
+	g.Go(func() error { return b.repair.Run(serving) })
 	g.Go(func() error { return b.server.Run(serving) })
 	g.Go(func() error { return b.watchStorage(serving) })
 	g.Go(func() error { return b.runSpace(serving) })

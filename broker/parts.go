@@ -101,6 +101,7 @@ func (b *Broker) openTiers(ctx context.Context) (err error) {
 		File: b.dir.Scrub(),
 	}, time.Now, b.log.With("part", "scrub"))
 	b.hosted = hosted.New(b.partitionEnv(), b.dir.Partition, b.cfg, b.archive, b.log.With("part", "partitions"))
+	b.openReplication()
 	for _, run := range []func(context.Context) error{b.flusher.Run, b.cold.Run, b.archive.Run} {
 		b.storage.Go(func() error { return run(b.background) })
 	}
@@ -168,6 +169,7 @@ func (b *Broker) partitionEnv() partition.Env {
 		Sealed:         b.archive.Poke,
 		Full:           b.full.Load,
 		Deadlines:      partition.NewDeadlines(time.Now),
+		ISR:            func(p *partition.Partition) { b.keeper.Tell(p) },
 		ProducerExpiry: b.cfg.Duration("producer.id.expiration.ms"),
 		Logger:         log,
 	}
@@ -223,8 +225,9 @@ func (b *Broker) openServing(context.Context) error {
 	handler := api.New(api.Deps{
 		Node: b.node, Quorum: b.quorum, Partitions: b.hosted, Groups: b.groups, Config: b.cfg,
 		Log: b.log.With("part", "api"), Clock: time.Now, BucketURL: b.bucketURL(), Forget: b.cold.Forget, Dismiss: b.dismiss,
-		Volume: api.Volume{Dir: b.dir.Path, Space: b.space}, Appends: b.flusher, MaxReplicas: 1,
+		Volume: api.Volume{Dir: b.dir.Path, Space: b.space}, Appends: b.flusher,
 	})
+	b.member.Mux.ServeKafka(handler)
 	b.observer = &serverObserver{t: b.telemetry}
 	b.server = server.New(server.Config{
 		Listeners:             b.listeners,

@@ -24,7 +24,7 @@ var layers = [][]string{
 	{"metadata/quorum", "tier/archive", "tier/scrub"},
 	{"tier/log", "broker/producer", "broker/datadir", "broker/peer"},
 	{"broker/partition", "broker/group"},
-	{"broker/hosted", "broker/coordinator", "broker/control"},
+	{"broker/hosted", "broker/replica", "broker/coordinator", "broker/control"},
 	{"broker/api"},
 	{"broker/server", "broker/console", "broker/telemetry"},
 	{"broker/member"},

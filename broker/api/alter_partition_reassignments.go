@@ -39,9 +39,6 @@ func (h *Handler) alterPartitionReassignments(x *wire.Exchange) {
 		return
 	}
 	h.change(ctx, list, func(m *image.Image, p *image.Partition, c *changing) (any, error) {
-		if h.MaxReplicas == 1 && c.replicas != nil {
-			return nil, refuse(kerr.InvalidReplicaAssignment, "partitions stay where they are: this release copies none from broker to broker")
-		}
 		return assignment(m, p, c.replicas, keepFactor)
 	})
 	for i := range req.Topics {

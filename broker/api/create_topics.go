@@ -126,9 +126,6 @@ func (p *planner) topic(t *kmsg.CreateTopicsRequestTopic) (command.CreateTopic, 
 	} else {
 		c.Partitions, err = p.placed(t)
 	}
-	if err == nil {
-		err = p.h.replicated(len(c.Partitions[0]))
-	}
 	if err != nil {
 		return c, err
 	}
@@ -263,14 +260,6 @@ func (p *planner) placed(t *kmsg.CreateTopicsRequestTopic) ([][]kafka.BrokerID, 
 		return nil, err
 	}
 	return place(p.image, p.live, int(count), factor)
-}
-
-// replicated refuses more replicas than this release can keep in step.
-func (h *Handler) replicated(replicas int) error {
-	if h.MaxReplicas > 0 && replicas > h.MaxReplicas {
-		return refuse(kerr.InvalidReplicationFactor, "replication factor %d: this release keeps at most %d", replicas, h.MaxReplicas)
-	}
-	return nil
 }
 
 // place asks the controller for replicas; what it cannot place is the client's replication factor.

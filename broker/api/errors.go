@@ -40,6 +40,12 @@ var verdicts = []verdict{
 	{partition.ErrNoSpace, kerr.KafkaStorageError}, // retriable: space may return
 	{partition.ErrStorage, kerr.KafkaStorageError},
 	{partition.ErrNotEnoughReplicas, kerr.NotEnoughReplicas},
+	{partition.ErrNotEnoughReplicasAfterAppend, kerr.NotEnoughReplicasAfterAppend},
+	{partition.ErrUnknownReplica, kerr.ReplicaNotAvailable},
+	{partition.ErrTiered, kerr.OffsetMovedToTieredStorage},
+	{partition.ErrOffsetNotAvailable, kerr.OffsetNotAvailable},
+	{partition.ErrStale, kerr.FencedLeaderEpoch},
+	{partition.ErrGone, kerr.OffsetOutOfRange},
 	{partition.ErrTimedOut, kerr.RequestTimedOut},
 	{partition.ErrTransactional, kerr.InvalidTxnState},
 

@@ -309,6 +309,18 @@ func (l *fakeLog) Sizes() (local, remote int64) {
 	return int64(l.high-l.local) * unit, int64(l.local-l.start) * unit
 }
 
+func (l *fakeLog) SubscribeAppends(to partition.Listener) (cancel func()) { return l.Subscribe(to) }
+
+func (l *fakeLog) ReplicaFetched(partition.Replica, kafka.LeaderEpoch, partition.Position) (*partition.EpochEnd, error) {
+	return nil, nil
+}
+
+func (l *fakeLog) Near(kafka.Offset, func(kafka.BrokerID) bool) (kafka.BrokerID, bool) {
+	return kafka.NoBroker, false
+}
+
+func (l *fakeLog) LocalEnd() kafka.Offset { return l.HighWatermark() }
+
 func (l *fakeLog) Producers() []partition.ProducerInfo { return l.producers }
 
 var _ leader = (*fakeLog)(nil)

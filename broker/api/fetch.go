@@ -22,7 +22,9 @@ import (
 //     waits for them, and answers empty as soon as another request waits behind it.
 //   - read_committed stops at the last stable offset; there are no aborted transactions to list yet.
 //   - v12+ hints at the real leader, v16+ with its address (KIP-951).
-//   - Replicas do not fetch yet: a replica id → INVALID_REQUEST.
+//   - Replicas fetch on connections between brokers only (fetch_replica.go); anyone else's replica id → INVALID_REQUEST.
+//   - A consumer that says in which rack it is (v11) is sent to a replica there, which serves it up to the high watermark as far
+//     as it knows it (KIP-392).
 
 const (
 	fetchSessionVersion  = 7
@@ -35,7 +37,7 @@ var emptyRun batch.Run
 
 func (h *Handler) fetch(x *wire.Exchange) {
 	req := x.Request.(*kmsg.FetchRequest)
-	if err := checkFetch(x.Version, req); err != nil {
+	if err := h.checkFetch(x, req); err != nil {
 		h.refuseFetch(x, req, err)
 		return
 	}
@@ -60,13 +62,9 @@ func (h *Handler) fetch(x *wire.Exchange) {
 }
 
 // checkFetch refuses what no fetch may ask for.
-func checkFetch(version int16, req *kmsg.FetchRequest) error {
-	replica := req.ReplicaID
-	if version >= fetchStateVersion {
-		replica = req.ReplicaState.ID
-	}
-	if replica >= 0 {
-		return refuse(kerr.InvalidRequest, "replication by fetch is not served by this broker")
+func (h *Handler) checkFetch(x *wire.Exchange, req *kmsg.FetchRequest) error {
+	if err := h.checkReplica(x, req); err != nil {
+		return err
 	}
 	total := 0
 	for i := range req.Topics {
@@ -105,6 +103,7 @@ func (h *Handler) refuseFetch(x *wire.Exchange, req *kmsg.FetchRequest, err erro
 func (h *Handler) fetchOnce(x *wire.Exchange, req *kmsg.FetchRequest) {
 	f := h.fetchers.Get().(*fetcher)
 	f.mu.Lock()
+	f.replica = replicaOf(x, req)
 	eachWanted(x.Version, req, func(key slotKey, p *kmsg.FetchRequestTopicPartition) {
 		if f.n == len(f.slots) {
 			f.slots = append(f.slots, newSlot(f))
@@ -197,7 +196,7 @@ func (f *fetcher) fill(p *wire.FetchPartition, s *slot, resp *wire.FetchResponse
 		f.look(s)
 	}
 	*p = wire.FetchPartition{
-		Partition: s.key.index, ErrorCode: s.code(), PreferredReadReplica: -1,
+		Partition: s.key.index, ErrorCode: s.code(), PreferredReadReplica: int32(s.near),
 		HighWatermark: r.HighWatermark, LastStableOffset: r.LastStable, LogStartOffset: r.LogStart,
 		Records: r.Run,
 	}
@@ -217,7 +216,7 @@ func (f *fetcher) fill(p *wire.FetchPartition, s *slot, resp *wire.FetchResponse
 	if f.session != nil && (s.err != nil || r.Run.Len() > 0 || r.Diverging != nil) {
 		f.ready.push(s)
 	}
-	s.result, s.err, s.held = partition.ReadResult{}, nil, false
+	s.result, s.err, s.held, s.near = partition.ReadResult{}, nil, false, kafka.NoBroker
 }
 
 // look tells what there is to tell of a partition without reading it.

@@ -47,6 +47,8 @@ type fetcher struct {
 
 	minBytes, maxBytes int
 	committed          bool
+	replica            *partition.Replica // who fetches, a session's always the same; nil: a consumer
+	rack               string             // where the consumer is; "" when it does not say
 	deadline           time.Time
 	timer              *time.Timer
 	unwatch            func() bool // stops watching for the connection's end; nil when not watched
@@ -84,6 +86,8 @@ func (f *fetcher) begin(x *wire.Exchange, req *kmsg.FetchRequest, all bool) {
 	f.maxBytes = max(min(int(req.MaxBytes), f.h.settings.fetchMaxBytes), 0)
 	f.minBytes = min(max(int(req.MinBytes), 0), f.maxBytes)
 	f.committed = req.IsolationLevel == 1
+	f.rack = req.Rack
+	f.report()
 	f.deadline = time.Time{}
 	if req.MaxWaitMillis > 0 {
 		f.deadline = time.Now().Add(time.Duration(req.MaxWaitMillis) * time.Millisecond)
@@ -116,7 +120,7 @@ func (f *fetcher) drainNews() {
 	for s != nil {
 		next := s.nextNews
 		s.nextNews = nil
-		s.told.Store(false) // before it is read: later news come again
+		s.told.Store(notTold) // before it is read: later news come again
 		if s.used {
 			f.ready.push(s)
 		}
@@ -156,7 +160,9 @@ func (f *fetcher) readSlot(s *slot) bool {
 		s.subscribe() // before the read: what comes after it is news
 	}
 	limit := min(int(s.maxBytes), f.maxBytes-f.bytes)
-	s.read(max(limit, 1), f.committed, f.x.Client)
+	if !f.sendNear(s) {
+		s.read(max(limit, 1), f.committed, f.x.Client)
+	}
 	if s.result.Cold || s.loading {
 		f.h.forgetWhenGone(f.x.Client)
 	}
@@ -331,6 +337,7 @@ func (f *fetcher) answerNow() outgoing {
 // finish makes the answer and leaves the fetcher ready for the next fetch. mu is held.
 func (f *fetcher) finish() outgoing {
 	out := outgoing{f.x, f.respond()}
+	f.rack = ""
 	if f.timer != nil {
 		f.timer.Stop()
 	}
@@ -359,7 +366,7 @@ func (f *fetcher) retire() {
 	for _, s := range f.slots[:f.n] {
 		s.leave()
 	}
-	f.n = 0
+	f.n, f.replica = 0, nil
 	f.h.fetchers.Put(f)
 }
 
@@ -395,6 +402,13 @@ func (q *slotQueue) pop() *slot {
 	q.len--
 	s.queued = false
 	return s
+}
+
+// each calls do for all that are queued.
+func (q *slotQueue) each(do func(*slot)) {
+	for i := range q.len {
+		do(q.ring[(q.head+i)&(len(q.ring)-1)])
+	}
 }
 
 func (q *slotQueue) clear() {

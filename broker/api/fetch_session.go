@@ -91,6 +91,7 @@ func (t *sessions) open(h *Handler, x *wire.Exchange, req *kmsg.FetchRequest) *s
 		f: newFetcher(h), slots: make(map[slotKey]*slot, size),
 	}
 	s.f.session = s
+	s.f.replica = replicaOf(x, req)
 	t.mu.Lock()
 	if t.total+size > maxSessionPartitions {
 		t.mu.Unlock()
@@ -296,6 +297,8 @@ func (s *session) admits(x *wire.Exchange, req *kmsg.FetchRequest, more int) err
 		return errNoSession
 	case req.SessionEpoch != s.epoch:
 		return errSessionEpoch
+	case !sameReplica(s.f.replica, replicaOf(x, req)):
+		return errNoSession // a replica's session shows what is not committed yet
 	case s.byID != (x.Version >= fetchTopicIDVersion):
 		return errSessionIDs
 	case len(s.slots)+more > 2*maxFetchPartitions:

@@ -41,25 +41,35 @@ type slot struct {
 	result  partition.ReadResult
 	err     error
 	loading bool
+	near    kafka.BrokerID // where the consumer is sent; kafka.NoBroker: nowhere
+	refused error          // of a replica: why its position was not taken
 
 	// What a session's client was last told; -1 (hw) to be told in any case.
 	sentHighWatermark, sentLogStart kafka.Offset
 
-	// told: news of the slot are on the fetcher's list, or about to be. Whoever sets it puts the slot there.
-	told     atomic.Bool
+	// told: news of the slot are on the fetcher's list, or about to be. Whoever takes it from notTold puts the slot there.
+	told     atomic.Int32
 	nextNews *slot  // guarded by the fetcher's newsMu
 	ready    func() // s.tell, made once
+	named    bool   // by the request, and not yet reported (replicas)
 }
 
+// What a slot was told.
+const (
+	notTold = iota
+	quietly // what is worth telling when the fetch is answered, and no reason to answer it
+	aloud
+)
+
 func newSlot(f *fetcher) *slot {
-	s := &slot{f: f}
+	s := &slot{f: f, near: kafka.NoBroker}
 	s.ready = s.tell
 	return s
 }
 
 // want sets what the client asks for.
 func (s *slot) want(key slotKey, version int16, p *kmsg.FetchRequestTopicPartition) {
-	s.key, s.used = key, true
+	s.key, s.used, s.named = key, true, true
 	s.from, s.maxBytes = kafka.Offset(p.FetchOffset), p.PartitionMaxBytes
 	s.currentEpoch, s.lastFetchedEpoch = kafka.NoEpoch, kafka.NoEpoch
 	if version >= 9 {
@@ -76,16 +86,36 @@ func (s *slot) Advanced(*partition.Partition) { s.tell() }
 // tell puts the slot on its fetcher's list of news, once, and wakes the fetch if it is parked. It takes no lock but a leaf
 // one and never blocks: partitions call it in the middle of a produce.
 func (s *slot) tell() {
-	if s.told.Swap(true) {
+	was := s.told.Swap(aloud)
+	if was == aloud {
 		return // on the list already, and its reader has not come by
 	}
+	s.note(was == notTold)
+}
+
+// note puts the slot on the list if it is not there, and wakes the fetch if that was meant aloud.
+func (s *slot) note(list bool) {
 	s.f.newsMu.Lock()
-	s.nextNews, s.f.news = s.f.news, s
-	wake := s.f.asleep
-	s.f.asleep = false
+	if list {
+		s.nextNews, s.f.news = s.f.news, s
+	}
+	wake := s.f.asleep && s.told.Load() == aloud
+	if wake {
+		s.f.asleep = false
+	}
 	s.f.newsMu.Unlock()
 	if wake {
 		go s.f.awake()
+	}
+}
+
+// later hears, for a replica, that its partition's high watermark has moved: the next answer tells it, whenever that goes out.
+type later struct{ s *slot }
+
+// Advanced implements partition.Listener.
+func (l later) Advanced(*partition.Partition) {
+	if l.s.told.CompareAndSwap(notTold, quietly) {
+		l.s.note(true)
 	}
 }
 
@@ -107,7 +137,12 @@ func (s *slot) resolve(h *Handler, m *image.Image, byID bool) error {
 
 // subscribe makes the slot hear of its partition until unsubscribe.
 func (s *slot) subscribe() {
-	if s.cancel == nil && s.leader != nil {
+	switch {
+	case s.cancel != nil || s.leader == nil:
+	case s.f.replica != nil:
+		appends, watermarks := s.leader.SubscribeAppends(s), s.leader.Subscribe(later{s})
+		s.cancel = func() { appends(); watermarks() }
+	default:
 		s.cancel = s.leader.Subscribe(s)
 	}
 }
@@ -132,7 +167,7 @@ func (s *slot) leave() {
 func (s *slot) drop() {
 	if s.held {
 		s.result.Run.Release()
-		s.result, s.err, s.held = partition.ReadResult{}, nil, false
+		s.result, s.err, s.held, s.near = partition.ReadResult{}, nil, false, kafka.NoBroker
 	}
 }
 
@@ -141,7 +176,12 @@ func (s *slot) read(maxBytes int, committed bool, stream any) {
 	s.result, s.err = s.leader.Read(partition.ReadRequest{
 		From: s.from, CurrentEpoch: s.currentEpoch, LastFetchedEpoch: s.lastFetchedEpoch,
 		MaxBytes: maxBytes, Committed: committed, Stream: stream, Ready: s.ready,
+		Replica: s.f.replica != nil, Near: s.f.replica == nil && s.f.x.Version >= fetchRackVersion,
 	})
+	if s.err == nil && s.refused != nil {
+		s.result.Run.Release()
+		s.result.Run, s.err = emptyRun, s.refused
+	}
 	s.held, s.loading = true, s.err == nil && s.result.Loading
 }
 
@@ -152,12 +192,17 @@ func (s *slot) stale(committed bool) bool {
 	if l == nil {
 		return false
 	}
+	if s.f.replica != nil {
+		return l.LocalEnd() > s.from && r.Run.Len() == 0 || l.CheckEpoch(s.currentEpoch) != nil
+	}
 	return l.HighWatermark() != r.HighWatermark || l.LogStart() != r.LogStart ||
-		committed && l.LastStable() != r.LastStable || l.CheckEpoch(s.currentEpoch) != nil
+		committed && l.LastStable() != r.LastStable || l.CheckEpoch(s.currentEpoch) != nil && s.currentEpoch >= 0
 }
 
 // urgent tells whether the client must hear of the slot now, data or not.
-func (s *slot) urgent() bool { return s.err != nil || s.result.Diverging != nil }
+func (s *slot) urgent() bool {
+	return s.err != nil || s.result.Diverging != nil || s.near != kafka.NoBroker
+}
 
 // changed tells whether an incremental answer has to include the slot (KIP-227).
 func (s *slot) changed() bool {

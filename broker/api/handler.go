@@ -52,8 +52,6 @@ type Deps struct {
 		Begin()
 		End()
 	}
-	// MaxReplicas bounds the replicas of a partition; 1: none is copied from broker to broker either. 0: without bound.
-	MaxReplicas int
 	// Forget ends what is read ahead from the bucket for a stream, which is a *wire.Client. Optional.
 	Forget func(stream any)
 }
@@ -85,6 +83,10 @@ type leader interface {
 	Produce(records []byte, acks partition.Acks, timeout time.Duration, w partition.Waiter, slot int)
 	Read(r partition.ReadRequest) (partition.ReadResult, error)
 	Subscribe(l partition.Listener) (cancel func())
+	SubscribeAppends(l partition.Listener) (cancel func())
+	ReplicaFetched(r partition.Replica, current kafka.LeaderEpoch, at partition.Position) (*partition.EpochEnd, error)
+	Near(from kafka.Offset, wanted func(kafka.BrokerID) bool) (kafka.BrokerID, bool)
+	LocalEnd() kafka.Offset
 	LeaderEpoch() kafka.LeaderEpoch
 	HighWatermark() kafka.Offset
 	LastStable() kafka.Offset
@@ -120,6 +122,7 @@ type settings struct {
 	replicationFactor int
 	fetchMaxBytes     int
 	sessionSlots      int
+	nearReplicas      bool
 }
 
 // lookupTokens bounds how many ListOffsets lookups wait for the bucket at once.
@@ -157,6 +160,7 @@ func readSettings(c *config.Broker) settings {
 		replicationFactor: int(c.Int("default.replication.factor")),
 		fetchMaxBytes:     int(c.Int("fetch.max.bytes")),
 		sessionSlots:      int(c.Int("max.incremental.fetch.session.cache.slots")),
+		nearReplicas:      c.String("replica.selector.class") != "",
 	}
 }
 

@@ -38,6 +38,13 @@ type Tiers interface {
 	Poke(kafka.Partition)
 }
 
+// Followers fetches what partitions follow; see package replica.
+type Followers interface {
+	Follow(*partition.Partition)
+	Forget(kafka.Partition)
+	Go()
+}
+
 // Set is safe for concurrent use: Get by anyone, Apply by one goroutine at a time.
 type Set struct {
 	env   partition.Env
@@ -45,6 +52,8 @@ type Set struct {
 	cfg   *config.Broker
 	tiers Tiers
 	log   *slog.Logger
+	// followers may be nil: a cluster of one.
+	followers Followers
 
 	partitions sync.Map // kafka.Partition → *partition.Partition
 	count      atomic.Int64
@@ -65,6 +74,9 @@ type Set struct {
 func New(env partition.Env, dir func(kafka.Partition) string, cfg *config.Broker, tiers Tiers, log *slog.Logger) *Set {
 	return &Set{env: env, dir: dir, cfg: cfg, tiers: tiers, log: log, failed: map[kafka.Partition]error{}, applied: make(chan struct{})}
 }
+
+// SetFollowers says who fetches for the partitions that follow. Before Load.
+func (s *Set) SetFollowers(f Followers) { s.followers = f }
 
 // Get returns nil when the broker does not host p. Lock-free.
 func (s *Set) Get(p kafka.Partition) *partition.Partition {
@@ -131,6 +143,14 @@ func (s *Set) Load(ctx context.Context, m *image.Image) {
 		return true
 	})
 	s.each(ctx, m, all)
+	s.fetch()
+}
+
+// fetch makes what each has told the followers take effect at once.
+func (s *Set) fetch() {
+	if s.followers != nil {
+		s.followers.Go()
+	}
 }
 
 // Apply follows the image. It is given to the quorum as a subscriber.
@@ -163,10 +183,11 @@ func (s *Set) Apply(ctx context.Context, m *image.Image, ch quorum.Changes) {
 		}
 	}
 	for _, id := range gone {
-		s.delete(id)
+		s.delete(id, s.tiers.RemovePartition)
 	}
 	s.dropFailed(m)
 	s.each(ctx, m, changed)
+	s.fetch()
 	s.reconfigure(m, ch.Configs)
 	s.mu.Lock()
 	close(s.applied)
@@ -204,31 +225,29 @@ func (s *Set) each(ctx context.Context, m *image.Image, list []*image.Partition)
 // follow brings one partition in line with the image.
 func (s *Set) follow(ctx context.Context, m *image.Image, want *image.Partition) {
 	if !slices.Contains(want.Replicas, s.env.Node) {
+		s.delete(want.Partition, s.tiers.Remove) // it was moved to others, who are in sync: the bucket's part is theirs
 		return
 	}
-	p := s.Get(want.Partition)
+	p, err := s.Get(want.Partition), error(nil)
 	if p == nil {
-		opened, err := s.open(ctx, m, want)
-		s.mu.Lock()
-		if err != nil {
-			s.failed[want.Partition] = err
-		} else {
-			delete(s.failed, want.Partition)
-		}
-		s.mu.Unlock()
-		if err != nil {
-			s.log.Error("partition is offline", "partition", want.Partition.String(), "error", err)
-			return
-		}
-		p = opened
+		p, err = s.open(ctx, m, want)
 	}
-	p.Publish(want.Remote, want.LogStart)
-	p.SetReplicas(len(want.Replicas))
-	switch {
-	case want.Leader != s.env.Node && p.LeaderEpoch() >= 0:
-		p.Resign()
-	case want.Leader == s.env.Node && p.LeaderEpoch() != want.LeaderEpoch:
-		p.Lead(want.LeaderEpoch, want.ISR)
+	if err == nil {
+		p.Publish(want.Remote, want.LogStart)
+		err = s.assume(ctx, p, want)
+	}
+	s.mu.Lock()
+	if err != nil {
+		s.failed[want.Partition] = err
+	} else {
+		delete(s.failed, want.Partition)
+	}
+	s.mu.Unlock()
+	if err != nil {
+		s.log.Error("partition is offline", "partition", want.Partition.String(), "error", err)
+	}
+	if p == nil {
+		return
 	}
 	if s.Get(want.Partition) == nil {
 		s.partitions.Store(want.Partition, p)
@@ -237,6 +256,30 @@ func (s *Set) follow(ctx context.Context, m *image.Image, want *image.Partition)
 	} else {
 		s.tiers.Poke(want.Partition)
 	}
+}
+
+// assume has a partition lead, follow, or neither, as the image says.
+func (s *Set) assume(ctx context.Context, p *partition.Partition, want *image.Partition) error {
+	switch want.Leader {
+	case s.env.Node:
+		if p.LocalEnd() < want.Remote.End() { // elected uncleanly: what it lacks is in the bucket
+			p.Resign()
+			if err := p.Rebase(ctx, kafka.NoEpoch); err != nil {
+				return fmt.Errorf("lead from where the bucket ends: %w", err)
+			}
+		}
+		p.Lead(partition.Leadership{
+			Epoch: want.LeaderEpoch, PartitionEpoch: want.PartitionEpoch, Replicas: want.Replicas, ISR: want.ISR, ELR: want.ELR,
+		})
+	case kafka.NoBroker:
+		p.Resign()
+	default:
+		p.Follow(want.Leader, want.LeaderEpoch)
+	}
+	if s.followers != nil {
+		s.followers.Follow(p)
+	}
+	return nil
 }
 
 func (s *Set) open(ctx context.Context, m *image.Image, want *image.Partition) (*partition.Partition, error) {
@@ -262,13 +305,17 @@ func (s *Set) open(ctx context.Context, m *image.Image, want *image.Partition) (
 	return p, nil
 }
 
-func (s *Set) delete(id kafka.Partition) {
+// delete removes what this broker has of a partition; remove ends its tiers' work.
+func (s *Set) delete(id kafka.Partition, remove func(kafka.Partition)) {
 	v, ok := s.partitions.LoadAndDelete(id)
 	if !ok {
 		return
 	}
 	s.count.Add(-1)
-	s.tiers.RemovePartition(id)
+	if s.followers != nil {
+		s.followers.Forget(id)
+	}
+	remove(id)
 	if err := v.(*partition.Partition).Delete(); err != nil {
 		s.log.Error("delete partition", "partition", id.String(), "error", err)
 	}

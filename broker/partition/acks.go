@@ -39,6 +39,7 @@ type waiter struct {
 	slot     int
 	r        Produced
 	deadline time.Duration // see Deadlines
+	tenure   uint64        // the leadership that appended it
 }
 
 // waiters is a queue in the order of appending. A duplicate waits behind later
@@ -70,32 +71,21 @@ func (q *waiters) pop(highWatermark kafka.Offset) (waiter, bool) {
 	return w, true
 }
 
-// flushed is called by the log each time its durable end has grown.
-func (p *Partition) flushed(end kafka.Offset) {
-	p.ackMu.Lock()
-	for i := range p.replicas {
-		if r := &p.replicas[i]; r.id == p.env.Node {
-			r.durable = max(r.durable, end)
-		}
-	}
-	p.ackMu.Unlock()
-	p.advance()
+// take empties the queue.
+func (q *waiters) take() []waiter {
+	list := q.queue[q.head:]
+	q.queue, q.head = nil, 0
+	return list
 }
 
-// advance moves the high watermark to the minimum of the ISR's durable ends and
-// answers whoever it passes. Source: KIP-966 for the minimum ISR.
+// flushed is called by the log each time its durable end has grown.
+func (p *Partition) flushed(kafka.Offset) { p.advance() }
+
+// advance moves the high watermark as far as it may go and answers whoever it passes.
 func (p *Partition) advance() {
 	p.ackMu.Lock()
-	if len(p.replicas) == 0 {
-		p.ackMu.Unlock()
-		return
-	}
-	reached := maxOffset
-	for _, r := range p.replicas {
-		reached = min(reached, r.durable)
-	}
-	before := kafka.Offset(p.highWatermark.Load())
-	if reached <= before || len(p.replicas) < p.minISR() {
+	reached := p.reach()
+	if reached <= kafka.Offset(p.highWatermark.Load()) {
 		p.ackMu.Unlock()
 		return
 	}

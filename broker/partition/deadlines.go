@@ -109,14 +109,18 @@ func (q *waiters) late(now time.Duration) (list []waiter) {
 // await answers w now if the high watermark has passed it, else when it does or its deadline has passed.
 func (p *Partition) await(w waiter) {
 	p.ackMu.Lock()
-	if p.waiters.head == len(p.waiters.queue) && w.next <= kafka.Offset(p.highWatermark.Load()) {
+	switch {
+	case p.LeaderEpoch() < 0 || p.tenure != w.tenure: // what it has appended may be gone, and another record in its place
+		p.ackMu.Unlock()
+		fail([]waiter{w}, ErrNotLeader)
+		return
+	case p.waiters.head == len(p.waiters.queue) && w.next <= kafka.Offset(p.highWatermark.Load()):
 		p.ackMu.Unlock()
 		w.to.Produced(w.slot, w.r)
 		return
-	}
-	if p.LeaderEpoch() < 0 {
+	case int(p.isrSize.Load()) < p.minISR():
 		p.ackMu.Unlock()
-		w.to.Produced(w.slot, Produced{Err: ErrNotLeader, Base: -1, LogAppendTime: -1, LogStart: -1})
+		fail([]waiter{w}, ErrNotEnoughReplicasAfterAppend)
 		return
 	}
 	p.waiters.push(w)

@@ -22,6 +22,14 @@ var (
 	ErrNoSpace            = errors.New("no space left on the data volume: produce again when retention or an operator has made room")
 	ErrStorage            = errors.New("partition's storage is offline")
 	ErrNotEnoughReplicas  = errors.New("fewer in-sync replicas than min.insync.replicas")
+
+	ErrNotEnoughReplicasAfterAppend = errors.New("written, but there are fewer in-sync replicas than min.insync.replicas by now")
+
+	ErrTiered             = errors.New("the offset is in the bucket, and no longer on the leader's disk")
+	ErrStale              = errors.New("the answer speaks of a log that has changed since it was asked for")
+	ErrGone               = errors.New("the offset is no longer on the local disk")
+	ErrOffsetNotAvailable = errors.New("the new leader does not know yet how far its predecessor's records were acknowledged")
 	ErrTimedOut           = errors.New("not durable on all in-sync replicas within the request's timeout: it may be so later")
+	ErrUnknownReplica     = errors.New("the broker that fetches is no replica of the partition, or an earlier registration of one")
 	ErrTransactional      = errors.New("transactional batches are not served")
 )

@@ -22,17 +22,22 @@ type subscription struct{ l Listener }
 
 // Subscribe adds l until cancel is called. Register, then look: an advance
 // between the look and the registration would be missed.
-func (p *Partition) Subscribe(l Listener) (cancel func()) {
+func (p *Partition) Subscribe(l Listener) (cancel func()) { return p.listeners.add(l) }
+
+// SubscribeAppends is Subscribe for a replica: it hears of records as soon as they are written.
+func (p *Partition) SubscribeAppends(l Listener) (cancel func()) { return p.appended.add(l) }
+
+func (ls *listeners) add(l Listener) (cancel func()) {
 	s := &subscription{l}
-	p.listeners.mu.Lock()
-	defer p.listeners.mu.Unlock()
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
 	var set []*subscription
-	if old := p.listeners.set.Load(); old != nil {
+	if old := ls.set.Load(); old != nil {
 		set = slices.Clone(*old)
 	}
 	set = append(set, s)
-	p.listeners.set.Store(&set)
-	return func() { p.listeners.remove(s) }
+	ls.set.Store(&set)
+	return func() { ls.remove(s) }
 }
 
 func (ls *listeners) remove(s *subscription) {

@@ -32,6 +32,8 @@ type Env struct {
 	Full func() bool
 	// Deadlines is what the timeouts of produces are kept by.
 	Deadlines *Deadlines
+	// ISR is told that Partition.ProposeISR may have something to propose. It must not block. May be nil.
+	ISR func(*Partition)
 	// ProducerExpiry is producer.id.expiration.ms.
 	ProducerExpiry time.Duration
 	Logger         *slog.Logger
@@ -62,12 +64,26 @@ type Partition struct {
 	producers *producer.State
 	scratch   [1]batch.View
 
+	// followed is whom it follows; nil while it does not. Written under both mutexes.
+	followed atomic.Pointer[following]
+	fetched  []batch.View // scratch of AppendFetched
+	// unfit says why the producers' state is not the log's; nil: it is.
+	unfit error
+
 	// ackMu guards the replicas and the waiters. Never held while one is called, nor with appendMu wanted.
 	ackMu    sync.Mutex
-	replicas []replica
+	replicas []replica // while it leads: all there are
 	waiters  waiters
 	watched  bool // by env.Deadlines
-	// isrSize is len(replicas), for a look without the lock.
+	// tenure counts the leaderships that ended. Written under both mutexes, so either will do to read it.
+	tenure         uint64
+	partitionEpoch kafka.PartitionEpoch // of the newest Lead
+	epochStart     kafka.Offset         // where the log ended when the leadership began
+	elr            []kafka.BrokerID
+	proposed       bool         // an ISR change is under way
+	unsettled      bool         // an earlier one may yet happen
+	leaderHW       kafka.Offset // while it follows: the leader's high watermark, as it last said
+	// isrSize is how many replicas are in sync, for a look without the lock.
 	isrSize atomic.Int32
 	// assigned is how many replicas the partition has, in sync or not; 0 until told.
 	assigned atomic.Int32
@@ -76,13 +92,8 @@ type Partition struct {
 	// rolled is set when a segment was closed and the archive has not been told yet.
 	rolled atomic.Bool
 
-	listeners listeners
-}
-
-// replica is a member of the ISR as the leader sees it.
-type replica struct {
-	id      kafka.BrokerID
-	durable kafka.Offset
+	listeners listeners // hear of what consumers may read
+	appended  listeners // hear of what replicas may read
 }
 
 // Open opens the partition's log and rebuilds its producer state from the
@@ -156,59 +167,12 @@ func policy(t *config.Topic) archive.Policy {
 	}
 }
 
-// Lead starts a leadership of this broker under epoch with the given in-sync
-// replicas, itself among them. The high watermark is what is durable on all of them.
-func (p *Partition) Lead(epoch kafka.LeaderEpoch, isr []kafka.BrokerID) {
-	p.ackMu.Lock()
-	p.replicas = p.replicas[:0]
-	for _, id := range isr {
-		r := replica{id: id, durable: kafka.Offset(p.highWatermark.Load())}
-		if id == p.env.Node {
-			r.durable = p.log.DurableEnd()
-		}
-		p.replicas = append(p.replicas, r)
-	}
-	p.isrSize.Store(int32(len(isr)))
-	p.ackMu.Unlock()
-	p.log.SetEpoch(epoch)
-	p.leaderEpoch.Store(int32(epoch))
-	p.advance()
-	p.listeners.notify(p)
-}
-
-// Resign ends the leadership: every waiter is answered with ErrNotLeader and listeners look again.
-func (p *Partition) Resign() {
-	p.leaderEpoch.Store(int32(kafka.NoEpoch))
-	p.log.SetEpoch(kafka.NoEpoch)
-	for {
-		p.ackMu.Lock()
-		w, ok := p.waiters.pop(maxOffset)
-		p.ackMu.Unlock()
-		if !ok {
-			break
-		}
-		w.to.Produced(w.slot, Produced{Err: ErrNotLeader, Base: -1, LogAppendTime: -1, LogStart: -1})
-	}
-	p.listeners.notify(p)
-}
-
-// SetReplicas tells how many replicas the partition has.
-func (p *Partition) SetReplicas(n int) { p.assigned.Store(int32(n)) }
-
-// minISR is how many replicas have to be in sync: min.insync.replicas, but never more than there are, as in Kafka.
-func (p *Partition) minISR() int {
-	want := p.settings.Load().MinISR
-	if n := int(p.assigned.Load()); n > 0 {
-		want = min(want, n)
-	}
-	return want
-}
-
 // SetSettings changes the topic's settings; they hold from the next request on.
 func (p *Partition) SetSettings(t *config.Topic) {
 	p.settings.Store(t)
 	p.log.SetConfig(hotConfig(t), policy(t))
 	p.advance() // a smaller min.insync.replicas may have been all that it waited for
+	p.tellISR() // or the eligible leader replicas have to go first
 }
 
 // Publish shows the partition what the quorum has committed of its tiers.

@@ -27,20 +27,25 @@ func (p *Partition) Produce(records []byte, acks Acks, timeout time.Duration, w 
 		return
 	}
 	if acks == -1 && int(p.isrSize.Load()) < p.minISR() {
-		p.refuse(w, slot, ErrNotEnoughReplicas)
+		err = ErrNotEnoughReplicas
+		if p.LeaderEpoch() < 0 {
+			err = ErrNotLeader
+		}
+		p.refuse(w, slot, err)
 		return
 	}
 	r := Produced{Base: -1, LogAppendTime: -1, LogStart: p.log.Start()}
-	next, err := p.append(v, &r, settings, now)
+	next, tenure, err := p.append(v, &r, settings, now)
 	if err != nil {
 		p.refuse(w, slot, err)
 		return
 	}
+	p.appended.notify(p)
 	if acks != -1 {
 		w.Produced(slot, r)
 		return
 	}
-	p.await(waiter{next: next, to: w, slot: slot, r: r, deadline: p.env.Deadlines.after(now, timeout)})
+	p.await(waiter{next: next, tenure: tenure, to: w, slot: slot, r: r, deadline: p.env.Deadlines.after(now, timeout)})
 }
 
 func (p *Partition) refuse(w Waiter, slot int, err error) {
@@ -53,25 +58,28 @@ func (p *Partition) refuse(w Waiter, slot int, err error) {
 }
 
 // append gives the batch its offsets and writes it, unless it is one that the
-// log holds already. next is the offset that durability has to reach.
-func (p *Partition) append(v batch.View, r *Produced, settings *config.Topic, now time.Time) (next kafka.Offset, err error) {
+// log holds already. next is the offset that durability has to reach, while tenure lasts.
+func (p *Partition) append(v batch.View, r *Produced, settings *config.Topic, now time.Time) (next kafka.Offset, tenure uint64, err error) {
 	p.appendMu.Lock()
 	defer p.appendMu.Unlock()
 	epoch := p.LeaderEpoch()
 	if epoch < 0 {
-		return 0, ErrNotLeader
+		return 0, 0, ErrNotLeader
+	}
+	if p.unfit != nil {
+		return 0, 0, p.unfit
 	}
 	if v.ProducerID() >= 0 {
 		dup, err := p.producers.Check(v)
 		if err != nil {
-			return 0, err
+			return 0, 0, err
 		}
 		if dup != nil {
 			r.Base = dup.Base
 			if settings.LogAppendTime {
 				r.LogAppendTime = dup.TimestampMs
 			}
-			return dup.Last + 1, nil
+			return dup.Last + 1, p.tenure, nil
 		}
 	}
 	r.Base = p.log.End()
@@ -84,10 +92,10 @@ func (p *Partition) append(v batch.View, r *Produced, settings *config.Topic, no
 	p.scratch[0] = nil
 	switch {
 	case errors.Is(err, hot.ErrNoSpace):
-		return 0, ErrNoSpace
+		return 0, 0, ErrNoSpace
 	case err != nil:
-		return 0, fmt.Errorf("%w: %w", ErrStorage, err)
+		return 0, 0, fmt.Errorf("%w: %w", ErrStorage, err)
 	}
 	p.producers.Append(v, now.UnixMilli())
-	return v.NextOffset(), nil
+	return v.NextOffset(), p.tenure, nil
 }

@@ -325,6 +325,7 @@ func TestMinInsyncReplicas(t *testing.T) {
 		w := newWorld(t, nil)
 		defer w.close()
 		w.must(plain(1), 0)
+		w.p.Lead(Leadership{PartitionEpoch: 1, Replicas: []kafka.BrokerID{1, 2}, ISR: w.isr})
 		w.set(func(c *config.Topic) { c.MinISR = 2 })
 		if r := w.produce(plain(1), -1); !errors.Is(r.Err, ErrNotEnoughReplicas) || w.p.LocalEnd() != 1 {
 			t.Errorf("%+v, end %d", r, w.p.LocalEnd())
@@ -347,9 +348,8 @@ func TestMinInsyncReplicasIsAtMostTheReplicas(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, func(c *config.Topic) { c.MinISR = 2 })
 		defer w.close()
-		w.p.SetReplicas(1)
 		w.must(plain(1), 0)
-		w.p.SetReplicas(2)
+		w.p.Lead(Leadership{PartitionEpoch: 1, Replicas: []kafka.BrokerID{1, 2}, ISR: w.isr})
 		if r := w.produce(plain(1), -1); !errors.Is(r.Err, ErrNotEnoughReplicas) {
 			t.Errorf("one of two in sync: %+v", r)
 		}

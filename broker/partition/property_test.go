@@ -100,7 +100,7 @@ func TestProducesAgainstModel(t *testing.T) {
 					w.mu.Lock()
 					w.epoch++
 					w.mu.Unlock()
-					w.p.Lead(w.epoch, w.isr)
+					w.lead(w.epoch)
 				},
 				"reopen": func(rt *rapid.T) { w.reopen() },
 				"power cut": func(rt *rapid.T) {

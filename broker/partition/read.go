@@ -17,6 +17,8 @@ type ReadRequest struct {
 	LastFetchedEpoch kafka.LeaderEpoch // -1: no check for divergence (KIP-595)
 	MaxBytes         int
 	Committed        bool   // up to the last stable offset
+	Replica          bool   // up to the log's end, and from the local disk only
+	Near             bool   // a follower will do, as far as it knows what is committed (KIP-392)
 	Stream           any    // the reader, for readahead from the bucket
 	Ready            func() // called once when what was Loading is here
 }
@@ -50,21 +52,39 @@ func (p *Partition) CheckEpoch(current kafka.LeaderEpoch) error {
 	return ErrUnknownEpoch
 }
 
-// Read never blocks. Errors: ErrOutOfRange, ErrNotLeader, the epochs', ErrStorage.
+// checkRead is CheckEpoch, of whom is followed when a follower will do. What a follower does not have yet is no error of the reader.
+func (p *Partition) checkRead(r ReadRequest) error {
+	f := p.followed.Load()
+	switch {
+	case !r.Near || f == nil:
+		return p.CheckEpoch(r.CurrentEpoch)
+	case r.CurrentEpoch >= 0 && r.CurrentEpoch < f.epoch:
+		return ErrFencedEpoch
+	case r.CurrentEpoch > f.epoch:
+		return ErrUnknownEpoch
+	case r.From > p.log.End():
+		return ErrOffsetNotAvailable
+	}
+	return nil
+}
+
+// Read never blocks. Errors: ErrOutOfRange, ErrNotLeader, the epochs', ErrTiered, ErrOffsetNotAvailable, ErrStorage.
 func (p *Partition) Read(r ReadRequest) (ReadResult, error) {
 	// The high watermark is read before the log start, so that a reader never sees start above it.
 	res := ReadResult{HighWatermark: p.HighWatermark(), LastStable: p.LastStable(), LogStart: p.log.Start()}
-	if err := p.CheckEpoch(r.CurrentEpoch); err != nil {
+	if err := p.checkRead(r); err != nil {
 		return res, err
 	}
-	if r.LastFetchedEpoch >= 0 {
-		if end := p.EpochEnd(r.LastFetchedEpoch); end.Epoch >= 0 && (end.Epoch < r.LastFetchedEpoch || end.End < r.From) {
-			res.Diverging = &end
-			return res, nil
-		}
+	if res.Diverging = p.diverging(r.LastFetchedEpoch, r.From); res.Diverging != nil {
+		return res, nil
 	}
 	limit := res.HighWatermark
-	if r.Committed {
+	switch {
+	case r.Replica:
+		if limit = p.log.End(); r.From >= p.log.Start() && r.From < p.log.Hot().Start() {
+			return res, ErrTiered
+		}
+	case r.Committed:
 		limit = res.LastStable
 	}
 	if r.From > limit && r.From <= p.log.End() {
@@ -82,6 +102,17 @@ func (p *Partition) Read(r ReadRequest) (ReadResult, error) {
 		return res, fmt.Errorf("%w: %w", ErrStorage, err)
 	}
 	return res, nil
+}
+
+// diverging tells where the log of whoever is at from, behind a record of epoch last, parts from this one; nil: it does not.
+func (p *Partition) diverging(last kafka.LeaderEpoch, from kafka.Offset) *EpochEnd {
+	if last < 0 {
+		return nil
+	}
+	if end := p.EpochEnd(last); end.Epoch >= 0 && (end.Epoch < last || end.End < from) {
+		return &end
+	}
+	return nil
 }
 
 // EpochEnd answers OffsetForLeaderEpoch: the largest known epoch at or below requested and where it ends.
@@ -110,6 +141,14 @@ type Listed struct {
 	Epoch     kafka.LeaderEpoch
 }
 
+// unknownEnd tells whether the high watermark of a new leadership may still lie below what was shown to clients before it: until
+// it has reached what was there when the leadership began. Source: KIP-207.
+func (p *Partition) unknownEnd() bool {
+	p.ackMu.Lock()
+	defer p.ackMu.Unlock()
+	return p.LeaderEpoch() >= 0 && p.HighWatermark() < p.epochStart
+}
+
 // MayBlock tells whether ListOffset for the timestamp could need the bucket.
 func (p *Partition) MayBlock(timestamp int64) bool {
 	return (timestamp >= 0 || timestamp == maxTimestamp) && p.log.Remote()
@@ -126,6 +165,9 @@ func (p *Partition) ListOffset(ctx context.Context, timestamp int64, committed b
 	nothing := Listed{Offset: -1, Timestamp: -1, Epoch: kafka.NoEpoch}
 	switch timestamp {
 	case latest:
+		if p.unknownEnd() {
+			return nothing, ErrOffsetNotAvailable
+		}
 		return Listed{Offset: limit, Timestamp: -1, Epoch: p.LeaderEpoch()}, nil
 	case earliest:
 		return at(p.log.Start()), nil

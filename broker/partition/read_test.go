@@ -65,9 +65,9 @@ func TestEpochs(t *testing.T) {
 		w := newWorld(t, nil)
 		defer w.close()
 		w.must(plain(3), 0)
-		w.p.Lead(4, w.isr)
+		w.lead(4)
 		w.must(plain(2), 3)
-		w.p.Lead(6, w.isr)
+		w.lead(6)
 		if got := w.p.EpochEnd(6); got != (EpochEnd{6, 5}) {
 			t.Errorf("epoch 6, of no batch yet: %+v", got)
 		}
@@ -142,7 +142,7 @@ func TestResign(t *testing.T) {
 		if a.len() != 5 {
 			t.Errorf("%d answers, want 5", a.len())
 		}
-		w.p.Lead(1, w.isr)
+		w.lead(1)
 		w.must(plain(1), 3)
 	})
 }
@@ -167,7 +167,7 @@ func TestListeners(t *testing.T) {
 		cancelA() // twice is harmless
 		w.p.Publish(w.manifest, 2)
 		w.p.Publish(w.manifest, 2) // no news
-		w.p.Lead(1, w.isr)
+		w.lead(1)
 		if a.n.Load() != 1 || b.n.Load() != 3 {
 			t.Errorf("told %d and %d times, want 1 and 3", a.n.Load(), b.n.Load())
 		}
@@ -323,6 +323,7 @@ func TestHighWatermarkAfterReopening(t *testing.T) {
 		w.archive.Poke(w.p.ID())
 		synctest.Wait()
 		w.set(func(c *config.Topic) { c.MinISR = 2 })
+		w.replicas = []kafka.BrokerID{1, 2}
 		w.reopen()
 		if hw := w.p.HighWatermark(); hw != w.manifest.End() || hw != 4 {
 			t.Errorf("high watermark %d, the bucket ends at %d, want 4", hw, w.manifest.End())
@@ -348,7 +349,7 @@ func TestUnreadableProducerState(t *testing.T) {
 			t.Fatal(err)
 		}
 		p.log.SetState(garbage{}, &p.appendMu)
-		p.Lead(0, w.isr)
+		p.Lead(Leadership{Replicas: w.isr, ISR: w.isr})
 		p.Produce(plain(1), -1, time.Minute, &answers{}, 0)
 		synctest.Wait()
 		if err := p.log.Local().Roll(); err != nil {

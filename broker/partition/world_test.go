@@ -39,6 +39,7 @@ type world struct {
 	bucket   object.Bucket
 	settings config.Topic
 	isr      []kafka.BrokerID
+	replicas []kafka.BrokerID
 	epoch    kafka.LeaderEpoch
 
 	// outside is set by a test that is in no bubble.
@@ -85,7 +86,7 @@ type tb interface {
 }
 
 func emptyWorld(t tb, change func(*config.Topic)) *world {
-	w := &world{t: t, bucket: object.NewMem(time.Now), isr: []kafka.BrokerID{1}}
+	w := &world{t: t, bucket: object.NewMem(time.Now), isr: []kafka.BrokerID{1}, replicas: []kafka.BrokerID{1}}
 	w.settings = config.Topic{
 		SegmentBytes: 1 << 20, MaxMessageBytes: 1 << 20, Compression: "producer", MinISR: 1,
 		RetentionAge: -1, RetentionBytes: -1, LocalRetentionAge: -1, LocalRetentionBytes: -1,
@@ -135,8 +136,13 @@ func (w *world) open() {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	w.p.Lead(w.epoch, w.isr)
+	w.lead(w.epoch)
 	w.archive.Add(w.p.Log())
+}
+
+// lead starts a leadership of this broker, which alone is in sync.
+func (w *world) lead(epoch kafka.LeaderEpoch) {
+	w.p.Lead(Leadership{Epoch: epoch, Replicas: w.replicas, ISR: w.isr})
 }
 
 func (w *world) close() {

@@ -7,7 +7,7 @@ import "strconv"
 func brokerKeys() []Key {
 	keys := brokerDefaults(topicKeys())
 	for _, group := range [][]Key{
-		identityKeys(), clusterKeys(), listenerKeys(), controlKeys(), limitKeys(), topicCreationKeys(), coordinatorKeys(), bucketKeys(), observeKeys(),
+		identityKeys(), clusterKeys(), listenerKeys(), controlKeys(), replicaKeys(), limitKeys(), topicCreationKeys(), coordinatorKeys(), bucketKeys(), observeKeys(),
 	} {
 		keys = append(keys, group...)
 	}
@@ -153,6 +153,32 @@ func controlKeys() []Key {
 			allow(between(1, 10000))),
 	}
 }
+
+// replicaKeys are how this broker's followers fetch, and when its leaders do without a replica.
+func replicaKeys() []Key {
+	return []Key{
+		define("replica.lag.time.max.ms", Long, number(30*second),
+			"A replica that has lacked records for so long is no longer in sync: acks=all does not wait for it.",
+			allow(between(100, 1<<31-1)), readOnly),
+		define("replica.fetch.wait.max.ms", Int, "500",
+			"How long a leader lets a follower's fetch wait for records.",
+			allow(between(1, 1<<31-1)), readOnly),
+		define("replica.fetch.max.bytes", Int, number(1*miB),
+			"The most that a follower fetches of one partition at one time; a single batch may be larger.",
+			allow(between(1, 1<<31-1)), readOnly),
+		define("replica.fetch.response.max.bytes", Int, number(10*miB),
+			"The most that a follower fetches at one time.",
+			allow(between(1, 1<<31-1)), readOnly),
+		define("replica.fetch.backoff.ms", Int, "50",
+			"How long a follower waits until it tries again to fetch a partition that its leader did not serve. Kafka's default is 1000.",
+			allow(between(1, 1<<31-1)), readOnly),
+		define("replica.selector.class", String, rackAware,
+			"Where consumers fetch that say in which rack they are (`client.rack`): `"+rackAware+"`, from an in-sync replica in their rack (KIP-392); empty, from the leader. Kafka's default is empty.",
+			allow(oneOf("", rackAware)), readOnly),
+	}
+}
+
+const rackAware = "org.apache.kafka.common.replica.RackAwareReplicaSelector"
 
 func limitKeys() []Key {
 	return []Key{

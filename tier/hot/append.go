@@ -20,7 +20,7 @@ func (l *Log) Append(batches []batch.View) error {
 		return nil
 	}
 	l.mu.Lock()
-	err := l.append(batches)
+	err := l.appendTo(batches, true)
 	async := l.cfg.Async
 	l.mu.Unlock()
 	if err == nil && async {
@@ -29,7 +29,8 @@ func (l *Log) Append(batches []batch.View) error {
 	return err
 }
 
-func (l *Log) append(batches []batch.View) error {
+// appendTo appends; ask says whether to ask for the flush, too. mu is held.
+func (l *Log) appendTo(batches []batch.View, ask bool) error {
 	if err := l.writable(); err != nil {
 		return err
 	}
@@ -39,18 +40,18 @@ func (l *Log) append(batches []batch.View) error {
 	}
 	t := l.view.Load().tail
 	if t.end.pos > 0 && (t.end.pos+total > l.cfg.segmentBytes() || l.aged(t, l.cfg)) {
-		if t, err = l.roll(true); err != nil {
+		if t, err = l.roll(true, ask); err != nil {
 			return l.failed("roll", err)
 		}
 	}
 	if total > l.cfg.segmentBytes() && len(batches) > 1 {
-		return l.appendSpread(t, batches)
+		return l.appendSpread(t, batches, ask)
 	}
 	if err := l.write(t, batches); err != nil {
 		return l.undo(t, err)
 	}
 	l.publish(t, batches)
-	l.owe(t, false, !l.cfg.Async)
+	l.owe(t, false, ask && !l.cfg.Async)
 	return nil
 }
 
@@ -160,7 +161,7 @@ func (l *Log) failed(what string, err error) error {
 
 // appendSpread appends more than one segment holds: as many batches to each as fit, at least one. Everything is written
 // before anything is shown, so that a failure leaves no trace.
-func (l *Log) appendSpread(first *tail, batches []batch.View) (err error) {
+func (l *Log) appendSpread(first *tail, batches []batch.View, ask bool) (err error) {
 	tails := []*tail{first}
 	var groups [][]batch.View
 	defer func() {
@@ -196,7 +197,7 @@ func (l *Log) appendSpread(first *tail, batches []batch.View) (err error) {
 		l.publish(tails[i], group)
 		l.owe(tails[i], i > 0, false)
 	}
-	if !l.cfg.Async {
+	if ask && !l.cfg.Async {
 		l.flushLazily()
 	}
 	return nil
@@ -212,7 +213,7 @@ func (l *Log) Roll() error {
 	if l.view.Load().tail.end.pos == 0 {
 		return nil
 	}
-	if _, err := l.roll(true); err != nil {
+	if _, err := l.roll(true, true); err != nil {
 		return l.failed("roll", err)
 	}
 	return nil
@@ -226,20 +227,20 @@ func (l *Log) Tick() error {
 	if t.end.pos == 0 || l.writable() != nil || !l.aged(t, l.cfg) {
 		return nil
 	}
-	if _, err := l.roll(true); err != nil {
+	if _, err := l.roll(true, true); err != nil {
 		return l.failed("roll", err)
 	}
 	return nil
 }
 
-// roll begins a new active segment at the end. mu is held.
-func (l *Log) roll(snapshot bool) (*tail, error) {
+// roll begins a new active segment at the end; ask as in appendTo. mu is held.
+func (l *Log) roll(snapshot, ask bool) (*tail, error) {
 	t, err := l.createTail(l.End())
 	if err != nil {
 		return nil, err
 	}
 	l.switchTo(t, snapshot)
-	l.owe(t, true, !l.cfg.Async)
+	l.owe(t, true, ask && !l.cfg.Async)
 	return t, nil
 }
 

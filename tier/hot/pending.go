@@ -86,12 +86,7 @@ func (l *Log) advance(t target) bool {
 
 // flushLazily asks for a flush if something was written that nobody asked one for (async mode).
 func (l *Log) flushLazily() {
-	p := &l.pending
-	p.mu.Lock()
-	ask := !p.queued && !p.detached && (p.reached.offset > p.flushed.offset || p.names)
-	p.queued = p.queued || ask
-	p.mu.Unlock()
-	if ask {
+	if l.queueFlush() {
 		l.env.Flusher.enqueue(l)
 	}
 }

@@ -54,14 +54,16 @@ type Log struct {
 	appends sync.Locker
 
 	// history are the epochs of offsets that the local log no longer knows
-	// of, from the last remote footer at the time of opening.
-	history []segment.EpochStart
+	// of, from the last remote footer at the time of opening, or of the last Rebase.
+	history atomic.Pointer[[]segment.EpochStart]
+	// base is the state that the footer gave, which no file beside a segment repeats. nil when there was none.
+	base atomic.Pointer[State]
 
 	manifest atomic.Pointer[manifest.Manifest]
 	policy   atomic.Pointer[archive.Policy]
-	start    atomic.Int64 // Invariant: only grows
-	stable   atomic.Int64 // high watermark; segments wholly below it may be uploaded
-	epoch    atomic.Int32 // leader epoch, kafka.NoEpoch while this broker does not lead
+	start    atomic.Int64               // Invariant: only grows
+	stable   atomic.Int64               // high watermark; segments wholly below it may be uploaded
+	leads    atomic.Pointer[leadership] // nil while this broker does not lead
 }
 
 // Recovered is what opening found, for the layer above.
@@ -77,7 +79,6 @@ type Recovered struct {
 // that). onDurable is hot.Open's.
 func Open(ctx context.Context, env Env, spec Spec, onDurable func(kafka.Offset)) (*Log, Recovered, error) {
 	l := &Log{spec: spec, cold: env.Cold, log: env.Log}
-	l.epoch.Store(int32(kafka.NoEpoch))
 	l.start.Store(int64(spec.Start))
 	l.manifest.Store(&spec.Manifest)
 	l.policy.Store(&spec.Policy)
@@ -120,7 +121,7 @@ func (l *Log) reconcile(ctx context.Context, rec *Recovered) error {
 	if err != nil {
 		return fmt.Errorf("read the state of %s-%d from the bucket: %w", l.spec.Topic, l.spec.Partition.Index, err)
 	}
-	l.history = footer.Epochs
+	l.history.Store(&footer.Epochs)
 	if behind {
 		l.log.Warn("local log ends before the bucket does: it begins anew behind it",
 			"topic", l.spec.Topic, "partition", l.spec.Partition.Index, "local_end", l.hot.End(), "remote_end", m.End())
@@ -129,6 +130,7 @@ func (l *Log) reconcile(ctx context.Context, rec *Recovered) error {
 		}
 	}
 	rec.State, rec.StateAt, rec.FromBucket = footer.State, max(m.End(), l.hot.Start()), true
+	l.base.Store(&State{rec.State, rec.StateAt})
 	return nil
 }
 
@@ -230,11 +232,12 @@ func (l *Log) Forget(stream any) { l.cold.Forget(stream) }
 // Epochs is the partition's epoch history, oldest first.
 func (l *Log) Epochs() []segment.EpochStart {
 	local := l.hot.Epochs()
-	if len(l.history) == 0 {
+	history := l.history.Load()
+	if history == nil || len(*history) == 0 {
 		return local
 	}
-	merged := make([]segment.EpochStart, 0, len(l.history)+len(local))
-	for _, e := range l.history {
+	merged := make([]segment.EpochStart, 0, len(*history)+len(local))
+	for _, e := range *history {
 		if len(local) > 0 && e.Epoch >= local[0].Epoch {
 			break
 		}
@@ -264,8 +267,14 @@ func (l *Log) Publish(m manifest.Manifest, start kafka.Offset) {
 // this broker leads, kafka.NoEpoch when it does not.
 func (l *Log) SetStable(highWatermark kafka.Offset) { l.stable.Store(int64(highWatermark)) }
 
-// SetEpoch is described at SetStable.
-func (l *Log) SetEpoch(e kafka.LeaderEpoch) { l.epoch.Store(int32(e)) }
+// SetEpoch is described at SetStable. Called between two appends.
+func (l *Log) SetEpoch(e kafka.LeaderEpoch) {
+	if e < 0 {
+		l.leads.Store(nil)
+		return
+	}
+	l.leads.Store(&leadership{e, l.End()})
+}
 
 // The methods of archive.Source.
 
@@ -276,7 +285,12 @@ func (l *Log) Partition() kafka.Partition { return l.spec.Partition }
 func (l *Log) Topic() string { return l.spec.Topic }
 
 // Epoch is the leader epoch, kafka.NoEpoch while this broker does not lead.
-func (l *Log) Epoch() kafka.LeaderEpoch { return kafka.LeaderEpoch(l.epoch.Load()) }
+func (l *Log) Epoch() kafka.LeaderEpoch {
+	if now := l.leads.Load(); now != nil {
+		return now.epoch
+	}
+	return kafka.NoEpoch
+}
 
 // Local is the local log.
 func (l *Log) Local() archive.Local { return l.local }

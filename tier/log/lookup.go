@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/qanat-io/qanat/tier/hot"
-	"github.com/qanat-io/qanat/tier/segment"
 	"github.com/qanat-io/qanat/wire/kafka"
 )
 
@@ -102,16 +101,13 @@ func (l *Log) EpochOf(offset kafka.Offset) kafka.LeaderEpoch {
 // which it ends; ok is false when the log knows of no epoch that answers.
 // Source: KIP-101, KIP-279 (LeaderEpochFileCache.endOffsetFor).
 func (l *Log) EpochEnd(requested kafka.LeaderEpoch) (kafka.LeaderEpoch, kafka.Offset, bool) {
-	epochs := l.Epochs()
-	if current := l.Epoch(); current >= 0 && (len(epochs) == 0 || epochs[len(epochs)-1].Epoch < current) {
-		// A leadership that has written nothing yet begins where the log ends.
-		epochs = append(epochs[:len(epochs):len(epochs)], segment.EpochStart{Epoch: current, Start: l.End()})
-	}
+	end := l.End() // before the epochs: they cover all that lies below it then, also beside an append
+	epochs := l.withCurrent(l.Epochs())
 	if requested < 0 || len(epochs) == 0 || requested > epochs[len(epochs)-1].Epoch {
 		return kafka.NoEpoch, -1, false
 	}
 	if requested == epochs[len(epochs)-1].Epoch {
-		return requested, l.End(), true
+		return requested, end, true
 	}
 	floor := requested // of an epoch older than all that is known: it ended before the first
 	for i, e := range epochs {

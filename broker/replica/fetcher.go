@@ -1,0 +1,407 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/qanat-io/qanat/broker/partition"
+	"github.com/qanat-io/qanat/tier/hot"
+	"github.com/qanat-io/qanat/wire/kafka"
+)
+
+// fetcher fetches from one leader, one request at a time.
+//
+// A partition is in one of these places: due (to be named in the next request), in the session (the leader answers when it
+// has news), or aside (failed, or busy with the bucket), from where it comes back as due. Whatever is no longer in its place in
+// the session is forgotten there by the next request.
+type fetcher struct {
+	f      *Fetchers
+	leader kafka.BrokerID
+
+	mu        sync.Mutex
+	partition map[kafka.Partition]*followed
+	due       []*followed
+	left      []kafka.Partition // to be forgotten by the session
+	changed   bool              // since the last Go
+	cancel    context.CancelFunc
+	wake      chan struct{} // holds a token when there is something to do
+
+	// The run's own.
+	session int32
+	epoch   int32 // of the session: 0 begins one
+	logs    []*hot.Log
+}
+
+// followed is a partition on its way. Guarded by the fetcher's mu, but p.
+type followed struct {
+	of    *fetcher
+	p     *partition.Partition
+	epoch kafka.LeaderEpoch
+	place place
+	at    partition.Position // that the session has
+}
+
+type place int
+
+const (
+	due place = iota
+	inSession
+	aside
+	gone
+)
+
+func newFetcher(f *Fetchers, leader kafka.BrokerID) *fetcher {
+	return &fetcher{f: f, leader: leader, partition: map[kafka.Partition]*followed{}, wake: make(chan struct{}, 1)}
+}
+
+func (of *fetcher) add(p *partition.Partition, epoch kafka.LeaderEpoch) *followed {
+	fo := &followed{of: of, p: p, epoch: epoch}
+	of.mu.Lock()
+	defer of.mu.Unlock()
+	of.partition[p.ID()] = fo
+	of.due = append(of.due, fo)
+	of.changed = true
+	return fo
+}
+
+func (of *fetcher) drop(fo *followed) {
+	of.mu.Lock()
+	defer of.mu.Unlock()
+	id := fo.p.ID()
+	if of.partition[id] != fo {
+		return
+	}
+	delete(of.partition, id)
+	if fo.place == inSession {
+		of.left = append(of.left, id)
+	}
+	fo.place = gone
+	of.changed = true
+}
+
+// nudge makes changes take effect: a request that waits at the leader is given up for one that knows of them.
+func (of *fetcher) nudge() {
+	of.mu.Lock()
+	defer of.mu.Unlock()
+	if !of.changed {
+		return
+	}
+	of.changed = false
+	if of.cancel != nil {
+		of.cancel()
+	}
+	of.signal()
+}
+
+// signal wakes the run; mu is held.
+func (of *fetcher) signal() {
+	select {
+	case of.wake <- struct{}{}:
+	default:
+	}
+}
+
+// back makes a partition that was aside due again.
+func (of *fetcher) back(fo *followed) {
+	of.mu.Lock()
+	defer of.mu.Unlock()
+	if fo.place == aside {
+		fo.place = due
+		of.due = append(of.due, fo)
+		of.signal()
+	}
+}
+
+// setAside takes a partition out of the session for a while. mu is held.
+func (of *fetcher) setAside(fo *followed) {
+	if fo.place == inSession {
+		of.left = append(of.left, fo.p.ID())
+	}
+	if fo.place != gone {
+		fo.place = aside
+	}
+}
+
+// again tries a partition again after the back-off.
+func (of *fetcher) again(fo *followed) {
+	of.mu.Lock()
+	of.setAside(fo)
+	of.mu.Unlock()
+	time.AfterFunc(of.f.cfg.BackOff, func() { of.back(fo) })
+}
+
+func (of *fetcher) run(ctx context.Context) {
+	failures := 0
+	for ctx.Err() == nil {
+		asked, cancel, req := of.request(ctx)
+		if req == nil {
+			select {
+			case <-of.wake:
+			case <-ctx.Done():
+			}
+			continue
+		}
+		resp, err := of.f.leaders.Request(asked, of.leader, req)
+		of.mu.Lock()
+		of.cancel = nil
+		of.mu.Unlock()
+		givenUp := asked.Err() != nil && ctx.Err() == nil && errors.Is(err, context.Canceled)
+		cancel()
+		switch {
+		case err == nil:
+			failures = 0
+			of.handle(ctx, resp.(*kmsg.FetchResponse))
+		case givenUp:
+			of.restart() // what was answered nobody knows
+		case ctx.Err() == nil:
+			of.restart()
+			if failures++; failures == 1 {
+				of.f.log.Info("fetch from a leader failed", "leader", of.leader, "error", err)
+			}
+			of.pause(ctx, min(of.f.cfg.BackOff<<min(failures-1, 5), time.Second))
+		}
+	}
+}
+
+// pause waits, but not for longer than until there is something new to do.
+func (of *fetcher) pause(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+// restart begins with a new session: every partition is named again.
+func (of *fetcher) restart() {
+	of.mu.Lock()
+	defer of.mu.Unlock()
+	of.epoch, of.left = 0, nil
+	for _, fo := range of.partition {
+		if fo.place == inSession {
+			fo.place = due
+			of.due = append(of.due, fo)
+		}
+	}
+}
+
+// fetchVersion names topics by id and this broker by its registration.
+const fetchVersion = 17
+
+// request makes the next one; nil when there is nothing to fetch.
+func (of *fetcher) request(ctx context.Context) (context.Context, context.CancelFunc, *kmsg.FetchRequest) {
+	cfg := &of.f.cfg
+	req := kmsg.NewPtrFetchRequest()
+	req.Version = fetchVersion
+	req.ReplicaState.ID, req.ReplicaState.Epoch = int32(cfg.Node), int64(of.f.epoch())
+	req.MaxWaitMillis, req.MinBytes, req.MaxBytes = int32(cfg.MaxWait.Milliseconds()), 1, cfg.MaxBytes
+	of.mu.Lock()
+	defer of.mu.Unlock()
+	if len(of.partition) == 0 {
+		of.due, of.left, of.epoch = nil, nil, 0
+		return nil, nil, nil
+	}
+	due := of.due
+	of.due = nil
+	listed := 0
+	for _, fo := range due {
+		if fo.place == gone || fo.place == aside {
+			continue
+		}
+		at, flushed := fo.p.Position()
+		if !flushed { // written by whoever led before; the flush is under way
+			of.logs = append(of.logs, fo.p.Log().Hot())
+			of.due = append(of.due, fo)
+			continue
+		}
+		fo.place, fo.at = inSession, at
+		of.name(req, fo)
+		listed++
+	}
+	if len(of.due) > 0 {
+		of.mu.Unlock()
+		of.flush()
+		of.mu.Lock()
+		of.signal()
+	}
+	if of.epoch == 0 {
+		of.left = nil
+		if listed == 0 {
+			return nil, nil, nil // all are aside
+		}
+		req.SessionID = 0
+	} else {
+		req.SessionID = of.session
+		of.forget(req)
+	}
+	req.SessionEpoch = of.epoch
+	asked, cancel := context.WithTimeout(ctx, cfg.MaxWait+requestSlack)
+	of.cancel = cancel
+	return asked, cancel, req
+}
+
+// requestSlack is how much longer than it was asked to wait a leader may take.
+const requestSlack = 10 * time.Second
+
+func (of *fetcher) name(req *kmsg.FetchRequest, fo *followed) {
+	p := kmsg.NewFetchRequestTopicPartition()
+	p.Partition = fo.p.ID().Index
+	p.CurrentLeaderEpoch, p.LastFetchedEpoch = int32(fo.epoch), int32(fo.at.Last)
+	p.FetchOffset, p.LogStartOffset = int64(fo.at.From), int64(fo.p.LogStart())
+	p.PartitionMaxBytes = of.f.cfg.MaxPartitionBytes
+	if n := len(req.Topics); n == 0 || req.Topics[n-1].TopicID != fo.p.ID().Topic {
+		t := kmsg.NewFetchRequestTopic()
+		t.TopicID = fo.p.ID().Topic
+		req.Topics = append(req.Topics, t)
+	}
+	t := &req.Topics[len(req.Topics)-1]
+	t.Partitions = append(t.Partitions, p)
+}
+
+// forget names what has left the session, unless it is back. mu is held.
+func (of *fetcher) forget(req *kmsg.FetchRequest) {
+	for _, id := range of.left {
+		if fo := of.partition[id]; fo != nil && fo.place == inSession {
+			continue
+		}
+		t := kmsg.NewFetchRequestForgottenTopic()
+		t.TopicID, t.Partitions = id.Topic, []int32{id.Index}
+		req.ForgottenTopics = append(req.ForgottenTopics, t)
+	}
+	of.left = nil
+}
+
+// handle acts on an answer: everything is appended, then made durable at once.
+func (of *fetcher) handle(ctx context.Context, resp *kmsg.FetchResponse) {
+	if resp.ErrorCode != 0 {
+		of.f.log.Debug("fetch session ends", "leader", of.leader, "error", kerr.ErrorForCode(resp.ErrorCode))
+		failed := of.epoch == 0
+		of.restart()
+		if failed {
+			of.pause(ctx, of.f.cfg.BackOff)
+		}
+		return
+	}
+	of.session = resp.SessionID
+	if of.epoch++; of.session == 0 || of.epoch < 0 {
+		of.epoch = 0
+	}
+	for i := range resp.Topics {
+		t := &resp.Topics[i]
+		for j := range t.Partitions {
+			p := &t.Partitions[j]
+			of.mu.Lock()
+			fo := of.partition[kafka.Partition{Topic: t.TopicID, Index: p.Partition}]
+			here := fo != nil && fo.place == inSession
+			of.mu.Unlock()
+			if here {
+				of.take(ctx, fo, p)
+			}
+		}
+	}
+	of.flush()
+	if of.epoch == 0 {
+		of.restart() // the leader has no room for a session: everything is named each time
+	}
+}
+
+// flush makes what was appended durable. An error is the process's end already.
+func (of *fetcher) flush() {
+	if len(of.logs) == 0 {
+		return
+	}
+	if err := of.f.flusher.FlushLogs(of.logs); err != nil {
+		of.f.log.Error("flush what was replicated", "error", err)
+	}
+	clear(of.logs)
+	of.logs = of.logs[:0]
+}
+
+// take acts on one partition of an answer.
+func (of *fetcher) take(ctx context.Context, fo *followed, p *kmsg.FetchResponseTopicPartition) {
+	err := kerr.TypedErrorForCode(p.ErrorCode)
+	switch {
+	case err == nil && p.DivergingEpoch.Epoch < 0 && p.DivergingEpoch.EndOffset < 0:
+		of.appendTo(fo, p)
+	case err == nil:
+		of.truncate(ctx, fo, partition.EpochEnd{Epoch: kafka.LeaderEpoch(p.DivergingEpoch.Epoch), End: kafka.Offset(p.DivergingEpoch.EndOffset)})
+	case err == kerr.OffsetMovedToTieredStorage, err == kerr.OffsetOutOfRange:
+		of.rebase(ctx, fo)
+	default:
+		// Not leader (yet, or any more), an older or newer epoch, a topic that is gone: the image will tell, here or there.
+		of.f.log.Debug("leader does not serve a replica", "leader", of.leader, "partition", fo.p.ID().String(), "error", err)
+		of.again(fo)
+	}
+}
+
+func (of *fetcher) appendTo(fo *followed, p *kmsg.FetchResponseTopicPartition) {
+	grew, err := fo.p.AppendFetched(partition.Fetched{
+		Epoch: fo.epoch, At: fo.at, Records: p.RecordBatches, HighWatermark: kafka.Offset(p.HighWatermark),
+	})
+	if err != nil {
+		of.failed(fo, err)
+		return
+	}
+	if grew {
+		of.f.stats.bytes.Add(int64(len(p.RecordBatches)))
+		of.logs = append(of.logs, fo.p.Log().Hot())
+		of.moved(fo)
+	}
+}
+
+// moved has a partition's new position told by the next request.
+func (of *fetcher) moved(fo *followed) {
+	of.mu.Lock()
+	defer of.mu.Unlock()
+	if fo.place == inSession {
+		fo.place = due
+		of.due = append(of.due, fo)
+	}
+}
+
+func (of *fetcher) truncate(ctx context.Context, fo *followed, end partition.EpochEnd) {
+	switch err := fo.p.Truncate(fo.epoch, fo.at, end); {
+	case errors.Is(err, partition.ErrGone):
+		of.rebase(ctx, fo)
+	case err != nil:
+		of.failed(fo, err)
+	default:
+		of.moved(fo)
+	}
+}
+
+// failed reports what went wrong with a partition, and tries it again. What its role's end refuses is no failure: it is dropped soon.
+func (of *fetcher) failed(fo *followed, err error) {
+	if !errors.Is(err, partition.ErrFencedEpoch) {
+		of.f.log.Error("replicate partition", "topic", fo.p.Topic(), "partition", fo.p.ID().Index, "leader", of.leader, "error", err)
+	}
+	of.again(fo)
+}
+
+// rebase begins a partition's log anew where the bucket ends, beside the fetching of the others. When the bucket ends no later
+// than the log, the image that says why the leader has nothing is still to come.
+func (of *fetcher) rebase(ctx context.Context, fo *followed) {
+	log := fo.p.Log()
+	if max(log.Manifest().End(), log.Start()) <= log.End() && log.Hot().Damage() == nil {
+		of.again(fo)
+		return
+	}
+	of.mu.Lock()
+	of.setAside(fo)
+	of.mu.Unlock()
+	of.f.running.Go(func() {
+		ctx, cancel := context.WithTimeout(ctx, of.f.cfg.RebaseTimeout)
+		defer cancel()
+		if err := fo.p.Rebase(ctx, fo.epoch); err != nil && ctx.Err() == nil {
+			of.failed(fo, err)
+			return
+		}
+		of.back(fo)
+	})
+}

@@ -1,0 +1,181 @@
+package replica
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/qanat-io/qanat/broker/partition"
+	"github.com/qanat-io/qanat/metadata/command"
+	"github.com/qanat-io/qanat/metadata/image"
+	"github.com/qanat-io/qanat/tier/object"
+	"github.com/qanat-io/qanat/wire/kafka"
+)
+
+// quorum applies commands at once, or loses them.
+type quorum struct {
+	mu    sync.Mutex
+	image *image.Image
+	lose  error // what proposals end with, not applied
+	asked int
+}
+
+func (q *quorum) Image() *image.Image {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.image
+}
+
+func (q *quorum) ProposeAsync(c command.Command, done func(any, error)) {
+	q.mu.Lock()
+	q.asked++
+	if err := q.lose; err != nil {
+		q.mu.Unlock()
+		done(nil, err)
+		return
+	}
+	m, result, _, err := image.Apply(q.image, q.image.Index()+1, command.Envelope{}, c)
+	q.image = m
+	q.mu.Unlock()
+	done(result, err)
+}
+
+func newQuorum(t *testing.T, commands ...command.Command) *quorum {
+	q := &quorum{image: image.Empty()}
+	for _, c := range commands {
+		q.ProposeAsync(c, func(_ any, err error) {
+			if err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+	q.asked = 0
+	return q
+}
+
+// partition is what the image says of the one partition.
+func (q *quorum) partition() *image.Partition {
+	p, _ := q.Image().Partition(id(0))
+	return p
+}
+
+// lead has a partition act on the image.
+func (q *quorum) lead(p *partition.Partition) {
+	ip := q.partition()
+	p.Lead(partition.Leadership{Epoch: ip.LeaderEpoch, PartitionEpoch: ip.PartitionEpoch, Replicas: ip.Replicas, ISR: ip.ISR, ELR: ip.ELR})
+}
+
+// A replica that has caught up would stay out, one that has fallen behind would stay in, or a lost proposal would never be made again.
+func TestKeeper(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQuorum(t, command.RegisterBroker{ID: 1}, command.RegisterBroker{ID: 2, Incarnation: [16]byte{1}},
+			command.CreateTopic{ID: id(0).Topic, Name: "t", Partitions: [][]kafka.BrokerID{{1, 2}}})
+		b, _ := q.Image().Broker(2)
+		h := newHost(t, 1, object.NewMem(time.Now))
+		p := h.open(id(0), nil)
+		q.lead(p)
+		k := NewKeeper(q, func(f func(*partition.Partition)) { f(p) }, 30*time.Second, quiet)
+		ctx, stop := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { _ = k.Run(ctx) })
+		defer running.Wait()
+		defer stop()
+		fetched := func(from kafka.Offset) {
+			t.Helper()
+			if _, err := p.ReplicaFetched(partition.Replica{ID: 2, Epoch: b.Epoch}, p.LeaderEpoch(), partition.Position{From: from, Last: kafka.NoEpoch}); err != nil {
+				t.Fatal(err)
+			}
+			for _, p := range h.told {
+				k.Tell(p)
+			}
+			h.told = nil
+			synctest.Wait()
+		}
+		fetched(0)
+		time.Sleep(10 * time.Minute)
+		if q.asked != 0 {
+			t.Errorf("%d proposals while everything is in sync", q.asked)
+		}
+		h.produce(p, 10)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if isr := q.partition().ISR; !slices.Equal(isr, []kafka.BrokerID{1}) {
+			t.Errorf("ISR %v of a replica that has not come for a minute", isr)
+		}
+		q.lead(p)
+		if p.HighWatermark() != 1 {
+			t.Errorf("high watermark %d without it", p.HighWatermark())
+		}
+		q.lose = errors.New("no leader")
+		fetched(1)
+		if isr := q.partition().ISR; q.asked != 2 || len(isr) != 1 {
+			t.Errorf("%d proposals, ISR %v", q.asked, isr)
+		}
+		q.lose = nil
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if isr := q.partition().ISR; !slices.Equal(isr, []kafka.BrokerID{1, 2}) {
+			t.Errorf("ISR %v of a replica that has caught up", isr)
+		}
+		q.lead(p)
+		// Another registration of it would have to fetch first.
+		q.ProposeAsync(command.RegisterBroker{ID: 2, Incarnation: [16]byte{2}}, func(any, error) {})
+		h.produce(p, 10)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		q.lead(p)
+		fetched(2)
+		if isr := q.partition().ISR; len(isr) != 1 {
+			t.Errorf("ISR %v by fetches of an earlier registration", isr)
+		}
+	})
+}
+
+// A damaged replica would lead, stay in sync, or never be whole again; or the last copy would be thrown away.
+func TestRepair(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQuorum(t, command.RegisterBroker{ID: 1}, command.RegisterBroker{ID: 2},
+			command.CreateTopic{ID: id(0).Topic, Name: "t", Partitions: [][]kafka.BrokerID{{1, 2}}})
+		h := newHost(t, 1, object.NewMem(time.Now))
+		p := h.open(id(0), nil)
+		q.lead(p)
+		h.produce(p, 10)
+		r := NewRepair(1, q, func(f func(*partition.Partition)) { f(p) }, func() map[kafka.Partition]error { return nil }, quiet)
+		r.look(t.Context())
+		if q.asked != 0 {
+			t.Error("something was done to a healthy replica")
+		}
+		p.Log().Hot().ReportDamage(0, errors.New("a bit has flipped"))
+		r.look(t.Context())
+		if ip := q.partition(); ip.Leader != 2 || !slices.Equal(ip.ISR, []kafka.BrokerID{2}) {
+			t.Fatalf("leader %d, ISR %v", ip.Leader, ip.ISR)
+		}
+		if p.Damage() == nil {
+			t.Error("begun anew before the image of it was here")
+		}
+		p.Follow(2, q.partition().LeaderEpoch)
+		r.look(t.Context())
+		if p.Damage() != nil || p.LocalEnd() != 0 {
+			t.Errorf("damage %v, ends at %d", p.Damage(), p.LocalEnd())
+		}
+		// The last copy is kept, damaged as it is.
+		q.ProposeAsync(command.AlterISR{Changes: []command.ISRChange{{
+			Partition: id(0), LeaderEpoch: 1, Expected: q.partition().PartitionEpoch, ISR: []command.ISRMember{{ID: 1, Epoch: 1}, {ID: 2}},
+		}}}, func(any, error) {})
+		q.ProposeAsync(command.ElectLeaders{Elections: []command.Election{{Partition: id(0), Leader: 1, ISR: []kafka.BrokerID{1}, Expected: q.partition().PartitionEpoch}}}, func(any, error) {})
+		if q.lead(p); p.LeaderEpoch() != 2 {
+			t.Fatalf("%+v", q.partition())
+		}
+		h.produce(p, 10)
+		p.Log().Hot().ReportDamage(0, errors.New("a bit has flipped"))
+		asked := q.asked
+		r.look(t.Context())
+		if q.asked != asked || p.Damage() == nil {
+			t.Errorf("%d proposals about the only copy, damage %v", q.asked-asked, p.Damage())
+		}
+	})
+}
