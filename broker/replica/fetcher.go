@@ -27,6 +27,7 @@ type fetcher struct {
 	partition map[kafka.Partition]*followed
 	due       []*followed
 	left      []kafka.Partition // to be forgotten by the session
+	asides    int               // how many are aside
 	changed   bool              // since the last Go
 	cancel    context.CancelFunc
 	wake      chan struct{} // holds a token when there is something to do
@@ -77,8 +78,11 @@ func (of *fetcher) drop(fo *followed) {
 		return
 	}
 	delete(of.partition, id)
-	if fo.place == inSession {
+	switch fo.place {
+	case inSession:
 		of.left = append(of.left, id)
+	case aside:
+		of.asides--
 	}
 	fo.place = gone
 	of.changed = true
@@ -112,6 +116,7 @@ func (of *fetcher) back(fo *followed) {
 	defer of.mu.Unlock()
 	if fo.place == aside {
 		fo.place = due
+		of.asides--
 		of.due = append(of.due, fo)
 		of.signal()
 	}
@@ -122,8 +127,9 @@ func (of *fetcher) setAside(fo *followed) {
 	if fo.place == inSession {
 		of.left = append(of.left, fo.p.ID())
 	}
-	if fo.place != gone {
+	if fo.place != gone && fo.place != aside {
 		fo.place = aside
+		of.asides++
 	}
 }
 
@@ -168,7 +174,7 @@ func (of *fetcher) run(ctx context.Context) {
 	}
 }
 
-// pause waits, but not for longer than until there is something new to do.
+// pause waits.
 func (of *fetcher) pause(ctx context.Context, d time.Duration) {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -206,6 +212,9 @@ func (of *fetcher) request(ctx context.Context) (context.Context, context.Cancel
 	if len(of.partition) == 0 {
 		of.due, of.left, of.epoch = nil, nil, 0
 		return nil, nil, nil
+	}
+	if of.asides > 0 { // they are not to wait for what the others wait for
+		req.MaxWaitMillis = int32(min(cfg.MaxWait, cfg.BackOff).Milliseconds())
 	}
 	due := of.due
 	of.due = nil
@@ -349,7 +358,7 @@ func (of *fetcher) appendTo(fo *followed, p *kmsg.FetchResponseTopicPartition) {
 		return
 	}
 	if grew {
-		of.f.stats.bytes.Add(int64(len(p.RecordBatches)))
+		of.f.bytes.Add(int64(len(p.RecordBatches)))
 		of.logs = append(of.logs, fo.p.Log().Hot())
 		of.moved(fo)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -54,7 +55,7 @@ type Fetchers struct {
 	// epoch is this broker's registration, which leaders check.
 	epoch func() kafka.BrokerEpoch
 	log   *slog.Logger
-	stats Stats
+	bytes atomic.Int64
 
 	mu      sync.Mutex
 	ctx     context.Context // of Run; nil before
@@ -116,6 +117,9 @@ func (f *Fetchers) Go() {
 		of.nudge()
 	}
 }
+
+// Bytes is how many bytes of batches were fetched from leaders and appended.
+func (f *Fetchers) Bytes() int64 { return f.bytes.Load() }
 
 // Len is the number of partitions that are fetched.
 func (f *Fetchers) Len() int {

@@ -200,6 +200,10 @@ func (l *leader) Request(ctx context.Context, node kafka.BrokerID, r kmsg.Reques
 	if err := l.take(req, resp); err != nil || resp.ErrorCode != 0 {
 		return resp, err
 	}
+	if len(l.slots) == 0 {
+		resp.SessionID = 0 // nothing is left of it
+		return resp, nil
+	}
 	for {
 		if l.read(req, resp); len(resp.Topics) > 0 {
 			return resp, nil
