@@ -1,13 +1,10 @@
 package partition
 
 import (
-	"math"
 	"time"
 
 	"github.com/qanat-io/qanat/wire/kafka"
 )
-
-const maxOffset = kafka.Offset(math.MaxInt64)
 
 // Acks is the producer's wish: 0 none, 1 written by the leader, -1 durable on all in-sync replicas.
 type Acks int16

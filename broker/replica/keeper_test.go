@@ -44,6 +44,20 @@ func (q *quorum) ProposeAsync(c command.Command, done func(any, error)) {
 	done(result, err)
 }
 
+// proposed is how many commands were proposed.
+func (q *quorum) proposed() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.asked
+}
+
+// losing has proposals end with an error, not applied; nil: no more.
+func (q *quorum) losing(err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.lose = err
+}
+
 func newQuorum(t *testing.T, commands ...command.Command) *quorum {
 	q := &quorum{image: image.Empty()}
 	for _, c := range commands {
@@ -97,8 +111,8 @@ func TestKeeper(t *testing.T) {
 		}
 		fetched(0)
 		time.Sleep(10 * time.Minute)
-		if q.asked != 0 {
-			t.Errorf("%d proposals while everything is in sync", q.asked)
+		if q.proposed() != 0 {
+			t.Errorf("%d proposals while everything is in sync", q.proposed())
 		}
 		h.produce(p, 10)
 		time.Sleep(time.Minute)
@@ -110,12 +124,12 @@ func TestKeeper(t *testing.T) {
 		if p.HighWatermark() != 1 {
 			t.Errorf("high watermark %d without it", p.HighWatermark())
 		}
-		q.lose = errors.New("no leader")
+		q.losing(errors.New("no leader"))
 		fetched(1)
-		if isr := q.partition().ISR; q.asked != 2 || len(isr) != 1 {
-			t.Errorf("%d proposals, ISR %v", q.asked, isr)
+		if isr := q.partition().ISR; q.proposed() != 2 || len(isr) != 1 {
+			t.Errorf("%d proposals, ISR %v", q.proposed(), isr)
 		}
-		q.lose = nil
+		q.losing(nil)
 		time.Sleep(time.Second)
 		synctest.Wait()
 		if isr := q.partition().ISR; !slices.Equal(isr, []kafka.BrokerID{1, 2}) {
@@ -146,7 +160,7 @@ func TestRepair(t *testing.T) {
 		h.produce(p, 10)
 		r := NewRepair(1, q, func(f func(*partition.Partition)) { f(p) }, func() map[kafka.Partition]error { return nil }, quiet)
 		r.look(t.Context())
-		if q.asked != 0 {
+		if q.proposed() != 0 {
 			t.Error("something was done to a healthy replica")
 		}
 		p.Log().Hot().ReportDamage(0, errors.New("a bit has flipped"))
@@ -172,10 +186,10 @@ func TestRepair(t *testing.T) {
 		}
 		h.produce(p, 10)
 		p.Log().Hot().ReportDamage(0, errors.New("a bit has flipped"))
-		asked := q.asked
+		asked := q.proposed()
 		r.look(t.Context())
-		if q.asked != asked || p.Damage() == nil {
-			t.Errorf("%d proposals about the only copy, damage %v", q.asked-asked, p.Damage())
+		if q.proposed() != asked || p.Damage() == nil {
+			t.Errorf("%d proposals about the only copy, damage %v", q.proposed()-asked, p.Damage())
 		}
 	})
 }
