@@ -21,13 +21,17 @@ const minSlots = 4
 // manifest takes any base. Appending an entry that is already there is a no-op
 // (a retried proposal), whatever the epoch is by now: what was decided stays.
 //
-// Errors: ErrInvalid, ErrStaleEpoch, ErrNotContiguous. m is not changed.
+// Errors: ErrInvalid, ErrStaleEpoch, ErrNotContiguous, ErrSpilled. m is not changed.
 func (m Manifest) Append(e Entry, current kafka.LeaderEpoch) (Manifest, error) {
 	if err := e.Validate(); err != nil {
 		return m, err
 	}
 	if m.Holds(e) {
 		return m, nil
+	}
+	if len(m.pages) > 0 && e.Base < m.Recent() {
+		// It may have been taken, and spilled since; whoever is told that it was not would delete its object.
+		return m, fmt.Errorf("%w: segment %d", ErrSpilled, e.Base)
 	}
 	if e.Epoch != current {
 		return m, fmt.Errorf("%w: segment %d has epoch %d, current is %d", ErrStaleEpoch, e.Base, e.Epoch, current)
@@ -77,12 +81,15 @@ func (m Manifest) moved(room int) Manifest {
 	st := &store{slots: make([]slot, room)}
 	n := copy(st.slots, m.slots)
 	st.claimed.Store(int64(n))
-	return Manifest{slots: st.slots[:n], store: st, bytes: m.bytes}
+	return Manifest{slots: st.slots[:n], store: st, bytes: m.bytes, pages: m.pages, trimmed: m.trimmed}
 }
 
 // TrimBefore removes the entries that lie wholly below start and returns
-// them, oldest first. m is not changed.
+// those of them that were in memory, oldest first. m is not changed.
 func (m Manifest) TrimBefore(start kafka.Offset) (rest Manifest, removed []Entry) {
+	if len(m.pages) > 0 {
+		m.trimPages(start)
+	}
 	k := sort.Search(len(m.slots), func(i int) bool { return m.slots[i].entry.Next > start })
 	if k == 0 {
 		return m, nil

@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"iter"
+	"slices"
 	"sort"
 	"sync/atomic"
 
@@ -18,8 +19,14 @@ type Manifest struct {
 	// Invariant: never written through; contiguous, see the package's invariants.
 	slots []slot
 	store *store
-	// bytes is the sum of the entries' sizes.
+	// bytes is the sum of the entries' sizes, those in pages included.
 	bytes int64
+
+	// pages hold the entries before the slots. Immutable.
+	// Invariant: contiguous, and the last ends where the slots, of which there is one at least, begin.
+	pages []Page
+	// trimmed is where the last trim ended, which may be within the first page. 0 without pages.
+	trimmed kafka.Offset
 }
 
 type slot struct {
@@ -41,18 +48,19 @@ type store struct {
 	claimed atomic.Int64
 }
 
-// Len is the number of entries.
+// Len is the number of entries in memory: At, All, Entries, Find, Holds, FindTime and MaxTimestamp know these only. The
+// manifest is empty when there are none.
 func (m Manifest) Len() int { return len(m.slots) }
 
 // At returns entry i, counted from the oldest. It panics when i is out of range.
 func (m Manifest) At(i int) Entry { return m.slots[i].entry }
 
-// Start is the first offset of the remote log, 0 when it is empty.
+// Start is the first offset of the remote log, 0 when it is empty. With pages it may lie within an entry, whose beginning was trimmed.
 func (m Manifest) Start() kafka.Offset {
-	if len(m.slots) == 0 {
-		return 0
+	if len(m.pages) > 0 {
+		return max(m.pages[0].Base, m.trimmed)
 	}
-	return m.slots[0].entry.Base
+	return m.Recent()
 }
 
 // End is the offset after the last of the remote log, 0 when it is empty.
@@ -63,7 +71,7 @@ func (m Manifest) End() kafka.Offset {
 	return m.slots[len(m.slots)-1].entry.Next
 }
 
-// Bytes is the sum of the objects' sizes.
+// Bytes is the sum of the objects' sizes. Of the first page's entries all count, until the last of them is trimmed.
 func (m Manifest) Bytes() int64 { return m.bytes }
 
 // All yields the entries, oldest first, with their indexes.
@@ -91,7 +99,7 @@ func (m Manifest) Entries() []Entry {
 
 // Equal tells whether both hold the same entries.
 func (m Manifest) Equal(o Manifest) bool {
-	if len(m.slots) != len(o.slots) || m.bytes != o.bytes {
+	if len(m.slots) != len(o.slots) || m.bytes != o.bytes || m.trimmed != o.trimmed || !slices.Equal(m.pages, o.pages) {
 		return false
 	}
 	for i := range m.slots {
@@ -102,9 +110,9 @@ func (m Manifest) Equal(o Manifest) bool {
 	return true
 }
 
-// Find returns the index of the entry that holds offset; ok is false outside [Start, End).
+// Find returns the index of the entry that holds offset; ok is false outside [Recent, End).
 func (m Manifest) Find(offset kafka.Offset) (i int, ok bool) {
-	if len(m.slots) == 0 || offset < m.Start() || offset >= m.End() {
+	if len(m.slots) == 0 || offset < m.Recent() || offset >= m.End() {
 		return 0, false
 	}
 	return sort.Search(len(m.slots), func(i int) bool { return m.slots[i].entry.Next > offset }), true
