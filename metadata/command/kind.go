@@ -29,6 +29,7 @@ const (
 	KindAssignReplicas      Kind = 19
 	KindFinishAssignments   Kind = 20
 	KindPlaceCoordinators   Kind = 21
+	KindSpillSegments       Kind = 22
 )
 
 // kind is one line of the registry.
@@ -61,6 +62,7 @@ var kinds = map[Kind]kind{
 	KindAssignReplicas:      {"AssignReplicas", 1, decode[AssignReplicas]},
 	KindFinishAssignments:   {"FinishAssignments", 1, decode[FinishAssignments]},
 	KindPlaceCoordinators:   {"PlaceCoordinators", 1, decode[PlaceCoordinators]},
+	KindSpillSegments:       {"SpillSegments", 1, decode[SpillSegments]},
 }
 
 // String is the command's name, for logs and metrics.

@@ -137,6 +137,8 @@ func (tx *Tx) dispatch(index uint64, env command.Envelope, c command.Command) (a
 		return nil, tx.commitSegment(c)
 	case command.TrimLog:
 		return tx.trimLog(c)
+	case command.SpillSegments:
+		return nil, tx.spillSegments(c)
 	case command.AllocateProducerIDs:
 		return tx.allocateProducerIDs(c)
 	case command.CommitOffsets:

@@ -59,6 +59,14 @@ var genCommand = rapid.Custom(func(t *rapid.T) command.Command {
 	case 12:
 		return command.TrimLog{Partition: genPart.Draw(t, "p"), Epoch: genEpoch.Draw(t, "epoch"), Start: genOffset.Draw(t, "start")}
 	case 13:
+		if rapid.Bool().Draw(t, "spill") {
+			var m manifest.Manifest // what CommitSegment may have made
+			for i := range rapid.IntRange(2, 3).Draw(t, "entries") {
+				m, _ = m.Append(manifest.Entry{Base: kafka.Offset(i * 100), Next: kafka.Offset(i*100 + 100), Size: 10, DataSize: 9}, 0)
+			}
+			page, _ := m.NewPage(kafka.Partition{}, m.Len()-1, [16]byte{1})
+			return command.SpillSegments{Partition: genPart.Draw(t, "p"), Epoch: genEpoch.Draw(t, "epoch"), Page: page}
+		}
 		return command.AllocateProducerIDs{Count: rapid.Int32Range(0, 9).Draw(t, "count")}
 	case 14, 15:
 		return command.CommitOffsets{Group: genGroup.Draw(t, "group"), Offsets: rapid.SliceOfN(rapid.Custom(func(t *rapid.T) command.OffsetCommit {

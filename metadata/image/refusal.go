@@ -8,7 +8,7 @@ import (
 )
 
 // Refusals that Apply decides; returned to the proposer as its result. Segments
-// are refused with manifest's errors: ErrStaleEpoch, ErrNotContiguous, ErrInvalid.
+// are refused with manifest's errors: ErrStaleEpoch, ErrNotContiguous, ErrInvalid, ErrSpilled, ErrConflict.
 var (
 	ErrTopicExists      = errors.New("topic already exists")
 	ErrUnknownTopic     = errors.New("no such topic")
@@ -60,6 +60,8 @@ var refusals = map[refusalCode]error{
 	32:            manifest.ErrStaleEpoch,
 	33:            manifest.ErrNotContiguous,
 	34:            manifest.ErrInvalid,
+	35:            manifest.ErrSpilled,
+	36:            manifest.ErrConflict,
 }
 
 // Error implements error.
