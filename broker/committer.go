@@ -17,6 +17,11 @@ func (c committer) CommitSegment(ctx context.Context, p kafka.Partition, e manif
 	return err
 }
 
+func (c committer) SpillSegments(ctx context.Context, p kafka.Partition, epoch kafka.LeaderEpoch, page manifest.Page) error {
+	_, err := c.q.Propose(ctx, command.SpillSegments{Partition: p, Epoch: epoch, Page: page})
+	return err
+}
+
 func (c committer) TrimSegments(ctx context.Context, p kafka.Partition, epoch kafka.LeaderEpoch, start kafka.Offset) error {
 	_, err := c.q.Propose(ctx, command.TrimLog{Partition: p, Epoch: epoch, Start: start})
 	return err

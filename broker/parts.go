@@ -82,6 +82,7 @@ func (b *Broker) openTiers(ctx context.Context) (err error) {
 		RangeSize:    b.cfg.Int("tier.fetch.range.bytes"),
 	}, b.log.With("part", "cold"))
 	b.archive = archive.New(b.bucket, committer{b.quorum}, b.archiveConfig(), time.Now, b.log.With("part", "archive"))
+	b.archive.SpillWith(b.cold, committer{b.quorum}, int(b.cfg.Int("tier.manifest.page.entries")))
 	if b.cfg.HasBucket() && b.cfg.Duration("tier.sweep.interval.ms") > 0 {
 		b.archive.SweepWith(b.live)
 	}

@@ -67,7 +67,7 @@ func (b *Broker) logState() telemetry.LogState {
 		s.Topics[i].HotBytes += hot
 		s.Topics[i].ColdBytes += cold
 		s.HotSegments += int64(len(p.Log().Local().Segments()))
-		s.ColdSegments += int64(p.Log().Manifest().Len())
+		s.ColdSegments += int64(p.Log().Manifest().Count())
 	})
 	return s
 }

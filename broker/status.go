@@ -136,7 +136,7 @@ func (b backend) partitionStorage(p *image.Partition, up archive.Status, failure
 	s := console.PartitionStorage{
 		Partition: p.Index, Leader: int32(p.Leader), LeaderEpoch: int32(p.LeaderEpoch), LogStart: int64(p.LogStart),
 		Cold: console.Extent{
-			Start: int64(max(p.Remote.Start(), p.LogStart)), End: int64(p.Remote.End()), Bytes: p.Remote.Bytes(), Segments: p.Remote.Len(),
+			Start: int64(max(p.Remote.Start(), p.LogStart)), End: int64(p.Remote.End()), Bytes: p.Remote.Bytes(), Segments: p.Remote.Count(), Pages: len(p.Remote.Pages()),
 		},
 		Upload: console.Upload{
 			Uploading: up.Uploading, PendingBytes: up.PendingBytes, LastError: up.LastError,

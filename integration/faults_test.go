@@ -243,7 +243,7 @@ type storage struct {
 		LogEnd    int64 `json:"log_end"`
 		Hot, Cold struct {
 			Start, End, Bytes int64
-			Segments          int
+			Segments, Pages   int
 		}
 		Upload struct {
 			PendingBytes int64  `json:"pending_bytes"`

@@ -77,7 +77,7 @@ func (b *backend) Storage(_ context.Context, topic string) ([]TopicStorage, erro
 	}
 	at := time.Unix(100, 0).UTC()
 	return []TopicStorage{{Topic: "t", TopicID: "id", Partitions: []PartitionStorage{{
-		Partition: 0, Leader: 3, LeaderEpoch: 1, LogStart: 5, HighWatermark: 90, LogEnd: 100, Hot: Extent{50, 100, 5000, 2}, Cold: Extent{5, 60, 6000, 4},
+		Partition: 0, Leader: 3, LeaderEpoch: 1, LogStart: 5, HighWatermark: 90, LogEnd: 100, Hot: Extent{50, 100, 5000, 2, 0}, Cold: Extent{5, 60, 6000, 4, 1},
 		Upload: Upload{Enabled: true, PendingBytes: 10, PendingSeconds: 1.5, LastError: "503", LastErrorAt: &at}}}}}, nil
 }
 func (b *backend) Tier(context.Context) (Tier, error) {

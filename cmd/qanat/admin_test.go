@@ -25,7 +25,7 @@ func (b *adminBackend) Storage(_ context.Context, topic string) ([]console.Topic
 	all := []console.TopicStorage{
 		{Topic: "events", TopicID: "id", Partitions: []console.PartitionStorage{
 			{Partition: 0, Leader: 1, LeaderEpoch: 2, LogStart: 0, HighWatermark: 90, LogEnd: 100, Hot: console.Extent{Start: 60, End: 100, Bytes: 5 << 20, Segments: 2},
-				Cold: console.Extent{Start: 0, End: 80, Bytes: 10 << 30, Segments: 80}, Upload: console.Upload{Enabled: true, PendingBytes: 1 << 20, PendingSeconds: 130, LastError: "SlowDown"}},
+				Cold: console.Extent{Start: 0, End: 80, Bytes: 10 << 30, Segments: 80, Pages: 1}, Upload: console.Upload{Enabled: true, PendingBytes: 1 << 20, PendingSeconds: 130, LastError: "SlowDown"}},
 			{Partition: 1, Leader: 1, LogStart: 5, HighWatermark: 5, LogEnd: 5, Hot: console.Extent{Start: 5, End: 5}},
 		}},
 		{Topic: "orders", TopicID: "id2", Partitions: []console.PartitionStorage{{Partition: 0, Error: "disk is gone"}}},

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/qanat-io/qanat/tier/manifest"
 	"github.com/qanat-io/qanat/tier/segment"
 	"github.com/qanat-io/qanat/wire/batch"
 	"github.com/qanat-io/qanat/wire/kafka"
@@ -91,6 +92,23 @@ func TestDump(t *testing.T) {
 	c.story("", "tier", "inspect", "--bucket", "what:b", "none")
 	c.story("", "tier", "inspect", "p/0/notes.txt")
 	c.story("", "tier", "inspect", "none")
+	var m manifest.Manifest
+	for i := range kafka.Offset(4) {
+		var err error
+		e := manifest.Entry{Base: 100 * i, Next: 100*i + 100, Epoch: 3, UUID: [16]byte{byte(i)}, Size: 128 << 20, DataSize: 127 << 20, MaxTimestamp: 1767225600000, Uploaded: 1767225601000}
+		if m, err = m.Append(e, 3); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, page := m.NewPage(kafka.Partition{Topic: kafka.TopicID{1, 2}, Index: 4}, 3, [16]byte{9})
+	for name, b := range map[string][]byte{"page": page, "cut": page[:100]} {
+		if err := os.WriteFile(name, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.story("", "tier", "inspect", "page")
+	c.story("", "tier", "inspect", "page", "-o", "json")
+	c.story("", "tier", "inspect", "cut")
 	c.matches("dump")
 }
 

@@ -55,8 +55,8 @@ func (a *app) tierInspectCommand() *cobra.Command {
 	var verify bool
 	c := a.outputs(&cobra.Command{
 		Use:   "inspect OBJECT",
-		Short: "Show what a segment in the bucket says of itself",
-		Long: `Show what a segment in the bucket says of itself, in the footer behind its records. OBJECT is a file, or,
+		Short: "Show what a segment or a manifest page in the bucket says of itself",
+		Long: `Show what a segment in the bucket says of itself, in the footer behind its records, or which segments a manifest page names. OBJECT is a file, or,
 with --bucket, a key in that bucket. With --verify all of it is read, and every checksum and batch is checked.
 qanat log dump shows its batches.`,
 		Example: "  qanat tier inspect qanat-data/bucket/CLUSTER/TOPIC-ID/0/00000000000000000000-….e1.…\n  qanat tier inspect --bucket s3://my-bucket/qanat CLUSTER/TOPIC-ID/0/…",
@@ -76,6 +76,12 @@ func (a *app) inspect(ctx context.Context, bucket, name string, verify bool) err
 		return err
 	}
 	defer o.Close()
+	if page, err := isPage(o); page || err != nil {
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		return a.inspectPage(o, name)
+	}
 	f, err := segment.ReadFooter(o, o.Size())
 	if err != nil {
 		return damaged(name, err)

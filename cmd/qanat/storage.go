@@ -72,13 +72,13 @@ func topicStorage(topics []console.TopicStorage) table {
 func partitionStorage(topics []console.TopicStorage) table {
 	t := table{columns: []string{
 		"TOPIC", "#PARTITION", "#START", "#END", "HOT", "#SIZE", "COLD", "#SIZE", "#PENDING", "#LAG",
-		"+#HOT-SEGMENTS", "+#COLD-SEGMENTS", "+#EPOCH", "+#COMMITTED", "ERROR"}}
+		"+#HOT-SEGMENTS", "+#COLD-SEGMENTS", "+#PAGES", "+#EPOCH", "+#COMMITTED", "ERROR"}}
 	for _, x := range topics {
 		for _, p := range x.Partitions {
 			t.add(x.Topic, strconv.Itoa(int(p.Partition)), strconv.FormatInt(p.LogStart, 10), strconv.FormatInt(p.LogEnd, 10),
 				extentText(p.Hot), bytesText(p.Hot.Bytes), extentText(p.Cold), bytesText(p.Cold.Bytes),
 				bytesText(p.Upload.PendingBytes), secondsText(p.Upload.PendingSeconds),
-				strconv.Itoa(p.Hot.Segments), strconv.Itoa(p.Cold.Segments), strconv.Itoa(int(p.LeaderEpoch)),
+				strconv.Itoa(p.Hot.Segments), strconv.Itoa(p.Cold.Segments), strconv.Itoa(p.Cold.Pages), strconv.Itoa(int(p.LeaderEpoch)),
 				strconv.FormatInt(p.HighWatermark, 10), partitionProblem(p))
 		}
 	}

@@ -110,9 +110,13 @@ type Archive struct {
 	log       *slog.Logger
 	observer  Observer
 	live      Live
-	budget    *budget
-	turns     turns
-	stats     counters
+	pages     Pages // nil: nothing is spilled
+	spiller   Spiller
+	// pageEntries: see SpillWith.
+	pageEntries int
+	budget      *budget
+	turns       turns
+	stats       counters
 	// letGo closes a segment: (*hot.Sealed).Close, which a test's segments, having no file, cannot bear.
 	letGo func(*hot.Sealed) error
 	// wake asks Run to look at the queues again. Holds one request: more say nothing new.
@@ -178,8 +182,14 @@ type part struct {
 	// uploaded: an upload began, so that the bucket may hold what no manifest names.
 	uploaded bool
 
+	// The following are owned by the look, of which there is one at a time.
+
+	spilling spilling
+	// front are the entries of frontOf, the manifest's first page, while retention has to judge them.
+	front   manifest.Manifest
+	frontOf manifest.Page
 	// seen is the manifest at the last look as leader: what it names and the next does not,
-	// left from the front. Owned by the look, of which there is one at a time.
+	// left from the front.
 	seen manifest.Manifest
 }
 

@@ -7,15 +7,21 @@ import (
 	"time"
 )
 
-// False if: killing the process before or after any step (put, commit, trim,
+// False if: killing the process before or after any step (put, commit, spill, trim,
 // delete, release), at any occurrence, loses data, leaves a committed entry
 // without its object, a local segment deleted before publication, data that
 // never gets uploaded after the restart, or an orphan that no sweep finds.
 func TestCrashBetweenAnyTwoSteps(t *testing.T) {
+	for _, pageEntries := range []int{0, 1} {
+		t.Run(fmt.Sprintf("pages of %d", pageEntries), func(t *testing.T) { crashEverywhere(t, pageEntries) })
+	}
+}
+
+func crashEverywhere(t *testing.T, pageEntries int) {
 	for at := 0; ; at++ {
 		finished := false
 		t.Run(fmt.Sprintf("step %d", at), func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) { finished = crashAt(t, at) })
+			synctest.Test(t, func(t *testing.T) { finished = crashAt(t, pageEntries, at) })
 		})
 		if finished || t.Failed() {
 			if at < 50 {
@@ -27,8 +33,9 @@ func TestCrashBetweenAnyTwoSteps(t *testing.T) {
 }
 
 // crashAt runs the scenario and kills the process at the given step; true when there was no such step.
-func crashAt(t *testing.T, at int) (finished bool) {
+func crashAt(t *testing.T, pageEntries, at int) (finished bool) {
 	w := newWorld(t, 2)
+	w.pageEntries = pageEntries
 	steps, where := 0, "nowhere"
 	w.crash = func(step string) bool {
 		if steps++; steps-1 == at {
@@ -69,7 +76,10 @@ func crashAt(t *testing.T, at int) (finished bool) {
 	entries := 0
 	for _, p := range w.parts {
 		m := p.Manifest()
-		entries += m.Len()
+		entries += len(w.entries(p)) + len(m.Pages())
+		if pageEntries > 0 && len(m.Pages()) == 0 {
+			t.Errorf("killed %s: nothing is spilled", where)
+		}
 		if m.End() != p.log.end() {
 			t.Errorf("killed %s: remote ends at %d, log at %d", where, m.End(), p.log.end())
 		}

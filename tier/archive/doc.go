@@ -8,6 +8,8 @@
 //	                    damaged:        failed: new    refused: the object
 //	                    reported        name, later    is deleted again
 //
+//	manifest long ──▸ oldest entries put as a page ──▸ commit (compare-and-set) ──▸ published without them
+//
 //	log start moves ──▸ published ──▸ objects deleted ──▸ local segments released
 //
 // What must stay true:

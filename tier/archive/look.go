@@ -31,14 +31,18 @@ func (a *Archive) look(ctx context.Context, p *part) error {
 
 	var errs []error
 	if epoch >= 0 {
-		a.deleteRemoved(p, v.manifest, v.start)
+		a.deleteRemoved(ctx, p, v.manifest, v.start)
 		if err := a.expire(ctx, p, epoch, v); err != nil {
 			errs = append(errs, err)
 		}
 		v = a.view(src) // as published by now
-		a.deleteRemoved(p, v.manifest, v.start)
+		a.deleteRemoved(ctx, p, v.manifest, v.start)
+		if err := a.spill(ctx, p, epoch, v); err != nil {
+			errs = append(errs, err)
+		}
 	} else {
 		p.seen = manifest.Manifest{}
+		a.forgetPage(p)
 	}
 	if err := a.release(p, v); err != nil {
 		errs = append(errs, err)
@@ -59,6 +63,9 @@ func (a *Archive) view(src Source) *view {
 
 // expire proposes a new log start when retention says so.
 func (a *Archive) expire(ctx context.Context, p *part, epoch kafka.LeaderEpoch, v *view) error {
+	if err := a.loadFront(ctx, p, v); err != nil {
+		return err
+	}
 	start, roll := v.expire()
 	if roll {
 		if err := p.src.Local().Roll(); err != nil {
@@ -67,7 +74,7 @@ func (a *Archive) expire(ctx context.Context, p *part, epoch kafka.LeaderEpoch, 
 		a.Poke(p.id) // it is expired once it is durable
 	}
 	// An entry below the start can be left by an upload that was committed while the start moved past it.
-	stale := v.manifest.Len() > 0 && v.manifest.At(0).Next <= v.start
+	stale := v.manifest.Len() > 0 && len(v.manifest.Pages()) == 0 && v.manifest.At(0).Next <= v.start
 	if start <= v.start && !stale {
 		return nil
 	}
@@ -83,17 +90,21 @@ func (a *Archive) expire(ctx context.Context, p *part, epoch kafka.LeaderEpoch, 
 }
 
 // deleteRemoved queues the objects of entries that have left the manifest at its front.
-func (a *Archive) deleteRemoved(p *part, m manifest.Manifest, start kafka.Offset) {
+func (a *Archive) deleteRemoved(ctx context.Context, p *part, m manifest.Manifest, start kafka.Offset) {
 	if m.Len() > 0 {
 		start = m.Start()
 	}
+	gone := a.removedFromPages(ctx, p, p.seen, start)
 	_, removed := p.seen.TrimBefore(start)
 	p.seen = m
-	if len(removed) == 0 {
+	if len(removed) == 0 && len(gone) == 0 {
 		return
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	for _, d := range gone {
+		a.deletes.add(d, &a.stats)
+	}
 	for _, e := range removed {
 		if m.Holds(e) {
 			panic(fmt.Sprintf("object %s is to be deleted and is in the manifest", e.Key(a.cfg.Cluster, p.id)))

@@ -11,6 +11,7 @@ import (
 // view is a partition at one moment: all that its decisions depend on.
 type view struct {
 	manifest manifest.Manifest
+	front    manifest.Manifest // the first page's entries, when wantsFront
 	segments []hot.SegmentInfo // local, oldest first
 	start    kafka.Offset
 	stable   kafka.Offset
@@ -59,6 +60,8 @@ func tooMany(limit, total, size int64) bool {
 // down must not fill the disk for ever). roll asks to close the active
 // segment, all of whose records have expired, so that they can go next time.
 //
+// Of entries in pages it goes through one page at a time: the next look goes on.
+//
 // It returns v.start when nothing expires. What is not below the high watermark never does.
 func (v *view) expire() (start kafka.Offset, roll bool) {
 	limit := v.policy.Retention
@@ -68,6 +71,19 @@ func (v *view) expire() (start kafka.Offset, roll bool) {
 		total += s.Size
 	}
 	start = v.start
+	if pages := v.manifest.Pages(); len(pages) > 0 {
+		if v.front.Len() == 0 {
+			return start, false
+		}
+		for _, e := range v.front.All() {
+			if e.Next > v.start && !v.old(limit.Age, e.MaxTimestamp, time.UnixMilli(e.Uploaded)) && !tooMany(limit.Bytes, total, e.Size) {
+				return start, false
+			}
+			start = max(start, e.Next)
+			total -= e.Size
+		}
+		return start, false
+	}
 	for _, e := range v.manifest.All() {
 		if e.Next > v.start && !v.old(limit.Age, e.MaxTimestamp, time.UnixMilli(e.Uploaded)) && !tooMany(limit.Bytes, total, e.Size) {
 			return start, false
@@ -89,6 +105,20 @@ func (v *view) expire() (start kafka.Offset, roll bool) {
 		total -= s.Size
 	}
 	return start, false
+}
+
+// wantsFront tells whether retention has to see the entries of the first page: its first one has expired, or was trimmed away, so
+// that which one is the first, and what is left of the page's bytes, is not known without.
+func (v *view) wantsFront() bool {
+	limit, first := v.policy.Retention, v.manifest.Pages()[0]
+	total := v.manifest.Bytes()
+	for _, s := range v.localOnly() {
+		total += s.Size
+	}
+	if v.manifest.Start() > first.Base || v.start > first.Base {
+		return limit.Age >= 0 || tooMany(limit.Bytes, total, 0)
+	}
+	return v.old(limit.Age, first.FirstMaxTimestamp, time.UnixMilli(first.FirstUploaded)) || tooMany(limit.Bytes, total, first.FirstSize)
 }
 
 // releasable decides up to where local segments may be deleted: those wholly

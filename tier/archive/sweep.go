@@ -8,11 +8,12 @@ import (
 
 	"github.com/qanat-io/qanat/tier/manifest"
 	"github.com/qanat-io/qanat/tier/object"
+	"github.com/qanat-io/qanat/wire/kafka"
 )
 
 // SweepReport tells what a sweep found.
 type SweepReport struct {
-	Objects     int   // segments of this cluster, by their names
+	Objects     int   // segments and manifest pages of this cluster, by their names
 	Orphans     int   // of them, those that no manifest names and that are older than the grace
 	OrphanBytes int64 // of those
 	Deleted     int   // 0 after a dry run
@@ -63,8 +64,8 @@ func (a *Archive) suspects(ctx context.Context, after *string, young time.Time, 
 			return nil
 		}
 		*after = i.Key
-		if _, _, err := manifest.ParseKey(a.cfg.Cluster, i.Key); err != nil {
-			return nil // not a segment: not ours to judge
+		if _, _, _, err := a.parse(i.Key); err != nil {
+			return nil // neither a segment nor a manifest page: not ours to judge
 		}
 		r.Objects++
 		if !i.Modified.Before(young) {
@@ -86,7 +87,7 @@ const maxSweepPage = 1 << 17
 
 // sweepObject deletes the object if nothing names it.
 func (a *Archive) sweepObject(ctx context.Context, live Live, o object.Info, dryRun bool, r *SweepReport) error {
-	p, e, err := manifest.ParseKey(a.cfg.Cluster, o.Key)
+	p, e, page, err := a.parse(o.Key)
 	if err != nil {
 		return nil
 	}
@@ -97,8 +98,16 @@ func (a *Archive) sweepObject(ctx context.Context, live Live, o object.Info, dry
 	if named {
 		return nil
 	}
-	if m, exists := live(p); exists && m.Holds(e) {
-		return nil
+	if m, exists := live(p); exists {
+		held := page != nil && m.HoldsPage(*page)
+		if page == nil {
+			if held, err = a.holds(ctx, p, m, e); err != nil {
+				return fmt.Errorf("whether %s is named: %w", o.Key, err)
+			}
+		}
+		if held {
+			return nil
+		}
 	}
 	r.Orphans++
 	r.OrphanBytes += o.Size
@@ -115,6 +124,15 @@ func (a *Archive) sweepObject(ctx context.Context, live Live, o object.Info, dry
 	}
 	r.Deleted++
 	return nil
+}
+
+// parse reads a name that an object of this cluster can have: a segment's, or a manifest page's.
+func (a *Archive) parse(key string) (p kafka.Partition, e manifest.Entry, page *manifest.Page, err error) {
+	if of, pg, err := manifest.ParsePageKey(a.cfg.Cluster, key); err == nil {
+		return of, e, &pg, nil
+	}
+	p, e, err = manifest.ParseKey(a.cfg.Cluster, key)
+	return p, e, nil, err
 }
 
 // sweepNow is the sweep that Run does by itself.

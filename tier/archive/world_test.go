@@ -30,6 +30,8 @@ type world struct {
 	bucket *object.Faulty
 	quorum *fakeQuorum
 	parts  []*fakePart
+	// pageEntries is how many entries a manifest page has; 0 for no pages.
+	pageEntries int
 
 	// crash, when not nil, is asked before and after each step that has an effect; once
 	// it has said yes, nothing has any effect any more.
@@ -82,6 +84,9 @@ func (w *world) start(cfg Config, prepare ...func(*Archive)) (*Archive, func()) 
 	cfg.Cluster = cluster
 	a := New(stepBucket{w.bucket, w}, w.quorum, cfg, time.Now, slog.New(slog.DiscardHandler))
 	a.letGo = func(*hot.Sealed) error { return nil }
+	if w.pageEntries > 0 {
+		a.SpillWith(pageReader{w}, w.quorum, w.pageEntries)
+	}
 	for _, f := range prepare {
 		f(a)
 	}
@@ -114,7 +119,7 @@ func (w *world) check() {
 	w.t.Helper()
 	for _, p := range w.parts {
 		m := p.Manifest()
-		for _, e := range m.All() {
+		for _, e := range w.entries(p) {
 			w.checkObject(p, e)
 		}
 		// What can be read is somewhere: local from some offset on, remote before.
@@ -126,6 +131,48 @@ func (w *world) check() {
 			w.t.Fatalf("partition %d: remote begins at %d, log starts at %d: data is lost", p.id.Index, m.Start(), p.Start())
 		}
 	}
+}
+
+// pageReader reads pages each time anew.
+type pageReader struct{ w *world }
+
+func (r pageReader) Page(ctx context.Context, p kafka.Partition, page manifest.Page) (manifest.Manifest, error) {
+	body, err := r.w.bucket.Get(ctx, page.Key(cluster, p), 0, -1)
+	if err != nil {
+		return manifest.Manifest{}, err
+	}
+	defer body.Close()
+	b, err := io.ReadAll(body)
+	if err != nil {
+		return manifest.Manifest{}, err
+	}
+	return page.Open(p, b)
+}
+
+// entries are all that the partition's manifest names, those in pages included.
+func (w *world) entries(p *fakePart) (list []manifest.Entry) {
+	w.t.Helper()
+	m := p.Manifest()
+	for _, page := range m.Pages() {
+		body, err := w.mem.Get(context.Background(), page.Key(cluster, p.id), 0, -1)
+		if err != nil {
+			w.t.Fatalf("committed page [%d, %d) without an object: %v", page.Base, page.Next, err)
+		}
+		b, err := io.ReadAll(body)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		entries, err := page.Open(p.id, b)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		for _, e := range entries.All() {
+			if m.Alive(e) {
+				list = append(list, e)
+			}
+		}
+	}
+	return append(list, m.Entries()...)
 }
 
 // checkObject reads an object and compares it with what was appended.
@@ -219,6 +266,24 @@ func (q *fakeQuorum) commit(ctx context.Context, id kafka.Partition, e manifest.
 		return q.lose(e)
 	}
 	return ctx.Err()
+}
+
+func (q *fakeQuorum) SpillSegments(_ context.Context, id kafka.Partition, epoch kafka.LeaderEpoch, page manifest.Page) error {
+	return q.w.step("spill", func() error {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		p := q.part(id)
+		if epoch != p.committedEpoch {
+			return manifest.ErrStaleEpoch
+		}
+		m, err := p.committed.Spill(page)
+		if err != nil {
+			return err
+		}
+		p.committed = m
+		q.publishLocked(p)
+		return nil
+	})
 }
 
 func (q *fakeQuorum) TrimSegments(ctx context.Context, id kafka.Partition, epoch kafka.LeaderEpoch, start kafka.Offset) error {

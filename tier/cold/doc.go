@@ -13,6 +13,9 @@
 // before the GET has ended. A stream is one client's progress in one partition;
 // its window says how far ahead of it slabs are wanted.
 //
+// Entries that the manifest has spilled lie in pages, which are read like footers: when a reader comes there, once for all, and kept for
+// a while. A page's entries are a manifest of their own, and a stream in them sees no further than its end.
+//
 // What must stay true:
 //   - A block is in at most one slab, and is downloaded by at most one GET at a
 //     time, however many streams want it (single flight).

@@ -18,6 +18,18 @@ import (
 // decompressed. Only in the object that holds from it may take another range:
 // the record that reaches ts may be one before from.
 func (r *Reader) FindTime(ctx context.Context, p kafka.Partition, m manifest.Manifest, ts int64, from kafka.Offset) (offset kafka.Offset, at int64, epoch kafka.LeaderEpoch, ok bool, err error) {
+	for _, page := range m.Pages() {
+		if page.MaxTimestamp < ts || page.Next <= from {
+			continue
+		}
+		entries, err := r.Page(ctx, p, page)
+		if err != nil {
+			return 0, 0, 0, false, fmt.Errorf("find time %d: %w", ts, err)
+		}
+		if offset, at, epoch, ok, err = r.FindTime(ctx, p, entries, ts, from); err != nil || ok {
+			return offset, at, epoch, ok, err
+		}
+	}
 	first, ok := m.FindTime(ts)
 	if !ok {
 		return 0, 0, 0, false, nil
@@ -48,6 +60,16 @@ func (r *Reader) FindTime(ctx context.Context, p kafka.Partition, m manifest.Man
 // cuts, and even there mostly the footer.
 func (r *Reader) MaxTimestamp(ctx context.Context, p kafka.Partition, m manifest.Manifest, from, limit kafka.Offset, atLeast int64) (int64, error) {
 	largest := atLeast
+	var cutPages []manifest.Page
+	for _, page := range m.Pages() {
+		switch {
+		case page.Next <= from || page.Base >= limit:
+		case page.Base >= from && page.Next <= limit:
+			largest = max(largest, page.MaxTimestamp)
+		default:
+			cutPages = append(cutPages, page)
+		}
+	}
 	var cut []manifest.Entry
 	for _, e := range m.All() {
 		switch {
@@ -56,6 +78,18 @@ func (r *Reader) MaxTimestamp(ctx context.Context, p kafka.Partition, m manifest
 			largest = max(largest, e.MaxTimestamp)
 		default:
 			cut = append(cut, e)
+		}
+	}
+	for _, page := range cutPages {
+		if page.MaxTimestamp <= largest {
+			continue
+		}
+		entries, err := r.Page(ctx, p, page)
+		if err == nil {
+			largest, err = r.MaxTimestamp(ctx, p, entries, from, limit, largest)
+		}
+		if err != nil {
+			return 0, fmt.Errorf("find the largest timestamp of offset %d on: %w", page.Base, err)
 		}
 	}
 	for _, e := range cut {

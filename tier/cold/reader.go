@@ -90,6 +90,7 @@ type Reader struct {
 	demands []*stream // whose read waits for a block that nobody has begun to load, oldest first
 	ahead   queue     // streams whose window may have room
 
+	pages   pages
 	memory  memory
 	pace    pace
 	busy    int       // GETs handed to Run
@@ -113,6 +114,7 @@ func NewReader(b object.Bucket, cluster string, cfg Config, log *slog.Logger) *R
 		tasks:   make(chan task, cfg.Workers),
 		remotes: map[remoteID]*remote{},
 		clients: map[any]*client{},
+		pages:   pages{known: map[pageID]*pageState{}, waiting: map[pageWait]waitingRead{}, wake: make(chan struct{}, 1)},
 		pace:    pace{limit: float64(cfg.Workers), most: float64(cfg.Workers)},
 	}
 	r.memory.limit, r.memory.idleLimit = cfg.MaxInFlight, cfg.CacheBytes
@@ -133,6 +135,8 @@ func (r *Reader) Run(ctx context.Context) error {
 		case <-ctx.Done():
 		case t := <-r.tasks:
 			workers.Go(func() { t(ctx) })
+		case <-r.pages.wake:
+			r.beginPages(func(load func(context.Context)) { workers.Go(func() { load(ctx) }) })
 		}
 	}
 	r.mu.Lock()
@@ -141,6 +145,9 @@ func (r *Reader) Run(ctx context.Context) error {
 	stop(r.wake)
 	for _, rm := range r.remotes {
 		rm.callAll(r)
+	}
+	for _, ps := range r.pages.known {
+		ps.call(r)
 	}
 	r.unlock()
 	for len(r.tasks) > 0 { // nothing begins any more; these end at once
@@ -199,15 +206,19 @@ func (r *Reader) Read(p kafka.Partition, m manifest.Manifest, stream any, from k
 	if r.closed {
 		return batch.Run{}, ErrClosed
 	}
-	i, ok := m.Find(from)
-	if !ok {
-		return batch.Run{}, ErrOutOfRange
-	}
-	s := r.stream(stream, p, m)
 	limit := max(most, 1)
 	defer r.pump()
-	for ; i < m.Len(); i++ { // more than once only where compaction left nothing behind from
-		rm := r.remote(p, m.At(i))
+	for m.Has(from) { // more than once only where compaction left nothing behind from
+		near, err := r.resolve(p, m, stream, from, ready)
+		if err != nil {
+			return batch.Run{}, err
+		}
+		i, ok := near.Find(from)
+		if !ok {
+			break
+		}
+		s := r.stream(stream, p, near)
+		rm := r.remote(p, near.At(i))
 		run, err := r.readRemote(rm, s, from, limit, ready)
 		if err != nil || run.N > 0 {
 			return run, err
@@ -274,5 +285,6 @@ func (r *Reader) Forget(stream any) {
 		}
 		delete(r.clients, stream)
 	}
+	r.forgetPages(stream)
 	r.pump()
 }

@@ -42,8 +42,7 @@ func (l *Log) heal() error {
 
 // archived tells whether the bucket has an offset.
 func archived(m manifest.Manifest, o kafka.Offset) bool {
-	_, ok := m.Find(o)
-	return ok
+	return m.Has(o)
 }
 
 // well heals what can be healed and tells whether the log is undamaged then.

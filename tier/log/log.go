@@ -212,7 +212,7 @@ func (l *Log) Read(r Read) (run batch.Run, remote bool, err error) {
 			return run, false, err
 		}
 		m := l.Manifest()
-		if _, ok := m.Find(r.From); !ok {
+		if !m.Has(r.From) {
 			if l.hot.Start() != local {
 				continue
 			}
