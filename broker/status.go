@@ -106,13 +106,15 @@ func (b backend) Quorum() console.Quorum {
 	return q
 }
 
-func (b backend) Storage(_ context.Context, topic string) ([]console.TopicStorage, error) {
+func (b backend) Storage(ctx context.Context, topic string) ([]console.TopicStorage, error) {
 	m := b.quorum.Image()
 	uploads := map[kafka.Partition]archive.Status{}
 	for _, s := range b.archive.Status() {
 		uploads[s.Partition] = s
 	}
 	failed := b.hosted.Failed()
+	ctx, cancel := context.WithTimeout(ctx, countTimeout)
+	defer cancel()
 	var list []console.TopicStorage
 	m.Topics(func(t *image.Topic) bool {
 		if topic != "" && t.Name != topic {
@@ -120,7 +122,7 @@ func (b backend) Storage(_ context.Context, topic string) ([]console.TopicStorag
 		}
 		s := console.TopicStorage{Topic: t.Name, TopicID: t.ID.String(), Partitions: []console.PartitionStorage{}}
 		m.Partitions(t.ID, func(p *image.Partition) bool {
-			s.Partitions = append(s.Partitions, b.partitionStorage(p, uploads[p.Partition], failed[p.Partition]))
+			s.Partitions = append(s.Partitions, b.partitionStorage(ctx, p, uploads[p.Partition], failed[p.Partition]))
 			return true
 		})
 		list = append(list, s)
@@ -132,11 +134,28 @@ func (b backend) Storage(_ context.Context, topic string) ([]console.TopicStorag
 	return list, nil
 }
 
-func (b backend) partitionStorage(p *image.Partition, up archive.Status, failure error) console.PartitionStorage {
+// coldOf counts the segments in the bucket, exactly: a manifest page that the log's start cuts is read for it. Where that fails it
+// counts whole.
+func (b *Broker) coldOf(ctx context.Context, p kafka.Partition, m manifest.Manifest) (segments int, bytes int64) {
+	segments, bytes = m.Count(), m.Bytes()
+	if pages := m.Pages(); len(pages) > 0 && pages[0].Base < m.Start() {
+		if front, err := b.cold.Page(ctx, p, pages[0]); err == nil {
+			n, gone := m.Trimmed(front)
+			segments, bytes = segments-n, bytes-gone
+		}
+	}
+	return segments, bytes
+}
+
+// countTimeout bounds how long an answer waits for coldOf in all.
+const countTimeout = 5 * time.Second
+
+func (b backend) partitionStorage(ctx context.Context, p *image.Partition, up archive.Status, failure error) console.PartitionStorage {
+	segments, bytes := b.coldOf(ctx, p.Partition, p.Remote)
 	s := console.PartitionStorage{
 		Partition: p.Index, Leader: int32(p.Leader), LeaderEpoch: int32(p.LeaderEpoch), LogStart: int64(p.LogStart),
 		Cold: console.Extent{
-			Start: int64(max(p.Remote.Start(), p.LogStart)), End: int64(p.Remote.End()), Bytes: p.Remote.Bytes(), Segments: p.Remote.Count(), Pages: len(p.Remote.Pages()),
+			Start: int64(max(p.Remote.Start(), p.LogStart)), End: int64(p.Remote.End()), Bytes: bytes, Segments: segments, Pages: len(p.Remote.Pages()),
 		},
 		Upload: console.Upload{
 			Uploading: up.Uploading, PendingBytes: up.PendingBytes, LastError: up.LastError,
@@ -168,10 +187,12 @@ func (b backend) partitionStorage(p *image.Partition, up archive.Status, failure
 	return s
 }
 
-func (b backend) Tier(context.Context) (console.Tier, error) {
+func (b backend) Tier(ctx context.Context) (console.Tier, error) {
 	if !b.cfg.HasBucket() {
 		return console.Tier{}, console.ErrNoBucket
 	}
+	ctx, cancel := context.WithTimeout(ctx, countTimeout)
+	defer cancel()
 	c := b.bucket.Counts()
 	t := console.Tier{
 		Bucket: b.bucket.URL(), Since: b.started, Puts: c.Puts, Gets: c.Gets, Heads: c.Heads, Lists: c.Lists, Deletes: c.Deletes,
@@ -199,7 +220,8 @@ func (b backend) Tier(context.Context) (console.Tier, error) {
 		return int(x.Partition - y.Partition)
 	})
 	b.hosted.Each(func(p *partition.Partition) {
-		hot, cold := p.Sizes()
+		hot, _ := p.Sizes()
+		_, cold := b.coldOf(ctx, p.ID(), p.Log().Manifest())
 		t.HotBytes += hot
 		t.ColdBytes += cold
 	})

@@ -53,9 +53,7 @@ func TestDeletedTopicIsGone(t *testing.T) {
 	for _, kill := range []bool{false, true} {
 		b, _ := deleting(t)
 		id := storageOf(t, b, "gone").TopicID
-		if _, err := kadm.NewClient(connect(t, b)).DeleteTopics(within(t, 30*time.Second), "gone"); err != nil {
-			t.Fatal(err)
-		}
+		deleteTopic(t, b, "gone")
 		if kill {
 			if err := b.Kill(); err != nil {
 				t.Fatal(err)
@@ -83,15 +81,11 @@ func TestDeletedTopicIsGone(t *testing.T) {
 // What retention or DeleteRecords has ended would stay on disk or in the bucket, or be served.
 func TestExpiredDataIsGone(t *testing.T) {
 	for name, expire := range map[string]func(t *testing.T, b *harness.Broker){
-		"retention.bytes": func(t *testing.T, b *harness.Broker) { alter(t, b, "retention.bytes", "131072") },
-		"retention.ms":    func(t *testing.T, b *harness.Broker) { alter(t, b, "retention.ms", "1") },
+		"retention.bytes": func(t *testing.T, b *harness.Broker) { alter(t, b, "gone", "retention.bytes", "131072") },
+		"retention.ms":    func(t *testing.T, b *harness.Broker) { alter(t, b, "gone", "retention.ms", "1") },
 		"DeleteRecords": func(t *testing.T, b *harness.Broker) {
-			var offsets kadm.Offsets
-			for p := range int32(2) {
-				offsets.AddOffset("gone", p, storageOf(t, b, "gone").Partitions[p].LogEnd, -1)
-			}
-			if _, err := kadm.NewClient(connect(t, b)).DeleteRecords(within(t, 30*time.Second), offsets); err != nil {
-				t.Fatal(err)
+			for i, p := range storageOf(t, b, "gone").Partitions {
+				deleteRecords(t, b, "gone", int32(i), p.LogEnd)
 			}
 		},
 	} {
@@ -125,9 +119,30 @@ func TestExpiredDataIsGone(t *testing.T) {
 	}
 }
 
-func alter(t *testing.T, b *harness.Broker, key, value string) {
+// deleteRecords moves a partition's log start.
+func deleteRecords(t *testing.T, b *harness.Broker, topic string, partition int32, before int64) {
 	t.Helper()
-	answers, err := kadm.NewClient(connect(t, b)).AlterTopicConfigs(within(t, 30*time.Second), []kadm.AlterConfig{{Name: key, Value: &value}}, "gone")
+	var offsets kadm.Offsets
+	offsets.AddOffset(topic, partition, before, -1)
+	answers, err := kadm.NewClient(connect(t, b)).DeleteRecords(within(t, 30*time.Second), offsets)
+	if err == nil {
+		err = answers.Error()
+	}
+	if err != nil {
+		t.Fatalf("delete the records of %s-%d before %d: %v", topic, partition, before, err)
+	}
+}
+
+func deleteTopic(t *testing.T, b *harness.Broker, topic string) {
+	t.Helper()
+	if _, err := kadm.NewClient(connect(t, b)).DeleteTopic(within(t, 30*time.Second), topic); err != nil {
+		t.Fatalf("delete topic %s: %v", topic, err)
+	}
+}
+
+func alter(t *testing.T, b *harness.Broker, topic, key, value string) {
+	t.Helper()
+	answers, err := kadm.NewClient(connect(t, b)).AlterTopicConfigs(within(t, 30*time.Second), []kadm.AlterConfig{{Name: key, Value: &value}}, topic)
 	if err != nil {
 		t.Fatal(err)
 	}

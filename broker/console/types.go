@@ -115,7 +115,7 @@ type Extent struct {
 	End      int64 `json:"end"`
 	Bytes    int64 `json:"bytes"`
 	Segments int   `json:"segments"`
-	Pages    int   `json:"pages,omitempty"` // in the bucket, that speak of the oldest segments
+	Pages    int   `json:"pages,omitempty"` // in the bucket, that name the oldest segments
 }
 
 // Upload is how far a partition's archive is behind.

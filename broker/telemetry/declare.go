@@ -49,8 +49,8 @@ var Declarations = []Declaration{
 
 	// The log.
 	{Name: "qanat.partitions", Kind: gauge, Unit: "{partition}", Help: "Partitions that this broker hosts.", Attributes: []string{"state"}},
-	{Name: "qanat.segments", Kind: gauge, Unit: "{segment}", Help: "Segments, on disk (hot) and in the bucket (cold).", Attributes: []string{"tier"}},
-	{Name: "qanat.log.size", Kind: gauge, Unit: "By", Help: "Bytes of a topic's segments, on disk (hot) and in the bucket (cold).", Attributes: []string{"topic", "tier"}},
+	{Name: "qanat.segments", Kind: gauge, Unit: "{segment}", Help: "Segments, on disk (hot) and in the bucket (cold; all of a manifest page that the log's start cuts).", Attributes: []string{"tier"}},
+	{Name: "qanat.log.size", Kind: gauge, Unit: "By", Help: "Bytes of a topic's segments, on disk (hot) and in the bucket (cold; all of a manifest page that the log's start cuts).", Attributes: []string{"topic", "tier"}},
 	{Name: "qanat.partitions.damaged", Kind: gauge, Unit: "{partition}", Help: "Of these, those with a damaged segment that no bucket holds: they take no records."},
 	{Name: "qanat.scrub.read", Kind: counter, Unit: "By", Help: "Bytes of closed local segments that were read again and checked."},
 	{Name: "qanat.scrub.damaged", Kind: counter, Unit: "{segment}", Help: "Local segments that were found damaged; those that the bucket holds are read there since."},

@@ -41,8 +41,7 @@ func isPage(o sized) (bool, error) {
 }
 
 func (a *app) inspectPage(o sized, name string) error {
-	const most = 64 + 128*manifest.MaxPageEntries
-	if o.Size() > most {
+	if o.Size() > (manifest.Page{Count: manifest.MaxPageEntries}).Size() {
 		return failf(exitDamaged, "", "%s: %d bytes are no manifest page", name, o.Size())
 	}
 	b := make([]byte, o.Size())

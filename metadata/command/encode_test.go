@@ -46,7 +46,7 @@ var samples = []Command{
 	AlterISR{Changes: []ISRChange{{Partition: p3, LeaderEpoch: 4, Expected: 9, ISR: []ISRMember{{2, 41}, {1, 42}}, ELR: []kafka.BrokerID{3}}}},
 	AssignReplicas{Changes: []Assignment{{Partition: p3, Expected: 9, Target: []kafka.BrokerID{4, 5}}}},
 	FinishAssignments{Changes: []Finish{{Partition: p3, Expected: 9, Leader: 4}}},
-	SpillSegments{Partition: p3, Epoch: 4, Page: manifest.Page{Base: 1, Next: 2000, Count: 1024, Bytes: 1 << 37, MaxTimestamp: 1700000000000, UUID: [16]byte{5, 6}, CRC: 77, FirstSize: 1 << 27, FirstMaxTimestamp: 1699999999999, FirstUploaded: 1699999999998}},
+	SpillSegments{Partition: p3, Epoch: 4, Page: manifest.Page{Base: 1, Next: 2000, Count: 1024, Bytes: 1 << 37, MaxTimestamp: 1700000000000, UUID: [16]byte{5, 6}, CRC: 77, FirstSize: 1 << 27, FirstTime: 1699999999998, LatestTime: 1700000000000}},
 	PlaceCoordinators{Shards: []ShardPlacement{{Shard: 63, Broker: 2, Expected: 5}}},
 }
 

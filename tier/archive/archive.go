@@ -17,7 +17,7 @@ import (
 // Committer decides what exists: broker passes the quorum in.
 type Committer interface {
 	// CommitSegment adds e to the partition's manifest under the uploader's epoch; manifest.ErrStaleEpoch and
-	// manifest.ErrNotContiguous are final refusals, other errors may be retried with the same entry.
+	// manifest.ErrNotContiguous are final refusals, other errors (manifest.ErrSpilled among them) may be retried with the same entry.
 	// A final refusal is a promise: e is not in the manifest, and no earlier attempt at it will still get there.
 	// (Manifest.Append keeps it: an entry that is there is accepted again, whatever the epoch is by then.)
 	CommitSegment(ctx context.Context, p kafka.Partition, e manifest.Entry) error
@@ -185,7 +185,7 @@ type part struct {
 	// The following are owned by the look, of which there is one at a time.
 
 	spilling spilling
-	// front are the entries of frontOf, the manifest's first page, while retention has to judge them.
+	// front are the entries of frontOf, a page whose entries retention has to judge.
 	front   manifest.Manifest
 	frontOf manifest.Page
 	// seen is the manifest at the last look as leader: what it names and the next does not,

@@ -21,6 +21,8 @@
 //   - An object is deleted only when no published manifest names it and none
 //     can come to name it: its entry left the manifest, or was refused for good,
 //     or was never proposed and is older than the grace.
+//   - Entries leave the manifest for a page only after the page's Put has succeeded, and only if they are the ones in it.
+//   - What a page may name that cannot be read is not deleted.
 //   - Nothing here is remembered beyond the process: after a restart the
 //     manifest says what is in the bucket, and a sweep finds what it does not name.
 //   - No lock is held over a bucket, the quorum, a Source or an observer.
@@ -28,5 +30,5 @@
 //
 // Start reading at Archive.Run (run.go), then look.go, which is one visit to
 // a partition; its decisions are the pure functions of retention.go. upload.go
-// is the way of one segment, delete.go and sweep.go the way out.
+// is the way of one segment, spill.go that of a page, delete.go and sweep.go the way out.
 package archive

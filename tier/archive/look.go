@@ -63,9 +63,7 @@ func (a *Archive) view(src Source) *view {
 
 // expire proposes a new log start when retention says so.
 func (a *Archive) expire(ctx context.Context, p *part, epoch kafka.LeaderEpoch, v *view) error {
-	if err := a.loadFront(ctx, p, v); err != nil {
-		return err
-	}
+	unread := a.loadFront(ctx, p, v) // what goes without it, goes
 	start, roll := v.expire()
 	if roll {
 		if err := p.src.Local().Roll(); err != nil {
@@ -76,7 +74,7 @@ func (a *Archive) expire(ctx context.Context, p *part, epoch kafka.LeaderEpoch, 
 	// An entry below the start can be left by an upload that was committed while the start moved past it.
 	stale := v.manifest.Len() > 0 && len(v.manifest.Pages()) == 0 && v.manifest.At(0).Next <= v.start
 	if start <= v.start && !stale {
-		return nil
+		return unread
 	}
 	ctx, cancel := context.WithTimeout(ctx, commitTimeout)
 	defer cancel()
@@ -86,7 +84,7 @@ func (a *Archive) expire(ctx context.Context, p *part, epoch kafka.LeaderEpoch, 
 	if start > v.start {
 		a.log.Info("log start moved by retention", "topic", p.topic, "partition", p.id.Index, "start", start)
 	}
-	return nil
+	return unread
 }
 
 // deleteRemoved queues the objects of entries that have left the manifest at its front.

@@ -11,7 +11,7 @@ import (
 // view is a partition at one moment: all that its decisions depend on.
 type view struct {
 	manifest manifest.Manifest
-	front    manifest.Manifest // the first page's entries, when wantsFront
+	front    manifest.Manifest // the entries of the page that frontPage tells
 	segments []hot.SegmentInfo // local, oldest first
 	start    kafka.Offset
 	stable   kafka.Offset
@@ -34,17 +34,17 @@ func (v *view) localOnly() []hot.SegmentInfo {
 	return nil
 }
 
-// old tells whether the newest record of a segment is older than the age; by
-// written, when its records carry no time (KIP-32: -1). Negative ages never pass.
-func (v *view) old(age time.Duration, maxTimestamp int64, written time.Time) bool {
-	if age < 0 {
-		return false
+// old tells whether a segment whose newest record is of that time (milliseconds) is older than the age. Negative ages never pass.
+func (v *view) old(age time.Duration, newest int64) bool {
+	return age >= 0 && time.UnixMilli(newest).Before(v.now.Add(-age))
+}
+
+// timeOf is manifest.Entry.Time for a local segment.
+func timeOf(s hot.SegmentInfo) int64 {
+	if s.MaxTimestamp >= 0 {
+		return s.MaxTimestamp
 	}
-	newest := written
-	if maxTimestamp >= 0 {
-		newest = time.UnixMilli(maxTimestamp)
-	}
-	return newest.Before(v.now.Add(-age))
+	return s.Created.UnixMilli()
 }
 
 // tooMany tells whether a log of total bytes keeps at least its limit
@@ -60,42 +60,37 @@ func tooMany(limit, total, size int64) bool {
 // down must not fill the disk for ever). roll asks to close the active
 // segment, all of whose records have expired, so that they can go next time.
 //
-// Of entries in pages it goes through one page at a time: the next look goes on.
+// Pages go whole by what is known of them without a GET. Of the first that does not, the entries are judged when they could be read (front),
+// and of no other: the next look goes on.
 //
 // It returns v.start when nothing expires. What is not below the high watermark never does.
 func (v *view) expire() (start kafka.Offset, roll bool) {
 	limit := v.policy.Retention
-	local := v.localOnly()
-	total := v.manifest.Bytes()
-	for _, s := range local {
-		total += s.Size
-	}
+	pages := v.manifest.Pages()
+	whole, total := v.wholePages()
 	start = v.start
-	if pages := v.manifest.Pages(); len(pages) > 0 {
-		if v.front.Len() == 0 {
-			return start, false
-		}
-		for _, e := range v.front.All() {
-			if e.Next > v.start && !v.old(limit.Age, e.MaxTimestamp, time.UnixMilli(e.Uploaded)) && !tooMany(limit.Bytes, total, e.Size) {
-				return start, false
-			}
-			start = max(start, e.Next)
-			total -= e.Size
-		}
-		return start, false
+	if whole > 0 {
+		start = max(start, pages[whole-1].Next)
 	}
-	for _, e := range v.manifest.All() {
-		if e.Next > v.start && !v.old(limit.Age, e.MaxTimestamp, time.UnixMilli(e.Uploaded)) && !tooMany(limit.Bytes, total, e.Size) {
+	entries := v.manifest
+	if whole < len(pages) {
+		entries = v.front
+	}
+	for _, e := range entries.All() {
+		if e.Next > v.start && !v.old(limit.Age, e.Time()) && !tooMany(limit.Bytes, total, e.Size) {
 			return start, false
 		}
 		start = max(start, e.Next)
 		total -= e.Size
 	}
-	for _, s := range local {
+	if whole < len(pages) {
+		return start, false
+	}
+	for _, s := range v.localOnly() {
 		if s.Next == s.Base || s.Next > v.stable {
 			break
 		}
-		if !v.old(limit.Age, s.MaxTimestamp, s.Created) && !tooMany(limit.Bytes, total, s.Size) {
+		if !v.old(limit.Age, timeOf(s)) && !tooMany(limit.Bytes, total, s.Size) {
 			break
 		}
 		if !s.Sealed {
@@ -107,18 +102,36 @@ func (v *view) expire() (start kafka.Offset, roll bool) {
 	return start, false
 }
 
-// wantsFront tells whether retention has to see the entries of the first page: its first one has expired, or was trimmed away, so
-// that which one is the first, and what is left of the page's bytes, is not known without.
-func (v *view) wantsFront() bool {
-	limit, first := v.policy.Retention, v.manifest.Pages()[0]
-	total := v.manifest.Bytes()
+// wholePages counts the pages all of whose entries expire, from the oldest, and tells how many bytes the log has without them.
+func (v *view) wholePages() (n int, total int64) {
+	limit := v.policy.Retention
+	total = v.manifest.Bytes()
 	for _, s := range v.localOnly() {
 		total += s.Size
 	}
-	if v.manifest.Start() > first.Base || v.start > first.Base {
-		return limit.Age >= 0 || tooMany(limit.Bytes, total, 0)
+	for _, page := range v.manifest.Pages() {
+		if page.Next > v.start && !v.old(limit.Age, page.LatestTime) && !tooMany(limit.Bytes, total, page.Bytes) {
+			break
+		}
+		n++
+		total -= page.Bytes
 	}
-	return v.old(limit.Age, first.FirstMaxTimestamp, time.UnixMilli(first.FirstUploaded)) || tooMany(limit.Bytes, total, first.FirstSize)
+	return n, total
+}
+
+// frontPage is the page whose entries retention has to see: the first that does not go whole, if its first entry has expired, or was
+// trimmed away, so that which one is the first, and what is left of the page's bytes, is not known without.
+func (v *view) frontPage() (page manifest.Page, ok bool) {
+	limit := v.policy.Retention
+	whole, total := v.wholePages()
+	if whole == len(v.manifest.Pages()) {
+		return page, false
+	}
+	page = v.manifest.Pages()[whole]
+	if max(v.manifest.Start(), v.start) > page.Base {
+		return page, limit.Age >= 0 || tooMany(limit.Bytes, total, 0)
+	}
+	return page, v.old(limit.Age, page.FirstTime) || tooMany(limit.Bytes, total, page.FirstSize)
 }
 
 // releasable decides up to where local segments may be deleted: those wholly
@@ -136,7 +149,7 @@ func (v *view) releasable() kafka.Offset {
 	upto := v.segments[0].Base
 	for _, s := range v.segments {
 		expired := s.Next <= v.start ||
-			v.covered(s) && (v.old(limit.Age, s.MaxTimestamp, s.Created) || tooMany(limit.Bytes, total, s.Size))
+			v.covered(s) && (v.old(limit.Age, timeOf(s)) || tooMany(limit.Bytes, total, s.Size))
 		if !s.Sealed || !expired {
 			break
 		}

@@ -6,6 +6,8 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/qanat-io/qanat/tier/manifest"
@@ -41,6 +43,7 @@ type spilling struct {
 	page manifest.Page // Count 0: none
 	key  string
 	at   time.Time // when its upload began
+	done bool      // the quorum has taken it; its publication is awaited
 }
 
 // spill moves the oldest entries to a page when there are twice as many as one has: put, propose, and, when the manifest has it, forget.
@@ -52,7 +55,7 @@ func (a *Archive) spill(ctx context.Context, p *part, epoch kafka.LeaderEpoch, v
 	if p.spilling.page.Count > 0 && (m.HoldsPage(p.spilling.page) || m.Recent() != p.spilling.page.Base || time.Since(p.spilling.at) > a.cfg.OrphanGrace/2) {
 		a.forgetPage(p)
 	}
-	if a.spiller == nil || epoch < 0 || m.Len() < 2*a.pageEntries {
+	if a.spiller == nil || epoch < 0 || m.Len() < 2*a.pageEntries || p.spilling.done {
 		return nil
 	}
 	if p.spilling.page.Count == 0 {
@@ -66,16 +69,14 @@ func (a *Archive) spill(ctx context.Context, p *part, epoch kafka.LeaderEpoch, v
 	err := a.spiller.SpillSegments(ctx, p.id, epoch, page)
 	switch {
 	case errors.Is(err, manifest.ErrConflict):
-		// A trim was faster. It was never proposed before, or the answer would be that it is there: it can go.
-		a.forgetPage(p)
-		return nil // the sweep has the object
+		a.forgetPage(p) // a trim was faster; the object is left to a sweep
+		return nil
 	case err != nil:
 		return fmt.Errorf("spill manifest entries [%d, %d): %w", page.Base, page.Next, err)
 	}
-	a.stats.spilled.Add(int64(page.Count))
+	p.spilling.done = true
 	a.log.Info("manifest entries spilled to the bucket", "topic", p.topic, "partition", p.id.Index, "from", page.Base, "to", page.Next, "entries", page.Count)
-	a.Poke(p.id) // there may be more
-	return nil
+	return nil // when it is published somebody pokes, and there may be more
 }
 
 // putPage uploads a page of the oldest entries under a name never used before.
@@ -110,19 +111,19 @@ func (a *Archive) forgetPage(p *part) {
 	p.spilling = spilling{}
 }
 
-// loadFront reads the first page's entries when retention has to judge them.
+// loadFront reads the page whose entries retention has to judge, if there is one.
 func (a *Archive) loadFront(ctx context.Context, p *part, v *view) error {
-	pages := v.manifest.Pages()
-	if len(pages) == 0 || !v.wantsFront() {
+	page, ok := v.frontPage()
+	if !ok {
 		p.front, p.frontOf = manifest.Manifest{}, manifest.Page{}
 		return nil
 	}
-	if p.frontOf != pages[0] {
-		entries, err := a.page(ctx, p.id, pages[0])
+	if p.frontOf != page {
+		entries, err := a.page(ctx, p.id, page)
 		if err != nil {
-			return err
+			return fmt.Errorf("retention: %w", err)
 		}
-		p.front, p.frontOf = entries, pages[0]
+		p.front, p.frontOf = entries, page
 	}
 	v.front = p.front
 	return nil
@@ -162,21 +163,29 @@ func (a *Archive) removedFromPages(ctx context.Context, p *part, seen manifest.M
 	return gone
 }
 
-// holds tells whether a manifest names an object, reading the page that would if it must.
-func (a *Archive) holds(ctx context.Context, p kafka.Partition, m manifest.Manifest, e manifest.Entry) (bool, error) {
+// holds tells whether a manifest names an object, reading the page that would if it must. An object whose page cannot be read counts
+// as held.
+func (a *Archive) holds(ctx context.Context, p kafka.Partition, m manifest.Manifest, e manifest.Entry, r *SweepReport) (bool, error) {
 	if m.Holds(e) {
 		return true, nil
 	}
-	if !m.Alive(e) {
+	page, ok := m.PageOf(max(e.Base, m.Start()))
+	if !ok || !m.Alive(e) {
 		return false, nil
 	}
-	page, ok := m.PageOf(max(e.Base, m.Start()))
-	if !ok {
-		return false, nil
+	if r.unread[page] != nil {
+		return true, nil
 	}
 	entries, err := a.page(ctx, p, page)
-	if err != nil {
-		return false, err
+	if err == nil {
+		return entries.Holds(e), nil
 	}
-	return entries.Holds(e), nil
+	if r.unread == nil {
+		r.unread = map[manifest.Page]error{}
+	}
+	r.unread[page] = fmt.Errorf("objects of a manifest page are not swept: %w", err)
+	if len(r.unread) > maxUnread || ctx.Err() != nil {
+		return true, errors.Join(slices.Collect(maps.Values(r.unread))...)
+	}
+	return true, nil
 }

@@ -1,6 +1,7 @@
 package archive
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -133,5 +134,70 @@ func TestSpillingFails(t *testing.T) {
 			t.Fatalf("swept %+v, %v", r, err)
 		}
 		w.check()
+	})
+}
+
+// False if: with a bucket that nobody reaches, retention ends at the first page instead of moving over all that has expired, so that the disk fills.
+func TestPagesExpireWithoutTheBucket(t *testing.T) {
+	for name, policy := range map[string]Retention{"age": {Age: 3 * time.Hour, Bytes: -1}, "bytes": {Age: -1, Bytes: 10}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, 1)
+				w.pageEntries = 2
+				p := w.parts[0]
+				_, stop := w.start(Config{})
+				for range 6 {
+					p.log.segment(0)
+				}
+				after(10 * time.Minute)
+				stop()
+				if pages := p.Manifest().Pages(); len(pages) == 0 {
+					t.Fatal("nothing is spilled")
+				}
+				for _, verb := range []object.Verb{object.Put, object.Get, object.List, object.Delete} {
+					w.bucket.Add(object.Rule{Verb: verb, Fault: object.Fault{Err: object.ErrThrottled}})
+				}
+				for range 3 {
+					p.log.segment(0)
+				}
+				last := p.log.Segments()[8]
+				p.policy.Retention = policy
+				_, stop = w.start(Config{})
+				defer stop()
+				after(5 * time.Hour)
+				if want := map[string]kafka.Offset{"age": last.Next, "bytes": last.Base}[name]; p.Start() != want {
+					t.Fatalf("the log starts at %d, want %d", p.Start(), want)
+				}
+			})
+		})
+	}
+}
+
+// False if: a page that is damaged for good keeps orphans of others in the bucket for ever.
+func TestSweepPassesADamagedPage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2)
+		w.pageEntries = 2
+		a, stop := w.start(Config{})
+		defer stop()
+		for _, p := range w.parts {
+			for range 6 {
+				p.log.segment(0)
+			}
+		}
+		after(10 * time.Minute)
+		damaged, orphan := w.parts[0], w.entries(w.parts[1])[0]
+		orphan.UUID[0] ^= 1
+		for _, key := range []string{damaged.Manifest().Pages()[0].Key(cluster, damaged.id), orphan.Key(cluster, w.parts[1].id)} {
+			if err := w.mem.Put(t.Context(), key, strings.NewReader("x"), 1); err != nil {
+				t.Fatal(err)
+			}
+		}
+		after(3 * time.Hour)
+		before := len(w.objects())
+		r, err := a.Sweep(t.Context(), w.quorum.live, time.Hour, false)
+		if !errors.Is(err, manifest.ErrBadPage) || r.Deleted != 1 || len(w.objects()) != before-1 {
+			t.Fatalf("swept %+v, %v", r, err)
+		}
 	})
 }

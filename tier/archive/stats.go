@@ -66,7 +66,6 @@ type Stats struct {
 	UploadFailures int64         // attempts
 	Throttled      int64         // of those, because the store asked for patience
 	Commits        int64
-	Spilled        int64 // manifest entries moved to pages
 	Refused        int64 // commits refused for good: another leads, or has uploaded
 	Deletions      int64 // objects deleted
 	DeletedBytes   int64
@@ -82,7 +81,7 @@ type Stats struct {
 
 type counters struct {
 	uploads, uploadBytes, uploadNanos, uploadFailures, throttled atomic.Int64
-	commits, refused, spilled                                    atomic.Int64
+	commits, refused                                             atomic.Int64
 	deletions, deletedBytes, deleteFailures, deletesSkipped      atomic.Int64
 	swept, released                                              atomic.Int64
 }
@@ -93,7 +92,7 @@ func (a *Archive) Stats() Stats {
 	s := Stats{
 		Uploads: c.uploads.Load(), UploadBytes: c.uploadBytes.Load(), UploadTime: time.Duration(c.uploadNanos.Load()),
 		UploadFailures: c.uploadFailures.Load(), Throttled: c.throttled.Load(),
-		Commits: c.commits.Load(), Refused: c.refused.Load(), Spilled: c.spilled.Load(),
+		Commits: c.commits.Load(), Refused: c.refused.Load(),
 		Deletions: c.deletions.Load(), DeletedBytes: c.deletedBytes.Load(),
 		DeleteFailures: c.deleteFailures.Load(), DeletesSkipped: c.deletesSkipped.Load(),
 		Swept: c.swept.Load(), ReleasedBytes: c.released.Load(),

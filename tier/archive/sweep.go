@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/qanat-io/qanat/tier/manifest"
@@ -20,10 +22,16 @@ type SweepReport struct {
 	Keys        []string
 	// MoreKeys: there were more orphans than Keys holds.
 	MoreKeys bool
+
+	// unread are the manifest pages that could not be read, and with that no segment of theirs be judged.
+	unread map[manifest.Page]error
 }
 
 // maxSweepKeys bounds the report's list.
 const maxSweepKeys = 10_000
+
+// maxUnread is how many manifest pages a sweep may find unreadable: with more it is the bucket, and the sweep ends.
+const maxUnread = 4
 
 // Sweep lists the bucket and deletes objects older than the grace that no manifest names; live answers for every
 // partition in the image. It touches only names that a segment of this
@@ -31,7 +39,8 @@ const maxSweepKeys = 10_000
 // younger than the grace, by the store's clock and this one's.
 //
 // The grace must be longer than any broker takes from the beginning of an
-// upload to its publication. On error the report tells of what was done before.
+// upload to its publication. What a page names that cannot be read is left alone, and reported as an error at the end.
+// On error the report tells of what was done.
 func (a *Archive) Sweep(ctx context.Context, live Live, grace time.Duration, dryRun bool) (SweepReport, error) {
 	var r SweepReport
 	if grace < 0 {
@@ -50,7 +59,7 @@ func (a *Archive) Sweep(ctx context.Context, live Live, grace time.Duration, dry
 			}
 		}
 		if !more {
-			return r, nil
+			return r, errors.Join(slices.Collect(maps.Values(r.unread))...)
 		}
 	}
 }
@@ -101,12 +110,10 @@ func (a *Archive) sweepObject(ctx context.Context, live Live, o object.Info, dry
 	if m, exists := live(p); exists {
 		held := page != nil && m.HoldsPage(*page)
 		if page == nil {
-			if held, err = a.holds(ctx, p, m, e); err != nil {
-				return fmt.Errorf("whether %s is named: %w", o.Key, err)
-			}
+			held, err = a.holds(ctx, p, m, e, r)
 		}
-		if held {
-			return nil
+		if held || err != nil {
+			return err
 		}
 	}
 	r.Orphans++

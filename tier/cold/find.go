@@ -18,6 +18,7 @@ import (
 // decompressed. Only in the object that holds from it may take another range:
 // the record that reaches ts may be one before from.
 func (r *Reader) FindTime(ctx context.Context, p kafka.Partition, m manifest.Manifest, ts int64, from kafka.Offset) (offset kafka.Offset, at int64, epoch kafka.LeaderEpoch, ok bool, err error) {
+	from = max(from, m.Start()) // a page holds what was trimmed of it, too
 	for _, page := range m.Pages() {
 		if page.MaxTimestamp < ts || page.Next <= from {
 			continue
@@ -60,6 +61,7 @@ func (r *Reader) FindTime(ctx context.Context, p kafka.Partition, m manifest.Man
 // cuts, and even there mostly the footer.
 func (r *Reader) MaxTimestamp(ctx context.Context, p kafka.Partition, m manifest.Manifest, from, limit kafka.Offset, atLeast int64) (int64, error) {
 	largest := atLeast
+	from = max(from, m.Start()) // a page holds what was trimmed of it, too
 	var cutPages []manifest.Page
 	for _, page := range m.Pages() {
 		switch {

@@ -154,4 +154,3 @@ func TestPagesAreForgotten(t *testing.T) {
 		}
 	})
 }
-

@@ -22,6 +22,15 @@ type Entry struct {
 	Uploaded     int64             `cbor:"8,keyasint"` // proposer's clock, milliseconds
 }
 
+// Time is when retention takes the entry's latest record to be from, in milliseconds: when it was uploaded, if its records carry no
+// time (KIP-32: -1).
+func (e Entry) Time() int64 {
+	if e.MaxTimestamp >= 0 {
+		return e.MaxTimestamp
+	}
+	return e.Uploaded
+}
+
 // ErrInvalid says that an entry cannot be one: an empty or negative range, or
 // sizes that contradict each other.
 var ErrInvalid = errors.New("invalid manifest entry")

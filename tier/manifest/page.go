@@ -25,10 +25,10 @@ type Page struct {
 	UUID         [16]byte     `cbor:"6,keyasint"` // of the page's own object
 	CRC          uint32       `cbor:"7,keyasint"` // of the entries as they stand in it
 
-	// Of the first entry, by which retention tells whether it has to read the page.
-	FirstSize         int64 `cbor:"8,keyasint"`
-	FirstMaxTimestamp int64 `cbor:"9,keyasint"`
-	FirstUploaded     int64 `cbor:"10,keyasint"`
+	// By these retention tells whether it has to read the page, or all of it can go. Times are Entry.Time's.
+	FirstSize  int64 `cbor:"8,keyasint"`
+	FirstTime  int64 `cbor:"9,keyasint"`
+	LatestTime int64 `cbor:"10,keyasint"`
 }
 
 // ErrSpilled says that what is asked stands in a page: it cannot be told from memory.
@@ -76,6 +76,18 @@ func (m Manifest) PageOf(offset kafka.Offset) (p Page, ok bool) {
 // Alive tells whether an entry of a page is still in the manifest: it is, unless a trim has passed it.
 func (m Manifest) Alive(e Entry) bool { return e.Next > m.Start() }
 
+// Trimmed are the first page's entries that a trim has passed, which Count and Bytes still count; front are all of the page's.
+func (m Manifest) Trimmed(front Manifest) (entries int, bytes int64) {
+	for _, e := range front.All() {
+		if m.Alive(e) {
+			break
+		}
+		entries++
+		bytes += e.Size
+	}
+	return entries, bytes
+}
+
 // NewPage makes a page of the manifest's oldest n entries, and its object. At least one entry must stay behind it.
 func (m Manifest) NewPage(p kafka.Partition, n int, uuid [16]byte) (Page, []byte) {
 	entries := Manifest{slots: m.slots[:n]}.Entries()
@@ -86,11 +98,12 @@ func describe(entries []Entry, uuid [16]byte) Page {
 	first := entries[0]
 	page := Page{
 		Base: first.Base, Next: entries[len(entries)-1].Next, Count: int32(len(entries)), MaxTimestamp: first.MaxTimestamp, UUID: uuid,
-		CRC: crc32.Checksum(appendEntries(nil, entries), castagnoli), FirstSize: first.Size, FirstMaxTimestamp: first.MaxTimestamp, FirstUploaded: first.Uploaded,
+		CRC: crc32.Checksum(appendEntries(nil, entries), castagnoli), FirstSize: first.Size, FirstTime: first.Time(), LatestTime: first.Time(),
 	}
 	for _, e := range entries {
 		page.Bytes += e.Size
 		page.MaxTimestamp = max(page.MaxTimestamp, e.MaxTimestamp)
+		page.LatestTime = max(page.LatestTime, e.Time())
 	}
 	return page
 }

@@ -124,19 +124,33 @@ func TestSpillingChangesNothing(t *testing.T) {
 
 var rewritePage = flag.Bool("rewrite", false, "write golden files anew")
 
-// False if: a page's object is another than the documented one, or damage of it is not seen.
-func TestThePageIsTheGoldenOne(t *testing.T) {
-	m := filled(t, 5)
-	p, b := m.NewPage(pagePartition, 3, [16]byte{1, 2, 3})
+func golden(t *testing.T, name string, b []byte) {
+	t.Helper()
 	if *rewritePage {
-		if err := os.WriteFile("testdata/page.golden", []byte(hex.Dump(b)), 0o644); err != nil {
+		if err := os.WriteFile(name, []byte(hex.Dump(b)), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	want, err := os.ReadFile("testdata/page.golden")
-	if err != nil || hex.Dump(b) != string(want) {
-		t.Fatalf("%v; the page is now\n%s", err, hex.Dump(b))
+	if want, err := os.ReadFile(name); err != nil || hex.Dump(b) != string(want) {
+		t.Errorf("%s (%v) is now\n%s", name, err, hex.Dump(b))
 	}
+}
+
+// False if: a page's object, or a manifest with a page in a snapshot, is another than the documented one, or damage of the page is not seen.
+func TestThePageIsTheGoldenOne(t *testing.T) {
+	m := filled(t, 5)
+	p, b := m.NewPage(pagePartition, 3, [16]byte{1, 2, 3})
+	golden(t, "testdata/page.golden", b)
+	spilled, err := m.Spill(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	spilled, _ = spilled.TrimBefore(1)
+	inner, err := spilled.MarshalCBOR()
+	if err != nil {
+		t.Fatal(err)
+	}
+	golden(t, "testdata/spilled.golden", inner)
 	if of, q, err := ParsePageKey("c", p.Key("c", pagePartition)); err != nil || of != pagePartition || q.UUID != p.UUID || q.Base != 0 || q.Next != 3 {
 		t.Errorf("key: %v %+v %v", of, q, err)
 	}
