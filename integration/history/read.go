@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"os"
 	"strings"
 )
@@ -106,81 +105,22 @@ func readLine(in *bufio.Reader) ([]byte, error) {
 
 func clip(line []byte) []byte { return line[:min(len(line), 100)] }
 
-var errShort = errors.New("too few arguments")
-
-// field cuts the first word off a line.
-func field(line []byte) (word, rest []byte) {
-	if i := bytes.IndexByte(line, ' '); i >= 0 {
-		return line[:i], line[i+1:]
-	}
-	return line, nil
-}
-
-// number cuts a decimal integer off a line.
-func number(line []byte) (n int64, rest []byte, err error) {
-	word, rest := field(line)
-	n, err = integer(word)
-	return n, rest, err
-}
-
-func integer(word []byte) (int64, error) {
-	if len(word) == 0 {
-		return 0, errShort
-	}
-	negative := word[0] == '-'
-	digits := word
-	if negative {
-		digits = word[1:]
-	}
-	if len(digits) == 0 || len(digits) > 18 {
-		return 0, fmt.Errorf("%q is no integer", word)
-	}
-	var n int64
-	for _, c := range digits {
-		if c < '0' || c > '9' {
-			return 0, fmt.Errorf("%q is no integer", word)
-		}
-		n = n*10 + int64(c-'0')
-	}
-	if negative {
-		n = -n
-	}
-	return n, nil
-}
-
-func small(line []byte) (int32, []byte, error) {
-	n, rest, err := number(line)
-	if err == nil && (n < math.MinInt32 || n > math.MaxInt32) {
-		err = fmt.Errorf("%d is out of range", n)
-	}
-	return int32(n), rest, err
-}
-
-// op is an operation's name: a letter and a number.
-func op(line []byte) (kind byte, n int32, rest []byte, err error) {
-	word, rest := field(line)
-	if len(word) < 2 {
-		return 0, 0, nil, errShort
-	}
-	v, err := integer(word[1:])
-	if err == nil && (v < 0 || v > math.MaxInt32) {
-		err = fmt.Errorf("%q is no operation", word)
-	}
-	return word[0], int32(v), rest, err
-}
-
 func (p *parser) line(line []byte) error {
-	process, rest, err := small(line)
-	if err != nil {
+	w := &words{rest: line}
+	process, at, verb := w.small(), w.number(), w.word()
+	if w.err != nil {
+		return w.err
+	}
+	if err := p.event(process, at, string(verb), w); err != nil {
 		return err
 	}
-	at, rest, err := number(rest)
-	if err != nil {
-		return err
-	}
-	verb, rest := field(rest)
-	if string(verb) == "begin" {
-		return p.begin(process, rest)
+	return w.err
+}
+
+// event takes one line in. What it has taken of a line whose words were bad (words.err) is void: the whole file is refused then.
+func (p *parser) event(process int32, at int64, verb string, w *words) error {
+	if verb == "begin" {
+		return p.begin(process, w)
 	}
 	if p.process == nil || p.process.Number != process {
 		if p.process = p.h.byNumber[process]; p.process == nil {
@@ -189,43 +129,47 @@ func (p *parser) line(line []byte) error {
 	}
 	seq := p.seq[process]
 	p.seq[process] = seq + 1
-	switch string(verb) {
+	switch verb {
 	case "poll":
-		return p.poll(at, seq, rest)
+		p.poll(at, seq, w)
 	case "ok", "fail", "unknown":
-		return p.completion(at, verb[0], rest)
+		return p.completion(at, verb[0], w)
 	case "send":
-		return p.send(at, seq, rest)
+		return p.send(at, seq, w)
 	case "commit":
-		return p.commit(at, seq, rest)
+		p.commit(at, seq, w)
 	case "fetch":
-		return p.fetch(at, seq, rest)
+		p.fetch(at, seq, w)
 	case "seek":
-		return p.seek(at, seq, rest)
+		p.process.Moves = append(p.process.Moves, Move{Kind: Seek, Seq: seq, Time: at, Partitions: []int32{w.small()}, Offset: w.number()})
 	case "assign":
-		return p.assign(at, seq, rest)
+		p.process.Moves = append(p.process.Moves, Move{
+			Kind: Assign, Seq: seq, Time: at, Group: p.intern(w.word()), Generation: w.small(), Owned: w.list(), Partitions: w.list(),
+		})
 	case "revoke":
-		return p.revoke(at, seq, rest)
+		p.process.Moves = append(p.process.Moves, Move{
+			Kind: Revoke, Seq: seq, Time: at, Group: p.intern(w.word()), Generation: w.small(), Partitions: w.list(),
+		})
 	case "bad":
-		return p.bad(at, rest)
+		b := Bad{Process: process, Time: at, Partition: w.small(), Offset: w.number()}
+		b.Detail = string(w.rest)
+		p.h.Bads = append(p.h.Bads, b)
 	case "final":
-		return p.final(rest)
+		p.process.Finals = append(p.process.Finals, Final{Partition: w.small(), Offset: w.number()})
 	case "topic":
-		return p.topic(rest)
+		return p.topic(w)
 	case "end":
 		p.process.Ended = true
-		return nil
+	default:
+		return fmt.Errorf("verb %q is not known", verb)
 	}
-	return fmt.Errorf("verb %q is not known", verb)
+	return nil
 }
 
-func (p *parser) begin(number int32, rest []byte) error {
-	client, rest := field(rest)
-	p.process = &Process{Number: number, Client: string(client)}
-	for len(rest) > 0 {
-		var flag []byte
-		flag, rest = field(rest)
-		switch string(flag) {
+func (p *parser) begin(number int32, w *words) error {
+	p.process = &Process{Number: number, Client: string(w.word())}
+	for len(w.rest) > 0 {
+		switch flag := w.word(); string(flag) {
 		case "idempotent":
 			p.process.Idempotent = true
 		case "final":
@@ -237,77 +181,45 @@ func (p *parser) begin(number int32, rest []byte) error {
 	return p.h.Add(p.process)
 }
 
-func (p *parser) topic(rest []byte) error {
-	name, rest := field(rest)
-	n, rest, err := small(rest)
-	if err != nil {
-		return err
+func (p *parser) topic(w *words) error {
+	name, n := string(w.word()), w.small()
+	if w.err != nil {
+		return w.err
 	}
 	if n <= 0 || n > 1<<20 {
 		return fmt.Errorf("%d partitions", n)
 	}
-	if p.h.Topic != "" && (p.h.Topic != string(name) || p.h.Partitions != n) {
+	if p.h.Topic != "" && (p.h.Topic != name || p.h.Partitions != n) {
 		return errors.New("a history is about one topic")
 	}
-	p.h.Topic, p.h.Partitions, p.h.Dense = string(name), n, string(rest) == "dense"
+	p.h.Topic, p.h.Partitions, p.h.Dense = name, n, string(w.rest) == "dense"
 	return nil
 }
 
-func (p *parser) send(at int64, seq int32, rest []byte) error {
-	_, n, rest, err := op(rest)
-	if err != nil {
-		return err
-	}
-	partition, _, err := small(rest)
-	if err != nil {
-		return err
-	}
-	if int(n) != len(p.process.Sends) {
+func (p *parser) send(at int64, seq int32, w *words) error {
+	_, n := w.op()
+	partition := w.small()
+	if w.err == nil && int(n) != len(p.process.Sends) {
 		return fmt.Errorf("send %d follows %d sends", n, len(p.process.Sends))
 	}
 	p.process.Sends = append(p.process.Sends, Send{Partition: partition, Seq: seq, Invoked: at, Completed: Never, Offset: NoOffset})
 	return nil
 }
 
-func (p *parser) poll(at int64, seq int32, rest []byte) error {
-	partition, rest, err := small(rest)
-	if err != nil {
-		return err
-	}
-	offset, rest, err := number(rest)
-	if err != nil {
-		return err
-	}
+func (p *parser) poll(at int64, seq int32, w *words) {
+	partition, offset := w.small(), w.number()
 	begin := len(p.arena)
-	for len(rest) > 0 {
-		var word []byte
-		word, rest = field(rest)
-		dot := bytes.IndexByte(word, '.')
-		if dot < 0 {
-			return fmt.Errorf("%q is no value", word)
-		}
-		process, err := integer(word[:dot])
-		if err != nil {
-			return err
-		}
-		n, err := integer(word[dot+1:])
-		if err != nil {
-			return err
-		}
-		if process < 0 || process > math.MaxInt32 || n < 0 || n > math.MaxInt32 {
-			return fmt.Errorf("%q is no value", word)
-		}
-		p.arena = append(p.arena, ValueOf(int32(process), int32(n)))
+	for len(w.rest) > 0 && w.err == nil {
+		p.arena = append(p.arena, w.value())
 	}
 	values := p.arena[begin:len(p.arena):len(p.arena)]
 	p.process.Polls = append(p.process.Polls, Poll{Partition: partition, Seq: seq, Time: at, Offset: offset, Values: values})
-	return nil
 }
 
-func (p *parser) completion(at int64, verb byte, rest []byte) error {
-	kind, n, rest, err := op(rest)
-	if err != nil {
-		return err
+func (p *parser) completion(at int64, verb byte, w *words) error {
+	kind, n := w.op()
+	if w.err != nil {
+		return w.err
 	}
 	outcome := map[byte]Outcome{'o': OK, 'f': Failed, 'u': Unknown}[verb]
 	completed := at
@@ -315,14 +227,12 @@ func (p *parser) completion(at int64, verb byte, rest []byte) error {
 		completed = Never
 	}
 	offset := NoOffset
-	if outcome == OK && len(rest) > 0 {
-		if offset, _, err = number(rest); err != nil {
-			return err
-		}
+	if outcome == OK && len(w.rest) > 0 {
+		offset = w.number()
 	}
 	code := ""
 	if outcome != OK {
-		code = p.intern(rest)
+		code = p.intern(w.rest)
 	}
 	switch kind {
 	case 's':
@@ -361,134 +271,19 @@ func (p *parser) intern(word []byte) string {
 	return s
 }
 
-func (p *parser) commit(at int64, seq int32, rest []byte) error {
-	_, n, rest, err := op(rest)
-	if err != nil {
-		return err
-	}
-	group, rest := field(rest)
-	generation, rest, err := small(rest)
-	if err != nil {
-		return err
-	}
-	partition, rest, err := small(rest)
-	if err != nil {
-		return err
-	}
-	offset, _, err := number(rest)
-	if err != nil {
-		return err
-	}
+func (p *parser) commit(at int64, seq int32, w *words) {
+	_, n := w.op()
 	p.commits[[2]int32{p.process.Number, n}] = len(p.h.Commits)
 	p.h.Commits = append(p.h.Commits, Commit{
-		Process: p.process.Number, Seq: seq, Group: p.intern(group), Generation: generation,
-		Partition: partition, Offset: offset, Invoked: at, Completed: Never,
+		Process: p.process.Number, Seq: seq, Group: p.intern(w.word()), Generation: w.small(),
+		Partition: w.small(), Offset: w.number(), Invoked: at, Completed: Never,
 	})
-	return nil
 }
 
-func (p *parser) fetch(at int64, seq int32, rest []byte) error {
-	_, n, rest, err := op(rest)
-	if err != nil {
-		return err
-	}
-	group, rest := field(rest)
-	partition, _, err := small(rest)
-	if err != nil {
-		return err
-	}
+func (p *parser) fetch(at int64, seq int32, w *words) {
+	_, n := w.op()
 	p.fetches[[2]int32{p.process.Number, n}] = len(p.h.Fetches)
 	p.h.Fetches = append(p.h.Fetches, Fetch{
-		Process: p.process.Number, Seq: seq, Group: p.intern(group), Partition: partition, Invoked: at, Completed: Never, Offset: NoOffset,
+		Process: p.process.Number, Seq: seq, Group: p.intern(w.word()), Partition: w.small(), Invoked: at, Completed: Never, Offset: NoOffset,
 	})
-	return nil
-}
-
-func (p *parser) seek(at int64, seq int32, rest []byte) error {
-	partition, rest, err := small(rest)
-	if err != nil {
-		return err
-	}
-	offset, _, err := number(rest)
-	if err != nil {
-		return err
-	}
-	p.process.Moves = append(p.process.Moves, Move{Kind: Seek, Seq: seq, Time: at, Partitions: []int32{partition}, Offset: offset})
-	return nil
-}
-
-func (p *parser) assign(at int64, seq int32, rest []byte) error {
-	m := Move{Kind: Assign, Seq: seq, Time: at}
-	group, rest := field(rest)
-	m.Group = p.intern(group)
-	var err error
-	if m.Generation, rest, err = small(rest); err != nil {
-		return err
-	}
-	owned, rest := field(rest)
-	if m.Owned, err = list(owned); err != nil {
-		return err
-	}
-	if m.Partitions, err = list(rest); err != nil {
-		return err
-	}
-	p.process.Moves = append(p.process.Moves, m)
-	return nil
-}
-
-func (p *parser) revoke(at int64, seq int32, rest []byte) error {
-	m := Move{Kind: Revoke, Seq: seq, Time: at}
-	group, rest := field(rest)
-	m.Group = p.intern(group)
-	var err error
-	if m.Generation, rest, err = small(rest); err != nil {
-		return err
-	}
-	if m.Partitions, err = list(rest); err != nil {
-		return err
-	}
-	p.process.Moves = append(p.process.Moves, m)
-	return nil
-}
-
-// list is "0,4,5", or "-" for nothing.
-func list(word []byte) ([]int32, error) {
-	if string(word) == "-" {
-		return nil, nil
-	}
-	var all []int32
-	for _, w := range bytes.Split(word, []byte{','}) {
-		n, _, err := small(w)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, n)
-	}
-	return all, nil
-}
-
-func (p *parser) bad(at int64, rest []byte) error {
-	partition, rest, err := small(rest)
-	if err != nil {
-		return err
-	}
-	offset, rest, err := number(rest)
-	if err != nil {
-		return err
-	}
-	p.h.Bads = append(p.h.Bads, Bad{Process: p.process.Number, Partition: partition, Time: at, Offset: offset, Detail: string(rest)})
-	return nil
-}
-
-func (p *parser) final(rest []byte) error {
-	partition, rest, err := small(rest)
-	if err != nil {
-		return err
-	}
-	offset, _, err := number(rest)
-	if err != nil {
-		return err
-	}
-	p.process.Finals = append(p.process.Finals, Final{Partition: partition, Offset: offset})
-	return nil
 }
