@@ -36,10 +36,7 @@ func (h *Handler) deleteRecords(x *wire.Exchange) {
 			p, rp := &t.Partitions[j], &rt.Partitions[j]
 			*rp = kmsg.NewDeleteRecordsResponseTopicPartition()
 			rp.Partition, rp.LowWatermark = p.Partition, -1
-			l, err := h.leadingNamed(m, t.Topic, p.Partition)
-			if err == nil {
-				err = l.CheckEpoch(kafka.NoEpoch)
-			}
+			l, err := h.leadingAt(m, t.Topic, p.Partition, kafka.NoEpoch)
 			if err != nil {
 				rp.ErrorCode = code(err)
 				continue

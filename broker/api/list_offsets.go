@@ -109,15 +109,11 @@ func (h *Handler) listable(m *image.Image, version int16, topic string, p *kmsg.
 	if s := -p.Timestamp; p.Timestamp < 0 && (s < 0 || s >= int64(len(specialSince)) || version < specialSince[s]) {
 		return nil, refuse(kerr.UnsupportedVersion, "timestamp %d is not served in version %d", p.Timestamp, version)
 	}
-	l, err := h.leadingNamed(m, topic, p.Partition)
-	if err != nil {
-		return nil, err
-	}
 	epoch := kafka.NoEpoch
 	if version >= 4 {
 		epoch = kafka.LeaderEpoch(p.CurrentLeaderEpoch)
 	}
-	return l, l.CheckEpoch(epoch)
+	return h.leadingAt(m, topic, p.Partition, epoch)
 }
 
 // list asks one partition.

@@ -88,11 +88,15 @@ func (h *Handler) leading(t *image.Topic, index int32) (leader, error) {
 	return p, nil
 }
 
-// leadingNamed is leading by the topic's name.
-func (h *Handler) leadingNamed(m *image.Image, topic string, index int32) (leader, error) {
+// leadingAt is leading by the topic's name, in the epoch that a client believes in; kafka.NoEpoch is any.
+func (h *Handler) leadingAt(m *image.Image, topic string, index int32, epoch kafka.LeaderEpoch) (leader, error) {
 	t, err := topicNamed(m, topic)
 	if err != nil {
 		return nil, err
 	}
-	return h.leading(t, index)
+	l, err := h.leading(t, index)
+	if err != nil {
+		return nil, err
+	}
+	return l, l.CheckEpoch(epoch)
 }
