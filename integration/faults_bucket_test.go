@@ -13,6 +13,20 @@ import (
 // proxied is a running broker whose bucket is a real S3 server behind a proxy that breaks what it is told to.
 func proxied(t *testing.T, driver string, sets ...string) (*harness.Broker, *harness.S3Proxy) {
 	t.Helper()
+	proxy := s3Proxy(t)
+	// Stalls are found soon, and nothing is kept in memory that would hide the bucket from readers.
+	b := newBroker(t, append([]string{
+		"tier.upload.stall.timeout.ms=2000", "tier.cache.bytes=0", "log.retention.check.interval.ms=200",
+	}, sets...)...)
+	name := strings.ToLower(strings.NewReplacer("/", "-", " ", "-", "_", "-").Replace(t.Name()))
+	b.Bucket = s3Bucket(driver, name, proxy)
+	restart(t, b)
+	return b, proxy
+}
+
+// s3Proxy stands before the S3 server that the environment names.
+func s3Proxy(t *testing.T) *harness.S3Proxy {
+	t.Helper()
 	endpoint := os.Getenv("QANAT_TEST_S3")
 	if endpoint == "" {
 		t.Skip("NOT TRIED: QANAT_TEST_S3 names no S3 server (make test sets it)")
@@ -22,14 +36,12 @@ func proxied(t *testing.T, driver string, sets ...string) (*harness.Broker, *har
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = proxy.Close() })
-	// Stalls are found soon, and nothing is kept in memory that would hide the bucket from readers.
-	b := newBroker(t, append([]string{
-		"tier.upload.stall.timeout.ms=2000", "tier.cache.bytes=0", "log.retention.check.interval.ms=200",
-	}, sets...)...)
-	name := strings.ToLower(strings.NewReplacer("/", "-", " ", "-", "_", "-").Replace(t.Name()))
-	b.Bucket = driver + "://" + os.Getenv("QANAT_TEST_S3_BUCKET") + "/" + name + "?endpoint=" + proxy.Endpoint
-	restart(t, b)
-	return b, proxy
+	return proxy
+}
+
+// s3Bucket is the place of a test's own in the server behind the proxy.
+func s3Bucket(driver, name string, proxy *harness.S3Proxy) string {
+	return driver + "://" + os.Getenv("QANAT_TEST_S3_BUCKET") + "/" + name + "?endpoint=" + proxy.Endpoint
 }
 
 // tier is the part of /v1/tier that an operator watches.

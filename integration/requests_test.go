@@ -3,7 +3,6 @@ package integration
 import (
 	"context"
 	"fmt"
-	"os"
 	"testing"
 	"time"
 
@@ -48,16 +47,8 @@ func requestsPerGiB(t *testing.T, driver string, partitions int) {
 		return now["qanat_tier_puts_total"] + now["qanat_tier_requests_total"], now["qanat_tier_gets_total"]
 	}
 	if driver != "dir" {
-		endpoint := os.Getenv("QANAT_TEST_S3")
-		if endpoint == "" {
-			t.Skip("NOT TRIED: QANAT_TEST_S3 names no S3 server (make test sets it)")
-		}
-		proxy, err := harness.NewS3Proxy(endpoint)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = proxy.Close() })
-		b.Bucket = fmt.Sprintf("%s://%s/requests-%d?endpoint=%s", driver, os.Getenv("QANAT_TEST_S3_BUCKET"), partitions, proxy.Endpoint)
+		proxy := s3Proxy(t)
+		b.Bucket = s3Bucket(driver, fmt.Sprintf("requests-%d", partitions), proxy)
 		count = func() (float64, float64) { // as they arrive, not as the broker believes
 			puts, gets, others := proxy.Requests()
 			return float64(puts + others), float64(gets)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/twmb/franz-go/pkg/kadm"
 
 	"github.com/qanat-io/qanat/metadata/config"
 )
@@ -18,33 +19,29 @@ type completer = func(*cobra.Command, []string, string) ([]string, cobra.ShellCo
 
 // completeTopics offers names of topics; at most n of them on a command line, any number for n < 0.
 func (a *app) completeTopics(n int) completer {
-	return a.completeNames(n, func(ctx context.Context) ([]string, error) {
-		adm, err := a.admins(ctx)
-		if err != nil {
-			return nil, err
-		}
-		defer adm.Close()
+	return a.completeListed(n, func(ctx context.Context, adm *kadm.Client) ([]string, error) {
 		topics, err := adm.ListTopics(ctx)
-		if err != nil {
-			return nil, err
-		}
-		return topics.Names(), nil
+		return topics.Names(), err
 	})
 }
 
 // completeGroups offers names of groups.
 func (a *app) completeGroups(n int) completer {
+	return a.completeListed(n, func(ctx context.Context, adm *kadm.Client) ([]string, error) {
+		groups, err := adm.ListGroups(ctx)
+		return groups.Groups(), err
+	})
+}
+
+// completeListed is completeNames with what any broker can list.
+func (a *app) completeListed(n int, list func(context.Context, *kadm.Client) ([]string, error)) completer {
 	return a.completeNames(n, func(ctx context.Context) ([]string, error) {
 		adm, err := a.admins(ctx)
 		if err != nil {
 			return nil, err
 		}
 		defer adm.Close()
-		groups, err := adm.ListGroups(ctx)
-		if err != nil {
-			return nil, err
-		}
-		return groups.Groups(), nil
+		return list(ctx, adm)
 	})
 }
 

@@ -78,12 +78,7 @@ begun; the cluster ends it by itself.`,
 
 // completePartitions offers TOPIC/PARTITION.
 func (a *app) completePartitions(n int) completer {
-	return a.completeNames(n, func(ctx context.Context) (names []string, err error) {
-		adm, err := a.admins(ctx)
-		if err != nil {
-			return nil, err
-		}
-		defer adm.Close()
+	return a.completeListed(n, func(ctx context.Context, adm *kadm.Client) (names []string, err error) {
 		topics, err := adm.ListTopics(ctx)
 		topics.EachPartition(func(p kadm.PartitionDetail) { names = append(names, fmt.Sprintf("%s/%d", p.Topic, p.Partition)) })
 		return names, err

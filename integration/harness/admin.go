@@ -11,7 +11,12 @@ import (
 
 // Ask asks the broker's admin port and decodes the JSON answer into to, which may be nil.
 func (b *Broker) Ask(ctx context.Context, method, path string, to any) error {
-	req, err := http.NewRequestWithContext(ctx, method, "http://"+b.Admin+path, nil)
+	return Ask(ctx, method, b.Admin, path, to)
+}
+
+// Ask is Broker.Ask for whatever has an admin port at the address.
+func Ask(ctx context.Context, method, address, path string, to any) error {
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+address+path, nil)
 	if err != nil {
 		return err
 	}
@@ -25,7 +30,7 @@ func (b *Broker) Ask(ctx context.Context, method, path string, to any) error {
 		return err
 	}
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s %s: %s: %s", method, path, resp.Status, raw)
+		return fmt.Errorf("%s %s%s: %s: %s", method, address, path, resp.Status, raw)
 	}
 	if to == nil {
 		return nil

@@ -3,11 +3,9 @@ package probe
 import (
 	"context"
 	"encoding/binary"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/crc32"
-	"io"
 	"io/fs"
 	"net/http"
 	"os"
@@ -16,6 +14,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/qanat-io/qanat/integration/harness"
 )
 
 // extent is the range of a partition that is in the bucket, as its leader says.
@@ -36,7 +36,7 @@ func (p *probing) sweep(ctx context.Context) (map[int32]extent, error) {
 			return nil, nil
 		}
 		// Nothing uploads any more, so that an object without a name is an orphan, however young.
-		if err := ask(ctx, http.MethodPost, "http://"+admin+"/v1/tier/sweep?grace=1ms", nil); err != nil {
+		if err := ask(ctx, http.MethodPost, admin, "/v1/tier/sweep?grace=1ms", nil); err != nil {
 			return nil, err
 		}
 		var topics []struct {
@@ -47,7 +47,7 @@ func (p *probing) sweep(ctx context.Context) (map[int32]extent, error) {
 				Cold      extent `json:"cold"`
 			} `json:"partitions"`
 		}
-		if err := ask(ctx, http.MethodGet, "http://"+admin+"/v1/storage?topic="+p.topic.Name, &topics); err != nil {
+		if err := ask(ctx, http.MethodGet, admin, "/v1/storage?topic="+p.topic.Name, &topics); err != nil {
 			return nil, err
 		}
 		for _, t := range topics {
@@ -61,29 +61,10 @@ func (p *probing) sweep(ctx context.Context) (map[int32]extent, error) {
 	return ranges, nil
 }
 
-func ask(ctx context.Context, method, url string, to any) error {
+func ask(ctx context.Context, method, address, path string, to any) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, method, url, nil)
-	if err != nil {
-		return err
-	}
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	raw, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return err
-	}
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s %s: %s: %s", method, url, resp.Status, raw)
-	}
-	if to == nil {
-		return nil
-	}
-	return json.Unmarshal(raw, to)
+	return harness.Ask(ctx, method, address, path, to)
 }
 
 // object is a segment in the bucket, by its key.
