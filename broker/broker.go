@@ -70,6 +70,7 @@ type Broker struct {
 
 	session    *control.Session
 	controller *control.Controller
+	doubts     *control.Doubts
 
 	telemetry *telemetry.Telemetry
 	observer  *serverObserver

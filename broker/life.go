@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kmsg"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/qanat-io/qanat/broker/control"
@@ -24,10 +25,11 @@ import (
 func (b *Broker) openControl(context.Context) error {
 	cfg := control.Config{Node: b.node, Settings: b.cfg}
 	log := b.log.With("part", "control")
-	q, p := controlQuorum{b.quorum, b.node}, controlPeers{b.member}
+	q, p := controlQuorum{b.quorum, b.node}, controlPeers{b.member, b.member.Hub.NewClient()}
 	b.controller = control.NewController(cfg, q, p, log)
 	b.session = control.NewSession(cfg, q, p, b.controller, log)
 	b.session.Sizes = b.ledSizes
+	b.doubts = control.NewDoubts(b.node, q, p)
 	b.member.Mux.Register(peer.KeyHeartbeat, func(_ context.Context, from wire.Peer, _ int16, body []byte) ([]byte, error) {
 		answer, err := b.controller.Heartbeat(from.Node, body)
 		if errors.Is(err, control.ErrNotLeader) {
@@ -148,7 +150,13 @@ func (q controlQuorum) TransferLeadership(ctx context.Context) error {
 }
 
 // controlPeers is the way to other brokers as package control sees it.
-type controlPeers struct{ *member.Member }
+type controlPeers struct {
+	*member.Member
+	pings *peer.Client
+}
+
+// pingVersion is of OffsetForLeaderEpoch, which brokers answer each other.
+const pingVersion = 4
 
 func (p controlPeers) Heartbeat(ctx context.Context, to kafka.BrokerID, body []byte) ([]byte, error) {
 	answer, err := p.Client.Do(ctx, to, peer.KeyHeartbeat, 0, body)
@@ -166,6 +174,15 @@ func (p controlPeers) Probe(ctx context.Context, node kafka.BrokerID) control.Fo
 		return control.There
 	}
 	return control.Silent // somebody else at its address says nothing about it
+}
+
+// Ping asks for nothing: who answers lives, and is served by its reading goroutine. The connections are its own, so that nothing
+// that takes long is before it.
+func (p controlPeers) Ping(ctx context.Context, node kafka.BrokerID) error {
+	req := kmsg.NewPtrOffsetForLeaderEpochRequest()
+	req.Version = pingVersion
+	_, err := p.pings.Request(ctx, node, req)
+	return err
 }
 
 func (p controlPeers) OnClose(f func(kafka.BrokerID)) { p.Hub.OnClose(f) }

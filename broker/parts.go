@@ -226,7 +226,7 @@ func (b *Broker) openServing(context.Context) error {
 	handler := api.New(api.Deps{
 		Node: b.node, Quorum: b.quorum, Partitions: b.hosted, Groups: b.groups, Config: b.cfg,
 		Log: b.log.With("part", "api"), Clock: time.Now, BucketURL: b.bucketURL(), Forget: b.cold.Forget, Dismiss: b.dismiss,
-		Volume: api.Volume{Dir: b.dir.Path, Space: b.space}, Appends: b.flusher,
+		Volume: api.Volume{Dir: b.dir.Path, Space: b.space}, Appends: b.flusher, Settle: b.doubts.Settle,
 	})
 	b.member.Mux.ServeKafka(handler)
 	b.observer = &serverObserver{t: b.telemetry}

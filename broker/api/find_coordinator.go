@@ -27,6 +27,7 @@ const (
 func (h *Handler) findCoordinator(x *wire.Exchange) {
 	req := x.Request.(*kmsg.FindCoordinatorRequest)
 	resp := kmsg.NewPtrFindCoordinatorResponse()
+	h.settle(x)
 	if x.Version < 4 {
 		c := h.coordinatorOf(h.quorum.Image(), x, req.CoordinatorType, req.CoordinatorKey)
 		resp.ErrorCode, resp.ErrorMessage = c.ErrorCode, c.ErrorMessage

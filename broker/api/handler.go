@@ -47,6 +47,8 @@ type Deps struct {
 	BucketURL  string // optional: "" without a bucket
 	// Dismiss takes a broker that is forgotten out of the metadata quorum. Optional.
 	Dismiss func(ctx context.Context, node kafka.BrokerID) error
+	// Settle waits while it is about to be decided who leads, and for no longer than ctx; see control.Doubts. Optional.
+	Settle func(ctx context.Context)
 	// Appends is told of requests that append to several partitions, so that one flush covers all of them; see hot.Flusher.Begin. Optional.
 	Appends interface {
 		Begin()

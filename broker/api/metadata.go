@@ -20,6 +20,8 @@ import (
 //     auto.create.topics.enable allow it; the reply then already shows it.
 //   - A repeated topic is answered once.
 //   - Fenced brokers are left out: nobody can talk to them. Their replicas are offline.
+//   - While a broker that has just gone is not fenced yet the answer waits: a client that is told of a dead leader may not ask
+//     again for seconds.
 //   - Authorized operations (KIP-430, v8): see authorized_operations.go.
 //
 // A full answer for a thousand topics shares what view.go has prepared: its cost is the encoding.
@@ -32,6 +34,9 @@ const metadataTopicIDVersion = 12
 // autoCreateWaitMs bounds how long Metadata waits for the topics it creates; the request has no timeout of its own.
 const autoCreateWaitMs = 10_000
 
+// settleWaitMs bounds how long a question for leaders waits while that is being decided; no client gives up as soon.
+const settleWaitMs = 2000
+
 func (h *Handler) metadata(x *wire.Exchange) {
 	req := x.Request.(*kmsg.MetadataRequest)
 	resp := kmsg.NewPtrMetadataResponse()
@@ -41,6 +46,7 @@ func (h *Handler) metadata(x *wire.Exchange) {
 	if !all {
 		failed = h.autoCreate(x, req)
 	}
+	h.settle(x)
 	m := h.quorum.Image()
 	v := h.view.of(m)
 	clusterID := m.ClusterID()
@@ -178,6 +184,16 @@ func (h *Handler) autoCreate(x *wire.Exchange, req *kmsg.MetadataRequest) map[st
 	}
 	h.awaitHosted(ctx, commands, outcomes)
 	return failed
+}
+
+// settle waits while the image may name leaders, or coordinators, that others have seen die a moment ago.
+func (h *Handler) settle(x *wire.Exchange) {
+	if h.Settle == nil {
+		return
+	}
+	ctx, cancel := within(x, settleWaitMs)
+	defer cancel()
+	h.Settle(ctx)
 }
 
 // controller is the node that administrative clients are sent to: the quorum's leader, or this broker, which takes any

@@ -46,8 +46,8 @@ func TestControllerIsKilled(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		w.want(2, command.Active)
 		w.want(3, command.Active)
-		if len(w.moves) != 1 {
-			t.Errorf("brokers became %v", w.moves)
+		if len(w.given()) != 1 {
+			t.Errorf("brokers became %v", w.given())
 		}
 	})
 }
@@ -123,8 +123,8 @@ func TestControllerSleeps(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		w.set(2, false)
 		time.Sleep(5 * time.Second)
-		if len(w.moves) != 0 {
-			t.Errorf("brokers became %v", w.moves)
+		if len(w.given()) != 0 {
+			t.Errorf("brokers became %v", w.given())
 		}
 	})
 }
@@ -140,8 +140,8 @@ func TestFlapping(t *testing.T) {
 			w.set(3, false)
 			time.Sleep(700 * time.Millisecond)
 		}
-		if len(w.moves) > 10 {
-			t.Errorf("%d changes of state in two minutes", len(w.moves))
+		if len(w.given()) > 10 {
+			t.Errorf("%d changes of state in two minutes", len(w.given()))
 		}
 		time.Sleep(10 * time.Second)
 		w.want(3, command.Active)
@@ -281,14 +281,14 @@ func TestUncleanStart(t *testing.T) {
 				t.Errorf("active, and eligible: %+v", p)
 			}
 		}
-		w.mute = true
+		w.silence(true)
 		if _, err := w.do(command.RegisterBroker{ID: 3, Incarnation: [16]byte{99}, Directory: [16]byte{3}, Unclean: true, Fenced: true}); err != nil {
 			t.Fatal(err)
 		}
 		w.start(3)
 		time.Sleep(2 * time.Second)
 		w.want(3, command.Fenced) // heard and ready, but what its start calls for is not decided
-		w.mute = false
+		w.silence(false)
 		time.Sleep(2 * time.Second)
 		w.want(3, command.Active)
 	})

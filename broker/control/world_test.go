@@ -47,6 +47,7 @@ type node struct {
 	controller *Controller
 	session    *Session
 	err        error
+	pings      int
 }
 
 const hop = time.Millisecond // what a message takes
@@ -62,7 +63,7 @@ func (w *world) start(id kafka.BrokerID, sets ...string) *node {
 		w.t.Fatal(err)
 	}
 	ctx, end := context.WithCancel(context.Background())
-	n := &node{w: w, id: id, up: true, view: w.log, told: make(chan struct{}, 1), end: end}
+	n := &node{w: w, id: id, up: true, view: w.truth(), told: make(chan struct{}, 1), end: end}
 	w.mu.Lock()
 	w.nodes[id] = n
 	w.mu.Unlock()
@@ -125,6 +126,27 @@ func (w *world) set(id kafka.BrokerID, cut bool) {
 	w.publish()
 }
 
+// truth is the image of the log.
+func (w *world) truth() *image.Image {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.log
+}
+
+// given are the states that brokers were given, in order.
+func (w *world) given() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.moves)
+}
+
+// silence has what controllers propose come to nothing.
+func (w *world) silence(mute bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.mute = mute
+}
+
 // elect gives the quorum's lead to a node, or to none.
 func (w *world) elect(id kafka.BrokerID) {
 	w.mu.Lock()
@@ -167,7 +189,7 @@ func (w *world) publish() {
 }
 
 func (n *node) publish(ctx context.Context) {
-	old := n.view
+	old := n.Image()
 	for {
 		select {
 		case <-n.told:
@@ -297,6 +319,38 @@ func (n *node) Probe(ctx context.Context, id kafka.BrokerID) Found {
 		return There
 	}
 	return Gone
+}
+
+func (n *node) Ping(ctx context.Context, id kafka.BrokerID) error {
+	time.Sleep(hop)
+	n.w.mu.Lock()
+	n.pings++
+	o := n.w.nodes[id]
+	cut := n.cut || o.cut
+	n.w.mu.Unlock()
+	if cut {
+		<-ctx.Done()
+	}
+	if !n.reaches(id) {
+		return errUnreachable
+	}
+	return nil
+}
+
+func (n *node) pinged() int {
+	n.w.mu.Lock()
+	defer n.w.mu.Unlock()
+	return n.pings
+}
+
+// closed tells the node that a connection has closed.
+func (n *node) closed(id kafka.BrokerID) {
+	n.w.mu.Lock()
+	list := n.onClose
+	n.w.mu.Unlock()
+	for _, f := range list {
+		f(id)
+	}
 }
 
 func (n *node) OnClose(f func(kafka.BrokerID)) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -143,6 +144,18 @@ func (c *Cluster) In(p Place, f func() error) error {
 		return f()
 	}
 	return c.Network.Do(p, f)
+}
+
+// Dial connects from a place, for clients that run in this process.
+func (c *Cluster) Dial(from Place) func(ctx context.Context, network, address string) (net.Conn, error) {
+	return func(ctx context.Context, network, address string) (conn net.Conn, err error) {
+		err = c.In(from, func() error {
+			// On this thread: a name would be looked up on another, and addresses are no names.
+			conn, err = (&net.Dialer{Timeout: 10 * time.Second}).DialContext(ctx, network, address)
+			return err
+		})
+		return conn, err
+	}
 }
 
 // Start starts a node that does not run; Ready says when it serves.

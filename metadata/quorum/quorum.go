@@ -200,9 +200,9 @@ func (q *Quorum) startRaft(between func(raft.LogStore) raft.LogStore) error {
 	logger := raftLogger(q.log)
 	dir := filepath.Join(q.cfg.Dir, logDir)
 	q.meta = &metadb.BoltMetaDB{} // raft-wal leaves it open when it is closed
-	store, err := wal.Open(dir, wal.WithMetaStore(q.meta), wal.WithSegmentSize(segmentBytes), wal.WithLogger(logger))
+	store, err := openLog(dir, q.meta, logger)
 	if err != nil {
-		return fmt.Errorf("open metadata log %s: %w", dir, err)
+		return err
 	}
 	q.store = store
 	logs := &durableLog{LogStore: between(store), fail: q.fail}

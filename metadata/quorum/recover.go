@@ -82,9 +82,9 @@ func offline(dir string, log *slog.Logger, then func(*offlineLog) error) (r Reco
 	}
 	logger := raftLogger(log)
 	meta := &metadb.BoltMetaDB{}
-	store, err := wal.Open(filepath.Join(dir, logDir), wal.WithMetaStore(meta), wal.WithSegmentSize(segmentBytes), wal.WithLogger(logger))
+	store, err := openLog(filepath.Join(dir, logDir), meta, logger)
 	if err != nil {
-		return r, fmt.Errorf("open metadata log %s: %w", dir, err)
+		return r, err
 	}
 	defer func() { err = errors.Join(err, store.Close(), meta.Close()) }()
 	files, err := raft.NewFileSnapshotStoreWithLogger(dir, snapshotsKept, logger)

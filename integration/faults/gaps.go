@@ -1,0 +1,316 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/qanat-io/qanat/integration/cluster"
+)
+
+// How long clients are kept waiting when the broker that leads their partition goes: a topic of one partition and three replicas,
+// a franz-go producer with acks=all and a group of one franz-go consumer, both at their defaults, a record every millisecond. A gap
+// is the longest time in which nothing was acknowledged, or consumed, from just before the fault until all has been well for a while.
+
+// deed is one way for a leader to go.
+type deed struct {
+	name  string
+	lasts time.Duration // how long it is watched before it is undone
+	do    func(c *cluster.Cluster, node int) error
+	undo  func(c *cluster.Cluster, node int) error
+}
+
+func deeds() []deed {
+	cut := func(c *cluster.Cluster, node int) error {
+		if c.Network == nil {
+			return errors.New("needs root, for network namespaces")
+		}
+		all := []cluster.Place{cluster.Clients}
+		for i := range c.Nodes() {
+			all = append(all, cluster.Place(i))
+		}
+		err := c.Network.Cut(cluster.Place(node), all...)
+		for _, p := range all {
+			err = errors.Join(err, c.Network.Cut(p, cluster.Place(node)))
+		}
+		return err
+	}
+	heal := func(c *cluster.Cluster, _ int) error { return c.Network.Heal() }
+	return []deed{
+		{"kill", 4 * time.Second, (*cluster.Cluster).Kill, (*cluster.Cluster).Start},
+		{"stop", 3 * time.Second, func(c *cluster.Cluster, node int) error { return c.Stop(30*time.Second, node) }, (*cluster.Cluster).Start},
+		{"pause", 10 * time.Second, (*cluster.Cluster).Pause, (*cluster.Cluster).Resume},
+		{"cut", 10 * time.Second, cut, heal},
+	}
+}
+
+// gaps is the verb.
+func gaps(ctx context.Context, args []string) (int, error) {
+	if cluster.Isolated() {
+		if err := cluster.Settle(); err != nil {
+			return 0, err
+		}
+	}
+	var s settings
+	var kinds string
+	var times int
+	f := flag.NewFlagSet("gaps", flag.ContinueOnError)
+	f.StringVar(&s.system, "system", "qanat", "system under test: qanat or kafka")
+	f.StringVar(&s.qanat, "qanat", "bin/qanat", "the program")
+	f.StringVar(&s.peers, "peers", "../shared/peers", "folder with kafka-cluster")
+	f.StringVar(&s.dir, "dir", "bin/faults", "where runs are kept")
+	f.StringVar(&s.sets, "set", "", "KEY=VALUE,… for every Qanat node")
+	f.IntVar(&s.port, "port", 15400, "first port of the nodes")
+	f.StringVar(&kinds, "kinds", "kill,stop,pause,cut", "how leaders go")
+	f.IntVar(&times, "times", 15, "how often, each")
+	if err := f.Parse(args); err != nil {
+		return 0, err
+	}
+	for _, path := range []*string{&s.qanat, &s.peers, &s.dir} {
+		var err error
+		if *path, err = absolute(*path); err != nil {
+			return 0, err
+		}
+	}
+	return 0, (&gapRun{settings: s, out: os.Stdout}).do(ctx, strings.Split(kinds, ","), times)
+}
+
+// gapRun is one cluster whose leaders go again and again.
+type gapRun struct {
+	settings
+	out io.Writer
+	log io.Writer // of the producer
+	c   *cluster.Cluster
+
+	acked, polled pulse
+}
+
+const (
+	gapTopic = "gaps"
+	settled  = 6 * time.Second
+)
+
+func (g *gapRun) do(ctx context.Context, kinds []string, times int) (err error) {
+	system, err := g.under()
+	if err != nil {
+		return err
+	}
+	dir := filepath.Join(g.dir, time.Now().Format("0102-150405")+"-gaps")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	log, err := os.Create(filepath.Join(dir, "producer.log"))
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	g.log = log
+	g.c, err = cluster.New(system, dir, cluster.Options{Nodes: 3, Port: g.port, Isolated: os.Geteuid() == 0})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, g.c.Close()) }()
+	if err := g.begin(ctx); err != nil {
+		return err
+	}
+	clients, stop := context.WithCancel(ctx)
+	var working sync.WaitGroup
+	defer working.Wait()
+	defer stop()
+	if err := g.work(clients, &working); err != nil {
+		return err
+	}
+	for _, d := range deeds() {
+		if slices.Contains(kinds, d.name) {
+			if err := g.repeat(ctx, d, times); err != nil {
+				return fmt.Errorf("%s: %w", d.name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// begin starts the nodes and makes the topic.
+func (g *gapRun) begin(ctx context.Context) error {
+	for i := range g.c.Nodes() {
+		if err := g.c.Start(i); err != nil {
+			return err
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, readyWithin)
+	defer cancel()
+	if err := g.c.Ready(ctx, ""); err != nil {
+		return err
+	}
+	admin, err := g.c.Admin()
+	if err != nil {
+		return err
+	}
+	defer admin.Close()
+	if _, err := admin.CreateTopic(ctx, 1, 3, map[string]*string{"min.insync.replicas": kadm.StringPtr("2")}, gapTopic); err != nil {
+		return err
+	}
+	return g.c.Ready(ctx, gapTopic)
+}
+
+// work starts the clients, in their place of the network.
+func (g *gapRun) work(ctx context.Context, working *sync.WaitGroup) error {
+	seeds := kgo.SeedBrokers(strings.Split(g.c.Bootstrap(), ",")...)
+	dial := kgo.Dialer(g.c.Dial(cluster.Clients))
+	log := kgo.WithLogger(kgo.BasicLogger(g.log, kgo.LogLevelDebug, func() string { return time.Now().Format("15:04:05.000000 ") }))
+	producer, err := kgo.NewClient(seeds, dial, log, kgo.DefaultProduceTopic(gapTopic))
+	if err != nil {
+		return err
+	}
+	consumer, err := kgo.NewClient(seeds, dial, kgo.ConsumeTopics(gapTopic), kgo.ConsumerGroup("gaps"))
+	if err != nil {
+		producer.Close()
+		return err
+	}
+	working.Go(func() {
+		defer producer.Close()
+		tick := time.NewTicker(time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case now := <-tick.C:
+				producer.TryProduce(ctx, kgo.StringRecord(now.Format(time.RFC3339Nano)), func(_ *kgo.Record, err error) { g.acked.beat(err) })
+			}
+		}
+	})
+	working.Go(func() {
+		defer consumer.Close()
+		for ctx.Err() == nil {
+			fetches := consumer.PollFetches(ctx)
+			if fetches.NumRecords() > 0 || fetches.Err() != nil && ctx.Err() == nil {
+				g.polled.beat(fetches.Err())
+			}
+		}
+	})
+	return nil
+}
+
+// repeat has leaders go times times and prints what that cost.
+func (g *gapRun) repeat(ctx context.Context, d deed, times int) error {
+	var acked, polled []time.Duration
+	failed := 0
+	for range times {
+		bounded, cancel := context.WithTimeout(ctx, readyWithin)
+		err := g.c.Ready(bounded, gapTopic)
+		cancel()
+		if err != nil {
+			return err
+		}
+		leader, controller, err := g.leader(ctx)
+		if err != nil {
+			return err
+		}
+		// Clients that have looked for leaders a moment ago do not look again for a while (franz-go: 5 s), whoever is gone.
+		if !wait(ctx, settled) {
+			return ctx.Err()
+		}
+		g.acked.reset()
+		g.polled.reset()
+		began := time.Now()
+		if err := d.do(g.c, leader); err != nil {
+			return err
+		}
+		if !wait(ctx, d.lasts-time.Since(began)) {
+			return ctx.Err()
+		}
+		a, e := g.acked.longest()
+		p, f := g.polled.longest()
+		if err := d.undo(g.c, leader); err != nil {
+			return err
+		}
+		acked, polled, failed = append(acked, a), append(polled, p), failed+e+f
+		note := ""
+		if controller == leader {
+			note = " (led the metadata, too)"
+		}
+		fmt.Fprintf(g.out, "%s %s of node %d%s: produce %v, consume %v, errors %d\n", began.Format("15:04:05.000"), d.name, leader+1, note, round(a), round(p), e+f)
+	}
+	fmt.Fprintf(g.out, "| %s | %d | produce | %s |\n| %s | %d | consume | %s |\n%d errors reached the clients' callers\n",
+		d.name, times, spread(acked), d.name, times, spread(polled), failed)
+	return nil
+}
+
+// leader is the node that leads the partition, and the one that leads the metadata, from 0.
+func (g *gapRun) leader(ctx context.Context) (leader, controller int, err error) {
+	admin, err := g.c.Admin()
+	if err != nil {
+		return 0, 0, err
+	}
+	defer admin.Close()
+	m, err := admin.Metadata(ctx, gapTopic)
+	if err != nil {
+		return 0, 0, err
+	}
+	return int(m.Topics[gapTopic].Partitions[0].Leader) - 1, int(m.Controller) - 1, nil
+}
+
+func wait(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func round(d time.Duration) time.Duration { return d.Round(time.Millisecond) }
+
+// spread is a distribution in a few cells.
+func spread(all []time.Duration) string {
+	all = slices.Sorted(slices.Values(all))
+	at := func(q float64) time.Duration { return round(all[min(len(all)-1, int(q*float64(len(all))))]) }
+	return fmt.Sprintf("%v | %v | %v | %v", at(0), at(0.5), at(0.9), round(all[len(all)-1]))
+}
+
+// pulse keeps the longest time between two beats.
+type pulse struct {
+	mu     sync.Mutex
+	last   time.Time
+	most   time.Duration
+	failed int
+}
+
+func (p *pulse) beat(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err != nil {
+		p.failed++
+		return
+	}
+	now := time.Now()
+	p.most = max(p.most, now.Sub(p.last))
+	p.last = now
+}
+
+func (p *pulse) reset() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.last, p.most, p.failed = time.Now(), 0, 0
+}
+
+// longest counts the time since the last beat, too.
+func (p *pulse) longest() (time.Duration, int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return max(p.most, time.Since(p.last)), p.failed
+}

@@ -1,0 +1,45 @@
+package quorum
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/hashicorp/go-hclog"
+	wal "github.com/hashicorp/raft-wal"
+	"github.com/hashicorp/raft-wal/fs"
+	"github.com/hashicorp/raft-wal/segment"
+	"github.com/hashicorp/raft-wal/types"
+)
+
+// openLog opens the log that Raft's entries are in. meta is its small database, which it leaves open when it is closed.
+func openLog(dir string, meta types.MetaStore, logger hclog.Logger) (*wal.WAL, error) {
+	store, err := wal.Open(dir, wal.WithMetaStore(meta), wal.WithSegmentSize(segmentBytes), wal.WithLogger(logger),
+		wal.WithSegmentFiler(segmentFiles{segment.NewFiler(dir, fs.New())}))
+	if err != nil {
+		return nil, fmt.Errorf("open metadata log %s: %w", dir, err)
+	}
+	return store, nil
+}
+
+// segmentFiles opens the log's files, those among them that raft-wal v0.4.0 cannot read. When a follower's log is cut, because
+// another leader's has other entries, raft-wal seals the file that was written to without the index that sealed files end
+// with, and says so in its database: IndexStart is 0. It reads on for as long as the process lives, and never again: "sealed segment
+// has no index block", upon which Raft panics at every start. The entries are all there: the file is read through, as one that was
+// not sealed is.
+type segmentFiles struct{ types.SegmentFiler }
+
+// Open implements types.SegmentFiler, for files that are sealed.
+func (s segmentFiles) Open(info types.SegmentInfo) (types.SegmentReader, error) {
+	if info.IndexStart != 0 {
+		return s.SegmentFiler.Open(info)
+	}
+	w, err := s.RecoverTail(info)
+	if err != nil {
+		return nil, err
+	}
+	if last := w.LastIndex(); last < info.MaxIndex {
+		err := fmt.Errorf("%w: the file from %d on ends at %d, not %d", types.ErrCorrupt, info.BaseIndex, last, info.MaxIndex)
+		return nil, errors.Join(err, w.Close())
+	}
+	return w, nil
+}

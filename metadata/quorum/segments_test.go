@@ -1,0 +1,83 @@
+package quorum
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+	"github.com/hashicorp/raft-wal/metadb"
+)
+
+// A node whose log was cut to the leader's could never be started again.
+func TestCutLogIsReadAgain(t *testing.T) {
+	dir := t.TempDir()
+	open := func(f func(s raft.LogStore)) {
+		t.Helper()
+		meta := &metadb.BoltMetaDB{}
+		store, err := openLog(dir, meta, hclog.NewNullLogger())
+		if err != nil {
+			t.Fatal(err)
+		}
+		f(store)
+		if err := store.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := meta.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	store := func(s raft.LogStore, from, to uint64, what string) {
+		t.Helper()
+		for i := from; i <= to; i++ {
+			if err := s.StoreLog(&raft.Log{Index: i, Data: fmt.Appendf(nil, "%s %d", what, i)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	open(func(s raft.LogStore) {
+		store(s, 1, 10, "old")
+		if err := s.DeleteRange(8, 10); err != nil {
+			t.Fatal(err)
+		}
+		store(s, 8, 9, "new")
+	})
+	for range 2 {
+		open(func(s raft.LogStore) {
+			for i := uint64(1); i <= 9; i++ {
+				want := fmt.Sprintf("old %d", i)
+				if i >= 8 {
+					want = fmt.Sprintf("new %d", i)
+				}
+				var l raft.Log
+				if err := s.GetLog(i, &l); err != nil || string(l.Data) != want {
+					t.Errorf("entry %d is %q, %v", i, l.Data, err)
+				}
+			}
+			if last, err := s.LastIndex(); last != 9 || err != nil {
+				t.Errorf("the log ends at %d, %v", last, err)
+			}
+		})
+	}
+	// Cut again within what was cut before, and from its head.
+	open(func(s raft.LogStore) {
+		if err := s.DeleteRange(5, 9); err != nil {
+			t.Fatal(err)
+		}
+		store(s, 5, 6, "newer")
+		if err := s.DeleteRange(1, 2); err != nil {
+			t.Fatal(err)
+		}
+	})
+	open(func(s raft.LogStore) {
+		for i, want := range map[uint64]string{3: "old 3", 4: "old 4", 5: "newer 5", 6: "newer 6"} {
+			var l raft.Log
+			if err := s.GetLog(i, &l); err != nil || string(l.Data) != want {
+				t.Errorf("entry %d is %q, %v", i, l.Data, err)
+			}
+		}
+		if first, err := s.FirstIndex(); first != 3 || err != nil {
+			t.Errorf("the log begins at %d, %v", first, err)
+		}
+	})
+}
