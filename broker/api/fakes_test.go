@@ -330,6 +330,7 @@ type nowhere struct{}
 
 func (nowhere) Get(kafka.Partition) *partition.Partition     { return nil }
 func (nowhere) Await(context.Context, kafka.Partition) error { return nil }
+func (nowhere) Followed() <-chan struct{}                    { return nil }
 
 // harness is a handler over a memory quorum and made-up partitions, which come and go with the image.
 type harness struct {

@@ -41,6 +41,7 @@ func (h *Handler) fetch(x *wire.Exchange) {
 		h.refuseFetch(x, req, err)
 		return
 	}
+	h.expectFetch(x, req)
 	epoch := req.SessionEpoch
 	id := req.SessionID
 	if x.Version < fetchSessionVersion {

@@ -25,6 +25,8 @@ type Partitions interface {
 	Get(p kafka.Partition) *partition.Partition
 	// Await returns when p, whose creation has been committed, is hosted, or says why that failed.
 	Await(ctx context.Context, p kafka.Partition) error
+	// Followed is closed when the partitions have followed another image.
+	Followed() <-chan struct{}
 }
 
 // Volume is the local data directory, as DescribeLogDirs reports it.
@@ -67,6 +69,8 @@ type Handler struct {
 	find func(kafka.Partition) leader
 	// await is Partitions.Await, likewise.
 	await func(context.Context, kafka.Partition) error
+	// followed is Partitions.Followed, likewise.
+	followed func() <-chan struct{}
 
 	quorum    metadataQuorum
 	settings  settings
@@ -146,7 +150,7 @@ func New(d Deps) *Handler {
 		return nil
 	}
 	h.quorum = d.Quorum
-	h.await = d.Partitions.Await
+	h.await, h.followed = d.Partitions.Await, d.Partitions.Followed
 	h.settings = readSettings(d.Config)
 	h.sessions = newSessions(h.settings.sessionSlots)
 	h.fetchers.New = func() any { return newFetcher(h) }

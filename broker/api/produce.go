@@ -63,6 +63,7 @@ func (h *Handler) produce(x *wire.Exchange) {
 		c.finished()
 		return
 	}
+	h.expectProduce(x, req)
 	h.produceAll(c, x, req)
 	c.finished()
 }

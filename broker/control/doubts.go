@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -30,7 +31,7 @@ type Doubts struct {
 
 	mu      sync.Mutex
 	others  map[kafka.BrokerID]*other
-	changed chan struct{} // closed and replaced with every image that changes brokers
+	changed chan struct{} // closed and replaced with every image that changes brokers or partitions
 }
 
 // other is what is known of another broker.
@@ -52,7 +53,7 @@ const (
 func NewDoubts(self kafka.BrokerID, q Quorum, p Peers) *Doubts {
 	d := &Doubts{quorum: q, peers: p, self: self, others: map[kafka.BrokerID]*other{}, changed: make(chan struct{})}
 	q.Subscribe(func(_, _ *image.Image, ch image.Changes) {
-		if len(ch.Brokers) > 0 {
+		if len(ch.Brokers)+len(ch.Partitions) > 0 {
 			d.mu.Lock()
 			close(d.changed)
 			d.changed = make(chan struct{})
@@ -178,13 +179,28 @@ func (d *Doubts) settle(o *other, node kafka.BrokerID, epoch kafka.BrokerEpoch) 
 	o.doubt = nil
 }
 
-// fenced waits until the image does not count on a broker of that epoch any more.
+// inCharge tells whether a broker leads partitions that others could lead, or that were just taken from it and have nobody yet.
+func inCharge(m *image.Image, node kafka.BrokerID) (found bool) {
+	m.Topics(func(t *image.Topic) bool {
+		m.Partitions(t.ID, func(p *image.Partition) bool {
+			found = found || p.Leader == node || p.Leader == kafka.NoBroker && slices.ContainsFunc(p.ISR, func(id kafka.BrokerID) bool {
+				return id != node && state(m, id) == command.Active
+			})
+			return !found
+		})
+		return !found
+	})
+	return found
+}
+
+// fenced waits until the image does not count on a broker of that epoch any more, and others lead what they can.
 func (d *Doubts) fenced(ctx context.Context, node kafka.BrokerID, epoch kafka.BrokerEpoch) bool {
 	for {
 		d.mu.Lock()
 		changed := d.changed
 		d.mu.Unlock()
-		if b, ok := d.quorum.Image().Broker(node); !ok || b.State == command.Fenced || b.Epoch != epoch {
+		m := d.quorum.Image()
+		if b, ok := m.Broker(node); !ok || b.Epoch != epoch || b.State == command.Fenced && !inCharge(m, node) {
 			return true
 		}
 		select {

@@ -106,6 +106,13 @@ func (s *Set) Await(ctx context.Context, p kafka.Partition) error {
 	}
 }
 
+// Followed is closed when the set has followed another image.
+func (s *Set) Followed() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.applied
+}
+
 // Each calls f for every hosted partition, in no order.
 func (s *Set) Each(f func(*partition.Partition)) {
 	s.partitions.Range(func(_, v any) bool {

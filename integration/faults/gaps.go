@@ -98,7 +98,7 @@ type gapRun struct {
 
 const (
 	gapTopic = "gaps"
-	settled  = 6 * time.Second
+	settled  = 7 * time.Second
 )
 
 func (g *gapRun) do(ctx context.Context, kinds []string, times int) (err error) {
