@@ -131,6 +131,9 @@ func (g *gapRun) do(ctx context.Context, kinds []string, times int) (err error) 
 	if err := g.work(clients, &working); err != nil {
 		return err
 	}
+	if !wait(ctx, settled) { // new clients look twice
+		return ctx.Err()
+	}
 	for _, d := range deeds() {
 		if slices.Contains(kinds, d.name) {
 			if err := g.repeat(ctx, d, times); err != nil {
