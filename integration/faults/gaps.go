@@ -90,15 +90,17 @@ func gaps(ctx context.Context, args []string) (int, error) {
 type gapRun struct {
 	settings
 	out io.Writer
-	log io.Writer // of the producer
 	c   *cluster.Cluster
+	dir string // logs
 
 	acked, polled pulse
 }
 
 const (
 	gapTopic = "gaps"
-	settled  = 7 * time.Second
+	// Clients that have looked for leaders a moment ago do not look again for a while (franz-go: 5 s), whoever is gone; and new ones look
+	// twice in that time.
+	settled = 11 * time.Second
 )
 
 func (g *gapRun) do(ctx context.Context, kinds []string, times int) (err error) {
@@ -110,12 +112,7 @@ func (g *gapRun) do(ctx context.Context, kinds []string, times int) (err error) 
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	log, err := os.Create(filepath.Join(dir, "producer.log"))
-	if err != nil {
-		return err
-	}
-	defer log.Close()
-	g.log = log
+	g.dir = dir
 	g.c, err = cluster.New(system, dir, cluster.Options{Nodes: 3, Port: g.port, Isolated: os.Geteuid() == 0})
 	if err != nil {
 		return err
@@ -123,16 +120,6 @@ func (g *gapRun) do(ctx context.Context, kinds []string, times int) (err error) 
 	defer func() { err = errors.Join(err, g.c.Close()) }()
 	if err := g.begin(ctx); err != nil {
 		return err
-	}
-	clients, stop := context.WithCancel(ctx)
-	var working sync.WaitGroup
-	defer working.Wait()
-	defer stop()
-	if err := g.work(clients, &working); err != nil {
-		return err
-	}
-	if !wait(ctx, settled) { // new clients look twice
-		return ctx.Err()
 	}
 	for _, d := range deeds() {
 		if slices.Contains(kinds, d.name) {
@@ -169,19 +156,29 @@ func (g *gapRun) begin(ctx context.Context) error {
 
 // work starts the clients, in their place of the network.
 func (g *gapRun) work(ctx context.Context, working *sync.WaitGroup) error {
-	seeds := kgo.SeedBrokers(strings.Split(g.c.Bootstrap(), ",")...)
-	dial := kgo.Dialer(g.c.Dial(cluster.Clients))
-	log := kgo.WithLogger(kgo.BasicLogger(g.log, kgo.LogLevelDebug, func() string { return time.Now().Format("15:04:05.000000 ") }))
-	producer, err := kgo.NewClient(seeds, dial, log, kgo.DefaultProduceTopic(gapTopic))
+	client := func(name string, opts ...kgo.Opt) (*kgo.Client, *os.File, error) {
+		log, err := os.OpenFile(filepath.Join(g.dir, name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+		if err != nil {
+			return nil, nil, err
+		}
+		c, err := kgo.NewClient(append(opts, kgo.SeedBrokers(strings.Split(g.c.Bootstrap(), ",")...), kgo.Dialer(g.c.Dial(cluster.Clients)),
+			kgo.WithLogger(kgo.BasicLogger(log, kgo.LogLevelDebug, func() string { return time.Now().Format("15:04:05.000000 ") })))...)
+		if err != nil {
+			return nil, nil, errors.Join(err, log.Close())
+		}
+		return c, log, nil
+	}
+	producer, sent, err := client("producer", kgo.DefaultProduceTopic(gapTopic))
 	if err != nil {
 		return err
 	}
-	consumer, err := kgo.NewClient(seeds, dial, kgo.ConsumeTopics(gapTopic), kgo.ConsumerGroup("gaps"))
+	consumer, read, err := client("consumer", kgo.ConsumeTopics(gapTopic), kgo.ConsumerGroup("gaps"))
 	if err != nil {
 		producer.Close()
-		return err
+		return errors.Join(err, sent.Close())
 	}
 	working.Go(func() {
+		defer sent.Close()
 		defer producer.Close()
 		tick := time.NewTicker(time.Millisecond)
 		defer tick.Stop()
@@ -195,6 +192,7 @@ func (g *gapRun) work(ctx context.Context, working *sync.WaitGroup) error {
 		}
 	})
 	working.Go(func() {
+		defer read.Close()
 		defer consumer.Close()
 		for ctx.Err() == nil {
 			fetches := consumer.PollFetches(ctx)
@@ -211,44 +209,54 @@ func (g *gapRun) repeat(ctx context.Context, d deed, times int) error {
 	var acked, polled []time.Duration
 	failed := 0
 	for range times {
-		bounded, cancel := context.WithTimeout(ctx, readyWithin)
-		err := g.c.Ready(bounded, gapTopic)
-		cancel()
+		a, p, e, err := g.once(ctx, d)
 		if err != nil {
 			return err
 		}
-		leader, controller, err := g.leader(ctx)
-		if err != nil {
-			return err
-		}
-		// Clients that have looked for leaders a moment ago do not look again for a while (franz-go: 5 s), whoever is gone.
-		if !wait(ctx, settled) {
-			return ctx.Err()
-		}
-		g.acked.reset()
-		g.polled.reset()
-		began := time.Now()
-		if err := d.do(g.c, leader); err != nil {
-			return err
-		}
-		if !wait(ctx, d.lasts-time.Since(began)) {
-			return ctx.Err()
-		}
-		a, e := g.acked.longest()
-		p, f := g.polled.longest()
-		if err := d.undo(g.c, leader); err != nil {
-			return err
-		}
-		acked, polled, failed = append(acked, a), append(polled, p), failed+e+f
-		note := ""
-		if controller == leader {
-			note = " (led the metadata, too)"
-		}
-		fmt.Fprintf(g.out, "%s %s of node %d%s: produce %v, consume %v, errors %d\n", began.Format("15:04:05.000"), d.name, leader+1, note, round(a), round(p), e+f)
+		acked, polled, failed = append(acked, a), append(polled, p), failed+e
 	}
 	fmt.Fprintf(g.out, "| %s | %d | produce | %s |\n| %s | %d | consume | %s |\n%d errors reached the clients' callers\n",
 		d.name, times, spread(acked), d.name, times, spread(polled), failed)
 	return nil
+}
+
+// once has the leader go once. The clients are new each time: those that have seen brokers come and go find out about connections that
+// are dead only when they use them.
+func (g *gapRun) once(ctx context.Context, d deed) (acked, polled time.Duration, failed int, err error) {
+	bounded, cancel := context.WithTimeout(ctx, readyWithin)
+	defer cancel()
+	if err := g.c.Ready(bounded, gapTopic); err != nil {
+		return 0, 0, 0, err
+	}
+	leader, controller, err := g.leader(ctx)
+	if err != nil {
+		return 0, 0, 0, err
+	}
+	clients, stop := context.WithCancel(ctx)
+	var working sync.WaitGroup
+	defer working.Wait()
+	defer stop()
+	if err := g.work(clients, &working); err != nil {
+		return 0, 0, 0, err
+	}
+	if !wait(ctx, settled) {
+		return 0, 0, 0, ctx.Err()
+	}
+	g.acked.reset()
+	g.polled.reset()
+	began := time.Now()
+	if err := d.do(g.c, leader); err != nil {
+		return 0, 0, 0, err
+	}
+	wait(ctx, d.lasts-time.Since(began))
+	acked, e := g.acked.longest()
+	polled, f := g.polled.longest()
+	note := ""
+	if controller == leader {
+		note = " (led the metadata, too)"
+	}
+	fmt.Fprintf(g.out, "%s %s of node %d%s: produce %v, consume %v, errors %d\n", began.Format("15:04:05.000"), d.name, leader+1, note, round(acked), round(polled), e+f)
+	return acked, polled, e + f, errors.Join(ctx.Err(), d.undo(g.c, leader))
 }
 
 // leader is the node that leads the partition, and the one that leads the metadata, from 0.
