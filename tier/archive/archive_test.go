@@ -25,9 +25,7 @@ func run(t *testing.T, partitions int, f func(t *testing.T, w *world)) {
 func TestClosedSegmentsAreUploadedInOrder(t *testing.T) {
 	run(t, 3, func(t *testing.T, w *world) {
 		for _, p := range w.parts {
-			for range 10 {
-				p.log.segment(0)
-			}
+			p.log.fill(10, 0)
 			p.log.append(5, 10, 0) // the active segment stays
 		}
 		a, stop := w.start(Config{})
@@ -60,9 +58,7 @@ func TestClosedSegmentsAreUploadedInOrder(t *testing.T) {
 func TestOnlyStableSegmentsOfTheLeaderAreUploaded(t *testing.T) {
 	run(t, 4, func(t *testing.T, w *world) {
 		for _, p := range w.parts {
-			for range 3 {
-				p.log.segment(0)
-			}
+			p.log.fill(3, 0)
 		}
 		w.parts[0].set(func(p *fakePart) { p.limit = 59 }) // in the last batch of the second segment
 		w.parts[1].log.segments[1].Durable = false
@@ -84,9 +80,7 @@ func TestNothingIsReleasedBeforePublication(t *testing.T) {
 	run(t, 1, func(t *testing.T, w *world) {
 		p := w.parts[0]
 		p.policy.LocalRetention = Retention{Age: 0, Bytes: 0}
-		for range 6 {
-			p.log.segment(0)
-		}
+		p.log.fill(6, 0)
 		w.quorum.setHold(true)
 		a, stop := w.start(Config{})
 		defer stop()
@@ -154,9 +148,7 @@ func TestFailedUploadsAreRetriedUnderNewNames(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			run(t, 2, func(t *testing.T, w *world) {
 				for _, p := range w.parts {
-					for range 4 {
-						p.log.segment(0)
-					}
+					p.log.fill(4, 0)
 				}
 				used := map[string]bool{}
 				w.bucket.Add(object.Rule{Verb: object.Put, Fault: fault, Count: 20, Match: func(key string) bool {
@@ -215,9 +207,7 @@ func TestSlowUploadsAreNotStalled(t *testing.T) {
 func TestAFailingPartitionDoesNotBlockOthers(t *testing.T) {
 	run(t, 8, func(t *testing.T, w *world) {
 		for _, p := range w.parts {
-			for range 3 {
-				p.log.segment(0)
-			}
+			p.log.fill(3, 0)
 		}
 		bad := w.parts[0].id
 		w.bucket.Add(object.Rule{Verb: object.Put, Prefix: manifest.Prefix(cluster, bad), Fault: object.Fault{Hang: true}})
@@ -247,9 +237,7 @@ func TestRefusedCommitsDeleteTheirObject(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			run(t, 1, func(t *testing.T, w *world) {
 				p := w.parts[0]
-				for range 6 {
-					p.log.segment(0)
-				}
+				p.log.fill(6, 0)
 				refused := 0
 				w.quorum.fail = func(e manifest.Entry) error {
 					if refused++; refused <= 2 {
@@ -276,9 +264,7 @@ func TestRefusedCommitsDeleteTheirObject(t *testing.T) {
 func TestANewEpochBeginsAnew(t *testing.T) {
 	run(t, 1, func(t *testing.T, w *world) {
 		p := w.parts[0]
-		for range 3 {
-			p.log.segment(0)
-		}
+		p.log.fill(3, 0)
 		// The quorum has moved on; this broker learns of it only later.
 		w.quorum.mu.Lock()
 		p.committedEpoch = 5
@@ -308,9 +294,7 @@ func TestANewEpochBeginsAnew(t *testing.T) {
 func TestACommitWithALostAnswerIsAskedAgain(t *testing.T) {
 	run(t, 1, func(t *testing.T, w *world) {
 		p := w.parts[0]
-		for range 3 {
-			p.log.segment(0)
-		}
+		p.log.fill(3, 0)
 		w.quorum.hold = true
 		lost := 0
 		w.quorum.lose = func(manifest.Entry) error {
@@ -338,9 +322,7 @@ func TestACommitWithALostAnswerIsAskedAgain(t *testing.T) {
 func TestADamagedSegmentIsNotUploaded(t *testing.T) {
 	run(t, 1, func(t *testing.T, w *world) {
 		p := w.parts[0]
-		for range 3 {
-			p.log.segment(0)
-		}
+		p.log.fill(3, 0)
 		s := p.log.segments[1]
 		s.data[len(s.data)/2] ^= 1
 		a, stop := w.start(Config{})

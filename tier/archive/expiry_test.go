@@ -3,7 +3,6 @@ package archive
 import (
 	"errors"
 	"slices"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -44,9 +43,7 @@ func TestTotalRetentionByAge(t *testing.T) {
 func TestTotalRetentionByBytes(t *testing.T) {
 	run(t, 1, func(t *testing.T, w *world) {
 		p := w.parts[0]
-		for range 10 {
-			p.log.segment(0)
-		}
+		p.log.fill(10, 0)
 		p.policy.LocalRetention.Bytes = p.log.segments[0].Size * 3
 		_, stop := w.start(Config{})
 		defer stop()
@@ -153,9 +150,7 @@ func TestAnExpiredActiveSegmentIsRolledAndExpires(t *testing.T) {
 func TestWhatDeleteRecordsLeavesGoes(t *testing.T) {
 	run(t, 1, func(t *testing.T, w *world) {
 		p := w.parts[0]
-		for range 6 {
-			p.log.segment(0)
-		}
+		p.log.fill(6, 0)
 		p.policy.LocalRetention.Bytes = p.log.segments[0].Size * 2
 		_, stop := w.start(Config{})
 		defer stop()
@@ -175,9 +170,7 @@ func TestWhatDeleteRecordsLeavesGoes(t *testing.T) {
 func TestDeletionsAreRetried(t *testing.T) {
 	run(t, 1, func(t *testing.T, w *world) {
 		p := w.parts[0]
-		for range 6 {
-			p.log.segment(0)
-		}
+		p.log.fill(6, 0)
 		a, stop := w.start(Config{})
 		defer stop()
 		after(time.Second)
@@ -200,9 +193,7 @@ func TestDeletionsAreRetried(t *testing.T) {
 func TestADeletedPartitionLeavesTheBucket(t *testing.T) {
 	run(t, 12, func(t *testing.T, w *world) {
 		for _, p := range w.parts {
-			for range 3 {
-				p.log.segment(0)
-			}
+			p.log.fill(3, 0)
 		}
 		a, stop := w.start(Config{})
 		defer stop()
@@ -274,24 +265,17 @@ func TestARemovedPartitionIsLeftAlone(t *testing.T) {
 func TestSweep(t *testing.T) {
 	run(t, 1, func(t *testing.T, w *world) {
 		p := w.parts[0]
-		for range 3 {
-			p.log.segment(0)
-		}
+		p.log.fill(3, 0)
 		a, stop := w.start(Config{})
 		defer stop()
 		after(time.Minute)
-		put := func(key string) {
-			if err := w.mem.Put(t.Context(), key, strings.NewReader("x"), 1); err != nil {
-				t.Fatal(err)
-			}
-		}
 		stale := p.Manifest().At(1)
 		stale.UUID[0]++
 		unknown := kafka.Partition{Topic: kafka.TopicID{9}, Index: 4}
 		orphans := []string{stale.Key(cluster, p.id), stale.Key(cluster, unknown)}
 		foreign := []string{cluster + "/README", cluster + "/" + p.id.String() + "/note", "other/" + stale.Key(cluster, p.id), stale.Key("cluster2", p.id), stale.Key(cluster, p.id) + ".bak"}
 		for _, key := range append(foreign, orphans...) {
-			put(key)
+			w.put(key)
 		}
 		// An upload whose commit never gets through, for longer than the grace.
 		w.quorum.mu.Lock()
@@ -302,7 +286,7 @@ func TestSweep(t *testing.T) {
 		after(2 * time.Hour)
 		young := stale
 		young.UUID[0]++
-		put(young.Key(cluster, p.id))
+		w.put(young.Key(cluster, p.id))
 		before := len(w.objects())
 
 		slices.Sort(orphans)
@@ -359,9 +343,7 @@ func TestAnObjectThatMayBeSweptIsUploadedAnew(t *testing.T) {
 func TestRunSweeps(t *testing.T) {
 	run(t, 1, func(t *testing.T, w *world) {
 		e := manifest.Entry{Base: 0, Next: 1}
-		if err := w.mem.Put(t.Context(), e.Key(cluster, w.parts[0].id), strings.NewReader("x"), 1); err != nil {
-			t.Fatal(err)
-		}
+		w.put(e.Key(cluster, w.parts[0].id))
 		a, stop := w.start(Config{OrphanGrace: 24 * time.Hour, SweepInterval: time.Hour}, func(a *Archive) { a.SweepWith(w.quorum.live) })
 		defer stop()
 		after(23 * time.Hour)

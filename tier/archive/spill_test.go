@@ -91,9 +91,7 @@ func TestSpillingFails(t *testing.T) {
 		p := w.parts[0]
 		a, stop := w.start(Config{OrphanGrace: 2 * time.Hour, Interval: time.Minute})
 		defer stop()
-		for range 3 {
-			p.log.segment(0)
-		}
+		p.log.fill(3, 0)
 		after(10 * time.Minute)
 		w.bucket.Add(object.Rule{Verb: object.Put, Fault: object.Fault{Err: object.ErrThrottled}})
 		p.log.segment(0) // waits, and with it the page
@@ -125,9 +123,7 @@ func TestSpillingFails(t *testing.T) {
 		page := p.Manifest().Pages()[0]
 		page.UUID[0] ^= 1
 		for _, key := range []string{e.Key(cluster, p.id), page.Key(cluster, p.id)} {
-			if err := w.mem.Put(t.Context(), key, strings.NewReader("x"), 1); err != nil {
-				t.Fatal(err)
-			}
+			w.put(key)
 		}
 		after(3 * time.Hour)
 		if r, err = a.Sweep(t.Context(), w.quorum.live, 2*time.Hour, false); err != nil || r.Deleted != 2 {
@@ -146,9 +142,7 @@ func TestPagesExpireWithoutTheBucket(t *testing.T) {
 				w.pageEntries = 2
 				p := w.parts[0]
 				_, stop := w.start(Config{})
-				for range 6 {
-					p.log.segment(0)
-				}
+				p.log.fill(6, 0)
 				after(10 * time.Minute)
 				stop()
 				if pages := p.Manifest().Pages(); len(pages) == 0 {
@@ -157,9 +151,7 @@ func TestPagesExpireWithoutTheBucket(t *testing.T) {
 				for _, verb := range []object.Verb{object.Put, object.Get, object.List, object.Delete} {
 					w.bucket.Add(object.Rule{Verb: verb, Fault: object.Fault{Err: object.ErrThrottled}})
 				}
-				for range 3 {
-					p.log.segment(0)
-				}
+				p.log.fill(3, 0)
 				last := p.log.Segments()[8]
 				p.policy.Retention = policy
 				_, stop = w.start(Config{})
@@ -181,17 +173,13 @@ func TestSweepPassesADamagedPage(t *testing.T) {
 		a, stop := w.start(Config{})
 		defer stop()
 		for _, p := range w.parts {
-			for range 6 {
-				p.log.segment(0)
-			}
+			p.log.fill(6, 0)
 		}
 		after(10 * time.Minute)
 		damaged, orphan := w.parts[0], w.entries(w.parts[1])[0]
 		orphan.UUID[0] ^= 1
 		for _, key := range []string{damaged.Manifest().Pages()[0].Key(cluster, damaged.id), orphan.Key(cluster, w.parts[1].id)} {
-			if err := w.mem.Put(t.Context(), key, strings.NewReader("x"), 1); err != nil {
-				t.Fatal(err)
-			}
+			w.put(key)
 		}
 		after(3 * time.Hour)
 		before := len(w.objects())

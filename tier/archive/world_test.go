@@ -105,6 +105,14 @@ func (w *world) start(cfg Config, prepare ...func(*Archive)) (*Archive, func()) 
 	return a, func() { cancel(); <-done }
 }
 
+// put puts something behind the archive's back.
+func (w *world) put(key string) {
+	w.t.Helper()
+	if err := w.mem.Put(context.Background(), key, strings.NewReader("x"), 1); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
 // objects are the keys in the bucket.
 func (w *world) objects() []string {
 	var keys []string
@@ -461,6 +469,13 @@ func (l *fakeLog) segment(epoch kafka.LeaderEpoch) {
 	}
 	if err := l.Roll(); err != nil {
 		l.w.t.Fatal(err)
+	}
+}
+
+// fill makes n segments.
+func (l *fakeLog) fill(n int, epoch kafka.LeaderEpoch) {
+	for range n {
+		l.segment(epoch)
 	}
 }
 
