@@ -86,21 +86,29 @@ func (c *client) produce(ctx context.Context) error {
 		return err
 	}
 	defer cl.Close()
-	ticker := time.NewTicker(time.Second / time.Duration(c.Rate))
+	every(ctx, time.Second/time.Duration(c.Rate), func() {
+		v, r := c.record(int32(c.rng.IntN(c.Partitions)))
+		// A full buffer blocks until the oldest are answered: the client's own back-pressure.
+		cl.Produce(ctx, r, func(r *kgo.Record, err error) { c.sent(v, r, err) })
+	})
+	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
+	defer cancel()
+	// What is not flushed by then stays unknown.
+	_ = cl.Flush(flush)
+	return nil
+}
+
+// every does something at the interval until ctx ends; what takes longer is not made up for.
+func every(ctx context.Context, interval time.Duration, do func()) {
+	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
-			defer cancel()
-			// What is not flushed by then stays unknown.
-			_ = cl.Flush(flush)
-			return nil
+			return
 		case <-ticker.C:
+			do()
 		}
-		v, r := c.record(int32(c.rng.IntN(c.Partitions)))
-		// A full buffer blocks until the oldest are answered: the client's own back-pressure.
-		cl.Produce(ctx, r, func(r *kgo.Record, err error) { c.sent(v, r, err) })
 	}
 }
 
@@ -111,21 +119,15 @@ func (c *client) refused(ctx context.Context) error {
 		return err
 	}
 	defer cl.Close()
-	ticker := time.NewTicker(time.Second / time.Duration(c.Rate))
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-		}
+	every(ctx, time.Second/time.Duration(c.Rate), func() {
 		v, r := c.record(int32(c.rng.IntN(c.Partitions)))
 		if c.rng.IntN(3) == 0 {
 			r.Timestamp = time.Now().Add(TooLate)
 		}
 		err := cl.ProduceSync(ctx, r).FirstErr()
 		c.sent(v, r, err)
-	}
+	})
+	return nil
 }
 
 // TooLate is how far in the future a timestamp lies that a topic with TimestampLimit refuses.

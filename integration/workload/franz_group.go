@@ -138,18 +138,12 @@ func (c *client) committed(ctx context.Context) error {
 		return err
 	}
 	defer cl.Close()
-	ticker := time.NewTicker(200 * time.Millisecond)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-			ask, cancel := context.WithTimeout(ctx, 5*time.Second)
-			_ = c.ask(ask, cl)
-			cancel()
-		}
-	}
+	every(ctx, 200*time.Millisecond, func() {
+		ask, cancel := context.WithTimeout(ctx, 5*time.Second)
+		defer cancel()
+		_ = c.ask(ask, cl)
+	})
+	return nil
 }
 
 // ask asks for the group's offset in every partition. The error is one that left questions without an answer.
