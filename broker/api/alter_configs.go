@@ -66,35 +66,31 @@ func (h *Handler) alter(x *wire.Exchange, edits []configEdit, validateOnly bool)
 	h.configs.Lock()
 	defer h.configs.Unlock()
 	m := h.quorum.Image()
-	errs := make([]error, len(edits))
+	p := proposals{errs: make([]error, len(edits))}
 	times := map[resource]int{}
 	for i := range edits {
 		times[edits[i].resource]++
 	}
-	var commands []command.Command
-	var positions []int
 	for i := range edits {
 		switch e := &edits[i]; {
 		case len(edits) > maxResources:
-			errs[i] = refuse(kerr.InvalidRequest, "more than %d resources in one request", maxResources)
+			p.errs[i] = refuse(kerr.InvalidRequest, "more than %d resources in one request", maxResources)
 		case times[e.resource] > 1:
-			errs[i] = refuse(kerr.InvalidRequest, "resource %q is named twice in the request", e.resource.name)
+			p.errs[i] = refuse(kerr.InvalidRequest, "resource %q is named twice in the request", e.resource.name)
 		default:
 			var c command.SetConfigs
-			if c, errs[i] = h.edited(m, e); errs[i] == nil && !validateOnly && len(c.Set)+len(c.Delete) > 0 {
-				commands, positions = append(commands, c), append(positions, i)
+			if c, p.errs[i] = h.edited(m, e); p.errs[i] == nil && !validateOnly && len(c.Set)+len(c.Delete) > 0 {
+				p.add(i, c)
 			}
 		}
 	}
-	if len(commands) == 0 {
-		return errs
+	if len(p.commands) == 0 {
+		return p.errs
 	}
 	ctx, cancel := within(x, maxConfigWaitMs)
 	defer cancel()
-	for j, err := range h.propose(ctx, commands) {
-		errs[positions[j]] = err
-	}
-	return errs
+	h.carryOut(ctx, &p)
+	return p.errs
 }
 
 // edited is the command that carries out one edit, if what results is valid.

@@ -24,36 +24,30 @@ func (h *Handler) createPartitions(x *wire.Exchange) {
 	for i := range req.Topics {
 		times[req.Topics[i].Topic]++
 	}
-	errs := make([]error, len(req.Topics))
-	var commands []command.Command
-	var positions []int
+	p := proposals{errs: make([]error, len(req.Topics))}
 	room := maxPartitionsPerRequest
 	for i := range req.Topics {
 		t := &req.Topics[i]
 		var c command.AddPartitions
 		if times[t.Topic] > 1 {
-			errs[i] = refuse(kerr.InvalidRequest, "topic %q is named twice in the request", t.Topic)
+			p.errs[i] = refuse(kerr.InvalidRequest, "topic %q is named twice in the request", t.Topic)
 		} else {
-			c, errs[i] = growth(m, brokers, t, room)
+			c, p.errs[i] = growth(m, brokers, t, room)
 		}
 		room -= len(c.Replicas)
-		if errs[i] == nil && !req.ValidateOnly {
-			commands, positions = append(commands, c), append(positions, i)
+		if p.errs[i] == nil && !req.ValidateOnly {
+			p.add(i, c)
 		}
 	}
-	if len(commands) > 0 {
+	if len(p.commands) > 0 {
 		ctx, cancel := within(x, req.TimeoutMillis)
 		defer cancel()
-		outcomes := h.propose(ctx, commands)
-		for j, err := range outcomes {
-			errs[positions[j]] = err
-		}
-		h.awaitHosted(ctx, commands, outcomes)
+		h.awaitHosted(ctx, p.commands, h.carryOut(ctx, &p))
 	}
 	for i := range req.Topics {
 		resp.Topics[i] = kmsg.NewCreatePartitionsResponseTopic()
 		resp.Topics[i].Topic = req.Topics[i].Topic
-		resp.Topics[i].ErrorCode, resp.Topics[i].ErrorMessage = code(errs[i]), message(errs[i])
+		resp.Topics[i].ErrorCode, resp.Topics[i].ErrorMessage = code(p.errs[i]), message(p.errs[i])
 	}
 	reply(x, resp)
 }

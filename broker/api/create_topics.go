@@ -35,35 +35,29 @@ func (h *Handler) createTopics(x *wire.Exchange) {
 		times[req.Topics[i].Topic]++
 	}
 	planner := h.newPlanner(h.quorum.Image())
-	errs := make([]error, len(req.Topics))
+	p := proposals{errs: make([]error, len(req.Topics))}
 	plans := make([]command.CreateTopic, len(req.Topics))
-	var commands []command.Command
-	var positions []int
 	for i := range req.Topics {
 		t := &req.Topics[i]
 		switch {
 		case len(req.Topics) > maxTopicsPerRequest:
-			errs[i] = refuse(kerr.InvalidRequest, "more than %d topics in one request", maxTopicsPerRequest)
+			p.errs[i] = refuse(kerr.InvalidRequest, "more than %d topics in one request", maxTopicsPerRequest)
 		case times[t.Topic] > 1:
-			errs[i] = refuse(kerr.InvalidRequest, "topic %q is named twice in the request", t.Topic)
+			p.errs[i] = refuse(kerr.InvalidRequest, "topic %q is named twice in the request", t.Topic)
 		default:
-			plans[i], errs[i] = planner.topic(t)
+			plans[i], p.errs[i] = planner.topic(t)
 		}
-		if errs[i] == nil && !req.ValidateOnly {
-			commands, positions = append(commands, plans[i]), append(positions, i)
+		if p.errs[i] == nil && !req.ValidateOnly {
+			p.add(i, plans[i])
 		}
 	}
-	if len(commands) > 0 {
+	if len(p.commands) > 0 {
 		ctx, cancel := within(x, req.TimeoutMillis)
 		defer cancel()
-		outcomes := h.propose(ctx, commands)
-		for j, err := range outcomes {
-			errs[positions[j]] = err
-		}
-		h.awaitHosted(ctx, commands, outcomes)
+		h.awaitHosted(ctx, p.commands, h.carryOut(ctx, &p))
 	}
 	for i := range req.Topics {
-		resp.Topics[i] = h.createdTopic(req.Topics[i].Topic, &plans[i], errs[i], req.ValidateOnly)
+		resp.Topics[i] = h.createdTopic(req.Topics[i].Topic, &plans[i], p.errs[i], req.ValidateOnly)
 	}
 	reply(x, resp)
 }

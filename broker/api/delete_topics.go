@@ -26,36 +26,32 @@ func (h *Handler) deleteTopics(x *wire.Exchange) {
 	resp := kmsg.NewPtrDeleteTopicsResponse()
 	resp.Topics = make([]kmsg.DeleteTopicsResponseTopic, len(wanted))
 	m := h.quorum.Image()
-	errs := make([]error, len(wanted))
+	p := proposals{errs: make([]error, len(wanted))}
 	found := make([]*image.Topic, len(wanted))
 	times := map[kafka.TopicID]int{}
 	for i := range wanted {
-		if found[i], errs[i] = h.deletable(m, x.Version, &wanted[i], len(wanted)); errs[i] == nil {
+		if found[i], p.errs[i] = h.deletable(m, x.Version, &wanted[i], len(wanted)); p.errs[i] == nil {
 			times[found[i].ID]++
 		}
 	}
-	var commands []command.Command
-	var positions []int
 	for i, t := range found {
-		if errs[i] == nil && times[t.ID] > 1 {
-			errs[i] = refuse(kerr.InvalidRequest, "topic %q is named twice in the request", t.Name)
+		if p.errs[i] == nil && times[t.ID] > 1 {
+			p.errs[i] = refuse(kerr.InvalidRequest, "topic %q is named twice in the request", t.Name)
 		}
-		if errs[i] == nil {
-			commands, positions = append(commands, command.DeleteTopic{ID: t.ID}), append(positions, i)
+		if p.errs[i] == nil {
+			p.add(i, command.DeleteTopic{ID: t.ID})
 		}
 	}
-	if len(commands) > 0 {
+	if len(p.commands) > 0 {
 		ctx, cancel := within(x, req.TimeoutMillis)
 		defer cancel()
-		for j, err := range h.propose(ctx, commands) {
-			errs[positions[j]] = err
-		}
+		h.carryOut(ctx, &p)
 	}
 	for i := range wanted {
 		rt := &resp.Topics[i]
 		*rt = kmsg.NewDeleteTopicsResponseTopic()
 		rt.Topic, rt.TopicID = wanted[i].Topic, wanted[i].TopicID
-		rt.ErrorCode, rt.ErrorMessage = code(errs[i]), message(errs[i])
+		rt.ErrorCode, rt.ErrorMessage = code(p.errs[i]), message(p.errs[i])
 		if found[i] != nil {
 			rt.Topic, rt.TopicID = &found[i].Name, found[i].ID
 		}

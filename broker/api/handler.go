@@ -251,6 +251,26 @@ func listener(x *wire.Exchange) string {
 	return x.Client.Listener
 }
 
+// proposals are what the quorum is asked for a request: one command each for those of its items that pass.
+type proposals struct {
+	errs     []error // of the items
+	commands []command.Command
+	of       []int // the commands' items
+}
+
+func (p *proposals) add(item int, c command.Command) {
+	p.commands, p.of = append(p.commands, c), append(p.of, item)
+}
+
+// carryOut proposes them, puts the outcomes to the items' errors and returns them by command.
+func (h *Handler) carryOut(ctx context.Context, p *proposals) []error {
+	outcomes := h.propose(ctx, p.commands)
+	for j, err := range outcomes {
+		p.errs[p.of[j]] = err
+	}
+	return outcomes
+}
+
 // propose submits all commands at once, so that they share quorum entries, and waits for each one's outcome.
 func (h *Handler) propose(ctx context.Context, commands []command.Command) []error {
 	type outcome struct {
