@@ -31,6 +31,16 @@ func TestHintsBeforeTheNews(t *testing.T) {
 	if p := parts(s.fetchNow(req)); p[0].ErrorCode != 0 {
 		t.Errorf("%+v", p)
 	}
+	l.change(func() { l.epoch = -1 })
+	ends := kmsg.NewPtrOffsetForLeaderEpochRequest()
+	et := kmsg.NewOffsetForLeaderEpochRequestTopic()
+	et.Topic = "t"
+	et.Partitions = append(et.Partitions, kmsg.NewOffsetForLeaderEpochRequestTopicPartition())
+	et.Partitions[0].CurrentLeaderEpoch = 0
+	ends.Topics = append(ends.Topics, et)
+	if p := ask[*kmsg.OffsetForLeaderEpochResponse](s, ends, 4).Topics[0].Partitions[0]; p.ErrorCode != 0 {
+		t.Errorf("%+v", p)
+	}
 	// Who asks for nothing newer than what is known does not wait at all.
 	s.followed = func() <-chan struct{} {
 		t.Error("waited for news")

@@ -13,6 +13,7 @@ import (
 
 func (h *Handler) offsetForLeaderEpoch(x *wire.Exchange) {
 	req := x.Request.(*kmsg.OffsetForLeaderEpochRequest)
+	h.expectEpochs(x, req)
 	resp := kmsg.NewPtrOffsetForLeaderEpochResponse()
 	resp.Topics = make([]kmsg.OffsetForLeaderEpochResponseTopic, len(req.Topics))
 	m := h.quorum.Image()

@@ -89,11 +89,11 @@ func gaps(ctx context.Context, args []string) (int, error) {
 // gapRun is one cluster whose leaders go again and again.
 type gapRun struct {
 	settings
-	out io.Writer
-	c   *cluster.Cluster
-	dir string // logs
+	out  io.Writer
+	c    *cluster.Cluster
+	logs string // directory of the clients'
 
-	acked, polled pulse
+	acked, polled, served pulse
 }
 
 const (
@@ -112,7 +112,7 @@ func (g *gapRun) do(ctx context.Context, kinds []string, times int) (err error) 
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	g.dir = dir
+	g.logs = dir
 	g.c, err = cluster.New(system, dir, cluster.Options{Nodes: 3, Port: g.port, Isolated: os.Geteuid() == 0})
 	if err != nil {
 		return err
@@ -157,7 +157,7 @@ func (g *gapRun) begin(ctx context.Context) error {
 // work starts the clients, in their place of the network.
 func (g *gapRun) work(ctx context.Context, working *sync.WaitGroup) error {
 	client := func(name string, opts ...kgo.Opt) (*kgo.Client, *os.File, error) {
-		log, err := os.OpenFile(filepath.Join(g.dir, name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+		log, err := os.OpenFile(filepath.Join(g.logs, name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 		if err != nil {
 			return nil, nil, err
 		}
@@ -177,6 +177,7 @@ func (g *gapRun) work(ctx context.Context, working *sync.WaitGroup) error {
 		producer.Close()
 		return errors.Join(err, sent.Close())
 	}
+	working.Go(func() { g.serve(ctx) })
 	working.Go(func() {
 		defer sent.Close()
 		defer producer.Close()
@@ -204,59 +205,93 @@ func (g *gapRun) work(ctx context.Context, working *sync.WaitGroup) error {
 	return nil
 }
 
+// serve has one new client after another produce one record: it shows when the partition is served again, however long clients that
+// wait for an answer of a silent broker go on waiting for it (franz-go: up to 20 s).
+func (g *gapRun) serve(ctx context.Context) {
+	for wait(ctx, 20*time.Millisecond) {
+		c, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(g.c.Bootstrap(), ",")...), kgo.Dialer(g.c.Dial(cluster.Clients)),
+			kgo.DefaultProduceTopic(gapTopic), kgo.ProducerLinger(0), kgo.DialTimeout(300*time.Millisecond))
+		if err != nil {
+			return // the options are no good; nothing is served, and the result says so
+		}
+		attempt, cancel := context.WithTimeout(ctx, time.Second)
+		if c.ProduceSync(attempt, kgo.StringRecord("probe")).FirstErr() == nil {
+			g.served.beat(nil)
+		}
+		cancel()
+		c.Close()
+	}
+}
+
 // repeat has leaders go times times and prints what that cost.
 func (g *gapRun) repeat(ctx context.Context, d deed, times int) error {
-	var acked, polled []time.Duration
+	var acked, polled, served []time.Duration
 	failed := 0
 	for range times {
-		a, p, e, err := g.once(ctx, d)
+		o, err := g.once(ctx, d)
 		if err != nil {
 			return err
 		}
-		acked, polled, failed = append(acked, a), append(polled, p), failed+e
+		acked, polled, served, failed = append(acked, o.acked), append(polled, o.polled), append(served, o.served), failed+o.failed
 	}
-	fmt.Fprintf(g.out, "| %s | %d | produce | %s |\n| %s | %d | consume | %s |\n%d errors reached the clients' callers\n",
-		d.name, times, spread(acked), d.name, times, spread(polled), failed)
+	for _, x := range []struct {
+		what string
+		all  []time.Duration
+	}{{"a producer", acked}, {"a consumer", polled}, {"new producers", served}} {
+		fmt.Fprintf(g.out, "| %s | %s | %d | %s |\n", d.name, x.what, times, spread(x.all))
+	}
+	fmt.Fprintf(g.out, "%d errors reached the clients' callers\n", failed)
 	return nil
+}
+
+// outcome is what one leader's going cost.
+type outcome struct {
+	acked, polled, served time.Duration
+	failed                int
 }
 
 // once has the leader go once. The clients are new each time: those that have seen brokers come and go find out about connections that
 // are dead only when they use them.
-func (g *gapRun) once(ctx context.Context, d deed) (acked, polled time.Duration, failed int, err error) {
+func (g *gapRun) once(ctx context.Context, d deed) (o outcome, err error) {
 	bounded, cancel := context.WithTimeout(ctx, readyWithin)
 	defer cancel()
 	if err := g.c.Ready(bounded, gapTopic); err != nil {
-		return 0, 0, 0, err
+		return o, err
 	}
 	leader, controller, err := g.leader(ctx)
 	if err != nil {
-		return 0, 0, 0, err
+		return o, err
 	}
 	clients, stop := context.WithCancel(ctx)
 	var working sync.WaitGroup
 	defer working.Wait()
 	defer stop()
 	if err := g.work(clients, &working); err != nil {
-		return 0, 0, 0, err
+		return o, err
 	}
 	if !wait(ctx, settled) {
-		return 0, 0, 0, ctx.Err()
+		return o, ctx.Err()
 	}
 	g.acked.reset()
 	g.polled.reset()
+	g.served.reset()
 	began := time.Now()
 	if err := d.do(g.c, leader); err != nil {
-		return 0, 0, 0, err
+		return o, err
 	}
 	wait(ctx, d.lasts-time.Since(began))
-	acked, e := g.acked.longest()
-	polled, f := g.polled.longest()
+	var sent, read int
+	o.acked, sent = g.acked.longest()
+	o.polled, read = g.polled.longest()
+	o.served, _ = g.served.longest()
+	o.failed = sent + read
 	note := ""
 	if controller == leader {
 		note = " (led the metadata, too)"
 	}
-	fmt.Fprintf(g.out, "%s %s of node %d%s: produce %v, consume %v, errors %d\n", began.Format("15:04:05.000"), d.name, leader+1, note, round(acked), round(polled), e+f)
-	return acked, polled, e + f, errors.Join(ctx.Err(), d.undo(g.c, leader))
+	fmt.Fprintf(g.out, "%s %s of node %d%s: produce %v, consume %v, served %v, errors %d\n",
+		began.Format("15:04:05.000"), d.name, leader+1, note, round(o.acked), round(o.polled), round(o.served), o.failed)
+	return o, errors.Join(ctx.Err(), d.undo(g.c, leader))
 }
 
 // leader is the node that leads the partition, and the one that leads the metadata, from 0.
