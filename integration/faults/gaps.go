@@ -214,11 +214,17 @@ func (g *gapRun) serve(ctx context.Context) {
 		if err != nil {
 			return // the options are no good; nothing is served, and the result says so
 		}
-		attempt, cancel := context.WithTimeout(ctx, time.Second)
-		if c.ProduceSync(attempt, kgo.StringRecord("probe")).FirstErr() == nil {
-			g.served.beat(nil)
+		answered := make(chan error, 1)
+		c.Produce(ctx, kgo.StringRecord("probe"), func(_ *kgo.Record, err error) { answered <- err })
+		patience := time.NewTimer(time.Second) // not the context's: what is under way is not given up for that
+		select {
+		case err := <-answered:
+			if err == nil {
+				g.served.beat(nil)
+			}
+		case <-patience.C:
 		}
-		cancel()
+		patience.Stop()
 		c.Close()
 	}
 }
