@@ -25,9 +25,9 @@ func spilled(t *testing.T) (*harness.Broker, *load) {
 	createTopic(t, b, "data", 1, "segment.bytes=65536", "local.retention.bytes=0")
 	l := newLoad(t, b, "data", 1, 1)
 	for round := range 3 {
-		l.send(400)
+		l.send(600)
 		archived(t, b)
-		until(t, "no page is spilled", func() bool { return storageOf(t, b, "data").Partitions[0].Cold.Pages > 2*round })
+		until(t, "no page is spilled", func() bool { return storageOf(t, b, "data").Partitions[0].Cold.Pages > round })
 		l.verify(b)
 		if err := b.Kill(); err != nil {
 			t.Fatal(err)
