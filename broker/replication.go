@@ -2,6 +2,8 @@ package broker
 
 import (
 	"github.com/qanat-io/qanat/broker/replica"
+	"github.com/qanat-io/qanat/metadata/image"
+	"github.com/qanat-io/qanat/metadata/quorum"
 	"github.com/qanat-io/qanat/wire/kafka"
 )
 
@@ -16,6 +18,11 @@ func (b *Broker) openReplication() {
 		BackOff:           b.cfg.Duration("replica.fetch.backoff.ms"),
 	}, b.member.Hub.NewClient(), b.flusher, b.epoch, log)
 	b.keeper = replica.NewKeeper(b.quorum, b.hosted.Each, b.cfg.Duration("replica.lag.time.max.ms"), log)
+	b.quorum.Subscribe(func(_, _ *image.Image, ch quorum.Changes) {
+		if len(ch.Brokers) > 0 {
+			b.keeper.TellAll()
+		}
+	})
 	b.repair = replica.NewRepair(b.node, b.quorum, b.hosted.Each, b.hosted.Failed, log)
 	b.hosted.SetFollowers(b.fetchers)
 }

@@ -35,7 +35,7 @@ const metadataTopicIDVersion = 12
 const autoCreateWaitMs = 10_000
 
 // settleWaitMs bounds how long a question for leaders waits while that is being decided; no client gives up as soon.
-const settleWaitMs = 2000
+const settleWaitMs = 5000
 
 func (h *Handler) metadata(x *wire.Exchange) {
 	req := x.Request.(*kmsg.MetadataRequest)

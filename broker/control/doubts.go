@@ -45,8 +45,9 @@ type other struct {
 const (
 	// signWithin is how long a sign of life may take: a broker that is merely busy is not in doubt.
 	signWithin = 500 * time.Millisecond
-	// doubtFor bounds a doubt. A cluster that has lost its metadata leader, too, needs some 200 ms to fence anybody.
-	doubtFor = 1500 * time.Millisecond
+	// doubtFor bounds a doubt. A cluster that has lost its metadata leader, too, needs some 200 ms to fence anybody, and with a vote that is
+	// split one or two seconds.
+	doubtFor = 4 * time.Second
 )
 
 // NewDoubts returns doubts about the other brokers than self.
@@ -170,7 +171,9 @@ func (d *Doubts) begin(node kafka.BrokerID) {
 func (d *Doubts) settle(o *other, node kafka.BrokerID, epoch kafka.BrokerEpoch) {
 	ctx, cancel := context.WithTimeout(context.Background(), doubtFor)
 	defer cancel()
-	found := d.peers.Probe(ctx, node)
+	look, end := context.WithTimeout(ctx, probeWithin)
+	found := d.peers.Probe(look, node)
+	end()
 	mute := found == Silent || found == Gone && !d.fenced(ctx, node, epoch)
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -56,7 +56,7 @@ func TestDoubts(t *testing.T) {
 		}
 		// A broker that is cut off is waited for once.
 		w.set(1, true)
-		if took := asked(); took != signWithin+doubtFor {
+		if took := asked(); took != signWithin+probeWithin {
 			t.Errorf("waited %v for a silent broker", took)
 		}
 		if took := asked(); took != 0 {

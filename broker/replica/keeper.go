@@ -28,7 +28,8 @@ type Keeper struct {
 
 	mu   sync.Mutex
 	told map[*partition.Partition]struct{}
-	wake chan struct{} // holds a token while told may not be empty
+	all  bool          // all of them are to be looked at
+	wake chan struct{} // holds a token while there may be something to look at
 }
 
 const (
@@ -54,6 +55,18 @@ func (k *Keeper) Tell(p *partition.Partition) {
 	}
 }
 
+// TellAll has all partitions looked at soon: a broker may have become fit to be in sync. A follower in a cluster at rest has fetched all
+// that there is while it was still fenced, and its leader hears nothing more of it.
+func (k *Keeper) TellAll() {
+	k.mu.Lock()
+	k.all = true
+	k.mu.Unlock()
+	select {
+	case k.wake <- struct{}{}:
+	default:
+	}
+}
+
 // Run proposes changes until ctx ends.
 func (k *Keeper) Run(ctx context.Context) error {
 	ticker := time.NewTicker(max(k.lag/2, time.Millisecond))
@@ -62,12 +75,10 @@ func (k *Keeper) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-ticker.C:
+			k.TellAll()
 		case <-k.wake:
 			k.propose(k.take())
-		case <-ticker.C:
-			var list []*partition.Partition
-			k.each(func(p *partition.Partition) { list = append(list, p) })
-			k.propose(list)
 		}
 	}
 }
@@ -75,9 +86,14 @@ func (k *Keeper) Run(ctx context.Context) error {
 func (k *Keeper) take() (list []*partition.Partition) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	for p := range k.told {
-		list = append(list, p)
+	if k.all {
+		k.each(func(p *partition.Partition) { list = append(list, p) })
+	} else {
+		for p := range k.told {
+			list = append(list, p)
+		}
 	}
+	k.all = false
 	clear(k.told)
 	return list
 }

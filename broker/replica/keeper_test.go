@@ -149,6 +149,43 @@ func TestKeeper(t *testing.T) {
 	})
 }
 
+// A follower that has fetched everything before it was active would stay out of sync for as long as nothing is produced.
+func TestKeeperHearsOfBrokers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQuorum(t, command.RegisterBroker{ID: 1}, command.RegisterBroker{ID: 2},
+			command.CreateTopic{ID: id(0).Topic, Name: "t", Partitions: [][]kafka.BrokerID{{1, 2}}},
+			command.RegisterBroker{ID: 2, Incarnation: [16]byte{1}, Fenced: true})
+		ignore := func(any, error) {}
+		q.ProposeAsync(command.AlterISR{Changes: []command.ISRChange{{
+			Partition: id(0), Expected: q.partition().PartitionEpoch, LeaderEpoch: q.partition().LeaderEpoch, ISR: []command.ISRMember{{ID: 1}},
+		}}}, ignore)
+		b, _ := q.Image().Broker(2)
+		h := newHost(t, 1, object.NewMem(time.Now))
+		p := h.open(id(0), nil)
+		q.lead(p)
+		k := NewKeeper(q, func(f func(*partition.Partition)) { f(p) }, 30*time.Second, quiet)
+		ctx, stop := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { _ = k.Run(ctx) })
+		defer running.Wait()
+		defer stop()
+		if _, err := p.ReplicaFetched(partition.Replica{ID: 2, Epoch: b.Epoch}, p.LeaderEpoch(), partition.Position{Last: kafka.NoEpoch}); err != nil {
+			t.Fatal(err)
+		}
+		k.Tell(p)
+		synctest.Wait()
+		if isr := q.partition().ISR; len(isr) != 1 {
+			t.Fatalf("ISR %v with a fenced broker", isr)
+		}
+		q.ProposeAsync(command.SetBrokerState{ID: 2, Epoch: b.Epoch, State: command.Active}, ignore)
+		k.TellAll()
+		synctest.Wait()
+		if isr := q.partition().ISR; len(isr) != 2 {
+			t.Errorf("ISR %v after the broker became active", isr)
+		}
+	})
+}
+
 // A damaged replica would lead, stay in sync, or never be whole again; or the last copy would be thrown away.
 func TestRepair(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

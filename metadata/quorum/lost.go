@@ -126,11 +126,12 @@ func (q *Quorum) campaign(ctx context.Context, leader kafka.BrokerID) {
 	if votes < len(voters)/2+1 {
 		return
 	}
+	term := q.raft.CurrentTerm()
 	if turn > 0 && q.lead.pause(ctx, time.Duration(turn)*turnDelay) != nil {
 		return
 	}
-	if now, _ := q.lead.get(); now.ID != leader || q.raft.State() != raft.Follower {
-		return // somebody was faster
+	if now, _ := q.lead.get(); now.ID != leader || q.raft.State() != raft.Follower || q.raft.CurrentTerm() != term {
+		return // somebody was faster, or stands and has been voted for: standing as well would take the lead from it at once
 	}
 	q.log.Info("metadata leader is dead: standing for election", "leader", leader)
 	if err := q.transport.order(&raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax}}); err != nil {
