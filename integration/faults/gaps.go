@@ -177,7 +177,6 @@ func (g *gapRun) work(ctx context.Context, working *sync.WaitGroup) error {
 		producer.Close()
 		return errors.Join(err, sent.Close())
 	}
-	working.Go(func() { g.serve(ctx) })
 	working.Go(func() {
 		defer sent.Close()
 		defer producer.Close()
@@ -205,27 +204,44 @@ func (g *gapRun) work(ctx context.Context, working *sync.WaitGroup) error {
 	return nil
 }
 
-// serve has one new client after another produce one record: it shows when the partition is served again, however long clients that
-// wait for an answer of a silent broker go on waiting for it (franz-go: up to 20 s).
-func (g *gapRun) serve(ctx context.Context) {
-	for wait(ctx, 20*time.Millisecond) {
-		c, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(g.c.Bootstrap(), ",")...), kgo.Dialer(g.c.Dial(cluster.Clients)),
-			kgo.DefaultProduceTopic(gapTopic), kgo.ProducerLinger(0), kgo.DialTimeout(300*time.Millisecond))
-		if err != nil {
-			return // the options are no good; nothing is served, and the result says so
+// Probing goes on at this pace, with so many attempts under way.
+const (
+	probeEvery    = 100 * time.Millisecond
+	probePatience = time.Second
+)
+
+// serve has one new client after another produce one record, which it gives up after a while: it shows when the partition is served again,
+// however long clients that wait for an answer of a silent broker go on waiting for it (franz-go: up to 20 s). They are told of the other
+// nodes only than the one that goes.
+func (g *gapRun) serve(ctx context.Context, but int) {
+	var seeds []string
+	for i := range g.c.Nodes() {
+		if i != but {
+			seeds = append(seeds, g.c.Address(i))
 		}
-		answered := make(chan error, 1)
-		c.Produce(ctx, kgo.StringRecord("probe"), func(_ *kgo.Record, err error) { answered <- err })
-		patience := time.NewTimer(time.Second) // not the context's: what is under way is not given up for that
-		select {
-		case err := <-answered:
-			if err == nil {
-				g.served.beat(nil)
+	}
+	var attempts sync.WaitGroup
+	defer attempts.Wait()
+	for wait(ctx, probeEvery) {
+		attempts.Go(func() {
+			c, err := kgo.NewClient(kgo.SeedBrokers(seeds...), kgo.Dialer(g.c.Dial(cluster.Clients)), kgo.DefaultProduceTopic(gapTopic),
+				kgo.ProducerLinger(0), kgo.DialTimeout(probePatience))
+			if err != nil {
+				return // the options are no good: nothing is served, and the result says so
 			}
-		case <-patience.C:
-		}
-		patience.Stop()
-		c.Close()
+			defer c.Close()
+			answered := make(chan error, 1)
+			c.Produce(ctx, kgo.StringRecord("probe"), func(_ *kgo.Record, err error) { answered <- err })
+			patience := time.NewTimer(probePatience) // not the context's: what is under way is not given up for that
+			defer patience.Stop()
+			select {
+			case err := <-answered:
+				if err == nil {
+					g.served.beat(nil)
+				}
+			case <-patience.C:
+			}
+		})
 	}
 }
 
@@ -276,6 +292,10 @@ func (g *gapRun) once(ctx context.Context, d deed) (o outcome, err error) {
 		return o, err
 	}
 	if !wait(ctx, settled) {
+		return o, ctx.Err()
+	}
+	working.Go(func() { g.serve(clients, leader) })
+	if !wait(ctx, time.Second) {
 		return o, ctx.Err()
 	}
 	g.acked.reset()
