@@ -48,6 +48,8 @@ const (
 	// doubtFor bounds a doubt. A cluster that has lost its metadata leader, too, needs some 200 ms to fence anybody, and with a vote that is
 	// split one or two seconds.
 	doubtFor = 4 * time.Second
+	// dyingPause is between two looks at a broker that has hung up.
+	dyingPause = 5 * time.Millisecond
 )
 
 // NewDoubts returns doubts about the other brokers than self.
@@ -171,15 +173,32 @@ func (d *Doubts) begin(node kafka.BrokerID) {
 func (d *Doubts) settle(o *other, node kafka.BrokerID, epoch kafka.BrokerEpoch) {
 	ctx, cancel := context.WithTimeout(context.Background(), doubtFor)
 	defer cancel()
-	look, end := context.WithTimeout(ctx, probeWithin)
-	found := d.peers.Probe(look, node)
-	end()
+	found := d.find(ctx, node)
 	mute := found == Silent || found == Gone && !d.fenced(ctx, node, epoch)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	o.mute = mute
 	close(o.doubt)
 	o.doubt = nil
+}
+
+// find looks at a broker until it is known to be there or gone, for a while. A process that is just dying still has its port taken
+// up by the kernel, and hangs up.
+func (d *Doubts) find(ctx context.Context, node kafka.BrokerID) Found {
+	ctx, cancel := context.WithTimeout(ctx, probeWithin)
+	defer cancel()
+	for {
+		found := d.peers.Probe(ctx, node)
+		if found != Silent || ctx.Err() != nil {
+			return found
+		}
+		pause := time.NewTimer(dyingPause)
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+		}
+		pause.Stop()
+	}
 }
 
 // inCharge tells whether a broker leads partitions that others could lead, or that were just taken from it and have nobody yet.

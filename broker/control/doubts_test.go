@@ -38,6 +38,7 @@ func TestDoubts(t *testing.T) {
 		// Not even the connection's end is known here yet.
 		w.mu.Lock()
 		w.nodes[2].up = false
+		w.nodes[3].hangups = 2 // when it looks: the process is just dying
 		w.mu.Unlock()
 		go func() {
 			time.Sleep(5 * hop)
@@ -49,6 +50,9 @@ func TestDoubts(t *testing.T) {
 		if b, _ := w.nodes[3].Image().Broker(2); b.State != command.Fenced {
 			t.Error("settled before the dead broker was fenced")
 		}
+		w.mu.Lock()
+		w.nodes[3].hangups = 0
+		w.mu.Unlock()
 		// A connection that closes says nothing of a broker that lives.
 		w.nodes[3].closed(1)
 		if took := asked(); took > 10*hop {

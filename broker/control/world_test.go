@@ -48,6 +48,7 @@ type node struct {
 	session    *Session
 	err        error
 	pings      int
+	hangups    int // looks at dead brokers that find nothing out
 }
 
 const hop = time.Millisecond // what a message takes
@@ -310,8 +311,14 @@ func (n *node) Probe(ctx context.Context, id kafka.BrokerID) Found {
 	o := n.w.nodes[id]
 	up := o != nil && o.up
 	cut := n.cut || o != nil && o.cut
+	dying := !up && n.hangups > 0
+	if dying {
+		n.hangups--
+	}
 	n.w.mu.Unlock()
 	switch {
+	case dying:
+		return Silent
 	case cut:
 		<-ctx.Done()
 		return Silent
