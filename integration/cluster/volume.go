@@ -136,11 +136,16 @@ func (v *Volume) Fail() error {
 		return err
 	}
 	defer f.Close()
-	var s unix.Statfs_t
-	if err := unix.Statfs(v.backing, &s); err != nil {
-		return err
+	for {
+		var s unix.Statfs_t
+		if err := unix.Statfs(v.backing, &s); err != nil {
+			return err
+		}
+		// The device may be taking up room itself at this moment.
+		if err := unix.Fallocate(int(f.Fd()), 0, 0, int64(s.Bavail)*s.Bsize); err == nil || !errors.Is(err, unix.ENOSPC) {
+			return err
+		}
 	}
-	return unix.Fallocate(int(f.Fd()), 0, 0, int64(s.Bavail)*s.Bsize)
 }
 
 func (v *Volume) spare() string { return filepath.Join(v.backing, "spare") }
