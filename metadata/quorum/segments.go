@@ -3,6 +3,7 @@ package quorum
 import (
 	"errors"
 	"fmt"
+	"runtime/debug"
 
 	"github.com/hashicorp/go-hclog"
 	wal "github.com/hashicorp/raft-wal"
@@ -11,15 +12,26 @@ import (
 	"github.com/hashicorp/raft-wal/types"
 )
 
-// openLog opens the log that Raft's entries are in. meta is its small database, which it leaves open when it is closed.
-func openLog(dir string, meta types.MetaStore, logger hclog.Logger) (*wal.WAL, error) {
-	store, err := wal.Open(dir, wal.WithMetaStore(meta), wal.WithSegmentSize(segmentBytes), wal.WithLogger(logger),
+// openLog opens the log that Raft's entries are in. meta is its small database, which it leaves open when it is closed. That
+// reads its file through memory, so that one which was cut short is a bus error: here, an error like others.
+func openLog(dir string, meta types.MetaStore, logger hclog.Logger) (store *wal.WAL, err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if fault := recover(); fault != nil {
+			store, err = nil, fmt.Errorf("open metadata log %s: %v: %s", dir, fault, damagedLog)
+		}
+	}()
+	store, err = wal.Open(dir, wal.WithMetaStore(meta), wal.WithSegmentSize(segmentBytes), wal.WithLogger(logger),
 		wal.WithSegmentFiler(segmentFiles{segment.NewFiler(dir, fs.New())}))
 	if err != nil {
-		return nil, fmt.Errorf("open metadata log %s: %w", dir, err)
+		return nil, fmt.Errorf("open metadata log %s: %w: %s", dir, err, damagedLog)
 	}
 	return store, nil
 }
+
+// damagedLog is what a person may do.
+const damagedLog = "if its files are damaged this broker must not vote on what it has forgotten: where others have the metadata, " +
+	"start it with an empty directory under the same node.id, and it is taken in anew"
 
 // segmentFiles opens the log's files, those among them that raft-wal v0.4.0 cannot read. When a follower's log is cut, because
 // another leader's has other entries, raft-wal seals the file that was written to without the index that sealed files end

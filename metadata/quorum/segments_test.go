@@ -2,6 +2,9 @@ package quorum
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/hashicorp/go-hclog"
@@ -80,4 +83,37 @@ func TestCutLogIsReadAgain(t *testing.T) {
 			t.Errorf("the log begins at %d, %v", first, err)
 		}
 	})
+}
+
+// A node whose metadata was cut short, or lost in part, would crash at every start and not say what to do.
+func TestDamagedLogIsRefused(t *testing.T) {
+	for what, harm := range map[string]func(file string) error{
+		"cut short": func(file string) error { return os.Truncate(file, 8192) },
+		"cut":       func(file string) error { return os.Truncate(file, 5000) },
+		"removed":   os.Remove,
+	} {
+		dir := t.TempDir()
+		meta := &metadb.BoltMetaDB{}
+		store, err := openLog(dir, meta, hclog.NewNullLogger())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range uint64(50) {
+			if err := store.StoreLog(&raft.Log{Index: i + 1, Data: make([]byte, 100)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := store.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := meta.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := harm(filepath.Join(dir, "wal-meta.db")); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := openLog(dir, &metadb.BoltMetaDB{}, hclog.NewNullLogger()); err == nil || !strings.Contains(err.Error(), "empty directory") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
 }
