@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kmsg"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/qanat-io/qanat/broker/control"
@@ -30,6 +29,7 @@ func (b *Broker) openControl(context.Context) error {
 	b.session = control.NewSession(cfg, q, p, b.controller, log)
 	b.session.Sizes = b.ledSizes
 	b.doubts = control.NewDoubts(b.node, q, p)
+	b.member.Mux.Register(peer.KeyPing, func(context.Context, wire.Peer, int16, []byte) ([]byte, error) { return b.doubts.Answer(), nil })
 	b.member.Mux.Register(peer.KeyHeartbeat, func(_ context.Context, from wire.Peer, _ int16, body []byte) ([]byte, error) {
 		answer, err := b.controller.Heartbeat(from.Node, body)
 		if errors.Is(err, control.ErrNotLeader) {
@@ -155,9 +155,6 @@ type controlPeers struct {
 	pings *peer.Client
 }
 
-// pingVersion is of OffsetForLeaderEpoch, which brokers answer each other.
-const pingVersion = 4
-
 func (p controlPeers) Heartbeat(ctx context.Context, to kafka.BrokerID, body []byte) ([]byte, error) {
 	answer, err := p.Client.Do(ctx, to, peer.KeyHeartbeat, 0, body)
 	if peer.CodeOf(err) == peer.CodeNotLeader {
@@ -176,13 +173,9 @@ func (p controlPeers) Probe(ctx context.Context, node kafka.BrokerID) control.Fo
 	return control.Silent // somebody else at its address says nothing about it
 }
 
-// Ping asks for nothing: who answers lives, and is served by its reading goroutine. The connections are its own, so that nothing
-// that takes long is before it.
-func (p controlPeers) Ping(ctx context.Context, node kafka.BrokerID) error {
-	req := kmsg.NewPtrOffsetForLeaderEpochRequest()
-	req.Version = pingVersion
-	_, err := p.pings.Request(ctx, node, req)
-	return err
+// Ping asks on connections of its own, so that nothing that takes long is before it.
+func (p controlPeers) Ping(ctx context.Context, node kafka.BrokerID) ([]byte, error) {
+	return p.pings.Do(ctx, node, peer.KeyPing, 0, nil)
 }
 
 func (p controlPeers) OnClose(f func(kafka.BrokerID)) { p.Hub.OnClose(f) }

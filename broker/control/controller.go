@@ -55,8 +55,8 @@ type Peers interface {
 	Heartbeat(ctx context.Context, to kafka.BrokerID, body []byte) ([]byte, error)
 	// Probe looks whether a broker's process lives.
 	Probe(ctx context.Context, node kafka.BrokerID) Found
-	// Ping returns when a broker has answered, or its connection has closed.
-	Ping(ctx context.Context, node kafka.BrokerID) error
+	// Ping returns when a broker has answered what Answer says there, or its connection has closed.
+	Ping(ctx context.Context, node kafka.BrokerID) ([]byte, error)
 	// OnClose is to call f, which does not block, when a connection to or from a broker has closed.
 	OnClose(f func(kafka.BrokerID))
 }

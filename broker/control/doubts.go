@@ -17,7 +17,7 @@ import (
 // two closing connections. If it is told of the dead leader, which is what the image still says, it may not ask again for seconds:
 // franz-go's MetadataMinAge is 5 s. So whoever answers such a question first asks all other active brokers for a sign of life:
 //
-//	ask ─┬─ all answer ─────────────────────────────────────────────────▸ settled
+//	ask ─┬─ all answer ─▸ until the image here is as new as theirs ─────▸ settled
 //	     └─ one does not, or has closed a connection ─▸ in doubt ─▸ probe ─┬─ lives ─▸ settled
 //	                                                                       ├─ dead ──▸ until the image has it fenced
 //	                                                                       └─ silent ▸ settled; not waited for until it is heard
@@ -31,7 +31,7 @@ type Doubts struct {
 
 	mu      sync.Mutex
 	others  map[kafka.BrokerID]*other
-	changed chan struct{} // closed and replaced with every image that changes brokers or partitions
+	changed chan struct{} // closed and replaced with every image that changes anything
 }
 
 // other is what is known of another broker.
@@ -39,6 +39,7 @@ type other struct {
 	doubt chan struct{} // closed when it is settled; nil: there is none
 	next  chan struct{} // closed when the next sign has come, or has not; nil: nobody asks
 	busy  bool          // signs are being asked for
+	index uint64        // of its image, as it last said
 	mute  bool          // it is silent: nobody waits
 }
 
@@ -48,6 +49,8 @@ const (
 	// doubtFor bounds a doubt. A cluster that has lost its metadata leader, too, needs some 200 ms to fence anybody, and with a vote that is
 	// split one or two seconds.
 	doubtFor = 4 * time.Second
+	// newsWithin is how long news from another broker are waited for.
+	newsWithin = 50 * time.Millisecond
 	// dyingPause is between two looks at a broker that has hung up.
 	dyingPause = 5 * time.Millisecond
 )
@@ -56,12 +59,13 @@ const (
 func NewDoubts(self kafka.BrokerID, q Quorum, p Peers) *Doubts {
 	d := &Doubts{quorum: q, peers: p, self: self, others: map[kafka.BrokerID]*other{}, changed: make(chan struct{})}
 	q.Subscribe(func(_, _ *image.Image, ch image.Changes) {
-		if len(ch.Brokers)+len(ch.Partitions) > 0 {
-			d.mu.Lock()
-			close(d.changed)
-			d.changed = make(chan struct{})
-			d.mu.Unlock()
+		if ch.Empty() {
+			return
 		}
+		d.mu.Lock()
+		close(d.changed)
+		d.changed = make(chan struct{})
+		d.mu.Unlock()
 	})
 	p.OnClose(func(node kafka.BrokerID) {
 		d.mu.Lock()
@@ -99,14 +103,46 @@ func (d *Doubts) Settle(ctx context.Context) {
 		return
 	}
 	waits = waits[:0]
+	newest := uint64(0)
 	d.mu.Lock()
 	for _, o := range d.others {
+		newest = max(newest, o.index)
 		if o.doubt != nil && !o.mute {
 			waits = append(waits, o.doubt)
 		}
 	}
 	d.mu.Unlock()
-	await()
+	if await() {
+		d.reach(ctx, newest)
+	}
+}
+
+// reach waits, for a moment, until the image here is as new as one there is: a client that was sent away by one broker is not to be sent
+// back by another.
+func (d *Doubts) reach(ctx context.Context, index uint64) {
+	ctx, cancel := context.WithTimeout(ctx, newsWithin)
+	defer cancel()
+	for {
+		d.mu.Lock()
+		changed := d.changed
+		d.mu.Unlock()
+		if d.quorum.Image().Index() >= index {
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// Answer is what a Ping is answered with.
+func (d *Doubts) Answer() []byte { return encode(sign{Index: d.quorum.Image().Index()}) }
+
+// sign is a sign of life.
+type sign struct {
+	Index uint64 `cbor:"1,keyasint"` // of the newest command that its image holds
 }
 
 func (d *Doubts) of(node kafka.BrokerID) *other {
@@ -138,19 +174,20 @@ func (d *Doubts) signs(node kafka.BrokerID, o *other) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for o.next != nil {
-		sign := o.next
+		next := o.next
 		o.next = nil
 		d.mu.Unlock()
 		ctx, cancel := context.WithTimeout(context.Background(), signWithin)
-		err := d.peers.Ping(ctx, node)
+		answer, err := d.peers.Ping(ctx, node)
 		cancel()
+		s, decoded := decode[sign](answer)
 		d.mu.Lock()
-		if err == nil {
-			o.mute = false
+		if err == nil && decoded == nil {
+			o.mute, o.index = false, max(o.index, s.Index)
 		} else {
 			d.begin(node)
 		}
-		close(sign)
+		close(next)
 	}
 	o.busy = false
 }

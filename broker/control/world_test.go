@@ -328,7 +328,7 @@ func (n *node) Probe(ctx context.Context, id kafka.BrokerID) Found {
 	return Gone
 }
 
-func (n *node) Ping(ctx context.Context, id kafka.BrokerID) error {
+func (n *node) Ping(ctx context.Context, id kafka.BrokerID) ([]byte, error) {
 	time.Sleep(hop)
 	n.w.mu.Lock()
 	n.pings++
@@ -339,9 +339,9 @@ func (n *node) Ping(ctx context.Context, id kafka.BrokerID) error {
 		<-ctx.Done()
 	}
 	if !n.reaches(id) {
-		return errUnreachable
+		return nil, errUnreachable
 	}
-	return nil
+	return encode(sign{Index: o.Image().Index()}), nil
 }
 
 func (n *node) pinged() int {

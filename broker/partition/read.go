@@ -59,7 +59,7 @@ func (p *Partition) checkRead(r ReadRequest) error {
 	case !r.Near || f == nil:
 		return p.CheckEpoch(r.CurrentEpoch)
 	case r.CurrentEpoch >= 0 && r.CurrentEpoch < f.epoch:
-		return ErrFencedEpoch
+		return ErrNotLeader // it is sent on at once; ErrFencedEpoch would have it look for a truncation first, and here
 	case r.CurrentEpoch > f.epoch:
 		return ErrUnknownEpoch
 	case r.From > p.log.End():

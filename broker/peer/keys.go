@@ -13,6 +13,7 @@ const (
 	KeyReach                                   // metadata/quorum: how far the leader's log is committed
 	KeyLost                                    // metadata/quorum: do you, too, see the leader dead
 	KeyAdmin                                   // metadata/quorum: change the membership
+	KeyPing                                    // broker/control: a sign of life, and how new the image is
 )
 
 // api is what is known of a private key.
@@ -32,6 +33,7 @@ var private = map[int16]api{
 	KeyReach:     {name: "Reach"},
 	KeyLost:      {name: "Lost"},
 	KeyAdmin:     {name: "Admin"},
+	KeyPing:      {name: "Ping"},
 }
 
 // Name is a private key's, for logs and metrics; "" when there is none.
