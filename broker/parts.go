@@ -22,6 +22,7 @@ import (
 	"github.com/qanat-io/qanat/tier/archive"
 	"github.com/qanat-io/qanat/tier/cold"
 	"github.com/qanat-io/qanat/tier/hot"
+	"github.com/qanat-io/qanat/tier/journal"
 	tierlog "github.com/qanat-io/qanat/tier/log"
 	"github.com/qanat-io/qanat/tier/manifest"
 	"github.com/qanat-io/qanat/tier/scrub"
@@ -69,7 +70,7 @@ func (b *Broker) openTiers(ctx context.Context) (err error) {
 	if err := hot.RemoveDeleted(b.fs, b.dir.Partitions()); err != nil {
 		return fmt.Errorf("remove what interrupted deletions left: %w", err)
 	}
-	b.flusher, err = hot.NewFlusher(b.fs, b.dir.Partitions(), time.Now, b.log.With("part", "flusher"), b.fatal)
+	b.flusher, err = hot.NewFlusher(b.fs, b.dir.Partitions(), journal.Config{}, time.Now, b.log.With("part", "flusher"), b.fatal)
 	if err != nil {
 		return err
 	}

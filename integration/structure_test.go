@@ -18,7 +18,7 @@ import (
 var layers = [][]string{
 	{"wire/kafka"},
 	{"wire", "wire/batch", "tier/vfs", "tier/object", "tier/manifest", "metadata/config"},
-	{"metadata/command", "tier/segment"},
+	{"metadata/command", "tier/segment", "tier/journal"},
 	{"metadata/image", "tier/index"},
 	{"metadata/controller", "tier/hot", "tier/cold"},
 	{"metadata/quorum", "tier/archive", "tier/scrub"},

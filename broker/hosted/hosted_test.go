@@ -20,6 +20,7 @@ import (
 	"github.com/qanat-io/qanat/tier/archive"
 	"github.com/qanat-io/qanat/tier/cold"
 	"github.com/qanat-io/qanat/tier/hot"
+	"github.com/qanat-io/qanat/tier/journal"
 	tierlog "github.com/qanat-io/qanat/tier/log"
 	"github.com/qanat-io/qanat/tier/manifest"
 	"github.com/qanat-io/qanat/tier/object"
@@ -87,7 +88,7 @@ func (w *world) start() {
 	w.t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	quiet := slog.New(slog.DiscardHandler)
-	flusher, err := hot.NewFlusher(w.fs, "/data", time.Now, quiet, func(err error) { panic(err) })
+	flusher, err := hot.NewFlusher(w.fs, "/data", journal.Config{}, time.Now, quiet, func(err error) { panic(err) })
 	if err != nil {
 		w.t.Fatal(err)
 	}

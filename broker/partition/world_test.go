@@ -15,6 +15,7 @@ import (
 	"github.com/qanat-io/qanat/tier/archive"
 	"github.com/qanat-io/qanat/tier/cold"
 	"github.com/qanat-io/qanat/tier/hot"
+	"github.com/qanat-io/qanat/tier/journal"
 	tierlog "github.com/qanat-io/qanat/tier/log"
 	"github.com/qanat-io/qanat/tier/manifest"
 	"github.com/qanat-io/qanat/tier/object"
@@ -112,7 +113,7 @@ func (w *world) open() {
 	w.stop = stop
 	quiet := slog.New(slog.DiscardHandler)
 	var err error
-	w.flusher, err = hot.NewFlusher(w.fs, w.dir, time.Now, quiet, func(err error) { panic(err) })
+	w.flusher, err = hot.NewFlusher(w.fs, w.dir, journal.Config{}, time.Now, quiet, func(err error) { panic(err) })
 	if err != nil {
 		w.t.Fatal(err)
 	}

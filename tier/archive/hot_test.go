@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/qanat-io/qanat/tier/hot"
+	"github.com/qanat-io/qanat/tier/journal"
 	"github.com/qanat-io/qanat/tier/manifest"
 	"github.com/qanat-io/qanat/tier/object"
 	"github.com/qanat-io/qanat/tier/segment"
@@ -72,7 +73,7 @@ func TestWithARealLocalLog(t *testing.T) {
 		if err := fs.MkdirAll("/data"); err != nil {
 			t.Fatal(err)
 		}
-		flusher, err := hot.NewFlusher(fs, "/data", time.Now, silent, func(err error) { t.Error(err) })
+		flusher, err := hot.NewFlusher(fs, "/data", journal.Config{}, time.Now, silent, func(err error) { t.Error(err) })
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -50,8 +50,11 @@ func (l *Log) appendTo(batches []batch.View, ask bool) error {
 	if err := l.write(t, batches); err != nil {
 		return l.undo(t, err)
 	}
+	at := t.end.pos
 	l.publish(t, batches)
-	l.owe(t, false, ask && !l.cfg.Async)
+	// Of a log in async mode nobody waits for a flush: when it comes, it is a whole one.
+	staged := !l.cfg.Async && l.env.Flusher.stage(l.partition, t.seg.base, at, batches)
+	l.owe(t, staged, false, ask && !l.cfg.Async)
 	return nil
 }
 
@@ -195,7 +198,7 @@ func (l *Log) appendSpread(first *tail, batches []batch.View, ask bool) (err err
 			l.switchTo(tails[i], false)
 		}
 		l.publish(tails[i], group)
-		l.owe(tails[i], i > 0, false)
+		l.owe(tails[i], false, i > 0, false)
 	}
 	if ask && !l.cfg.Async {
 		l.flushLazily()
@@ -240,7 +243,7 @@ func (l *Log) roll(snapshot, ask bool) (*tail, error) {
 		return nil, err
 	}
 	l.switchTo(t, snapshot)
-	l.owe(t, true, ask && !l.cfg.Async)
+	l.owe(t, true, true, ask && !l.cfg.Async)
 	return t, nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/qanat-io/qanat/tier/journal"
 	"github.com/qanat-io/qanat/tier/vfs"
 	"github.com/qanat-io/qanat/wire/batch"
 	"github.com/qanat-io/qanat/wire/kafka"
@@ -156,7 +157,7 @@ func BenchmarkOpenAfterKill(b *testing.B) {
 	}
 	const partitions = 1000
 	open := func() []*Log {
-		flusher, err := NewFlusher(fsys, testRoot, time.Now, silent, func(err error) { b.Fatal(err) })
+		flusher, err := NewFlusher(fsys, testRoot, journal.Config{}, time.Now, silent, func(err error) { b.Fatal(err) })
 		if err != nil {
 			b.Fatal(err)
 		}

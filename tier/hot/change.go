@@ -287,7 +287,7 @@ func (l *Log) Quarantine(base kafka.Offset) (from, to kafka.Offset, err error) {
 // quarantine sets v.segments[:n] aside; the log starts at start then.
 func (l *Log) quarantine(v *view, n int, start kafka.Offset) error {
 	aside := filepath.Join(l.dir, quarantineDir)
-	if err := l.env.FS.MkdirAll(aside); err != nil {
+	if err := errors.Join(l.env.FS.MkdirAll(aside), l.env.Flusher.voidJournal()); err != nil {
 		return err
 	}
 	for _, s := range v.segments[:n] {

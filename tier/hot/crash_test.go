@@ -204,7 +204,7 @@ func cutEverywhere(t *testing.T, fsys *vfs.Crash, seed uint64) {
 }
 
 func startWorkload(t *testing.T, fsys *vfs.Crash, seed uint64) *workload {
-	w := &workload{rng: rand.New(rand.NewPCG(seed, 1)), h: &history{ops: fsys.Ops}, cfg: Config{SegmentBytes: 700}}
+	w := &workload{rng: rand.New(rand.NewPCG(seed, 1)), h: &history{ops: fsys.Ops}, cfg: Config{SegmentBytes: 700 + 5000*int64(seed%2)}} // often a new file, or mostly the journal
 	if err := fsys.MkdirAll(testRoot); err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,7 @@
 //
 //	<data dir>/lock                           one broker at a time (LockDir)
 //	<data dir>/recovery                       recovery points of all logs (recovery.go)
+//	<data dir>/journal.0, journal.1           what small rounds have made durable (redo.go, tier/journal)
 //	<data dir>/<topic id>/<partition>/
 //	    00000000000000000000.log              sealed: Kafka v2 batches, nothing else
 //	    00000000000000084211.log              active: the last one, appended to
@@ -20,12 +21,18 @@
 //
 //   - DurableEnd never shows an offset that a power cut could take back. It moves
 //     only after a flush that began after the write succeeded; after one failed flush it never moves again.
+//
 //   - What survives a crash is a prefix of what was written, byte for byte, and
 //     reaches at least to every DurableEnd that was ever shown (group mode).
+//
 //   - A bad batch above the recovery point is a torn tail and is cut; below it, it is ErrDamaged and is never cut silently.
+//
 //   - Whatever takes back a promise (Truncate, Reset, Delete, ReleaseBefore) makes that durable in the recovery file before it touches the log.
+//
 //   - Readers take no lock: they see a view (segments, tail) that is replaced, never
 //     changed, and an end that is published last.
+//
+//   - Between two retirements of the journal no byte of a segment is written twice; whoever cuts or removes a file goes through Flusher.barrier first.
 //
 // Lock order: Log.mu, then Flusher.disk, then recoveryFile.mu, then
 // pending.mu or Flusher.mu. No callback is called, and nothing is flushed on the append path, under any of them.

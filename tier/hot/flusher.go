@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/qanat-io/qanat/tier/journal"
 	"github.com/qanat-io/qanat/tier/vfs"
 	"github.com/qanat-io/qanat/wire/kafka"
 )
@@ -17,9 +18,9 @@ import (
 // Flusher makes logs durable in groups: one flush in flight per volume; all
 // that arrived meanwhile share the next. One per data volume.
 //
-//	Append ──► dirty list ──► round: take the list ─► syncfs ─► advance each log ─► onDurable
-//	               ▲                                                    │
-//	               └──────────── appended meanwhile: next round ◄───────┘
+//	Append ──► dirty list ──► round: take the list ─► journal, or syncfs ─► advance each log ─► onDurable
+//	               ▲                                                             │
+//	               └──────────── appended meanwhile: next round ◄────────────────┘
 //
 // There is no linger: a round starts as soon as anything is dirty and the disk
 // is free, so a lone append waits for one flush, and a crowd shares it. It only lets those
@@ -28,15 +29,18 @@ import (
 // It also keeps the recovery points of its logs (recovery.go), every few
 // seconds and when they close, off the acknowledgement path.
 type Flusher struct {
-	fs       vfs.FS
-	dir      string
-	volume   vfs.Volume
-	clock    func() time.Time
-	log      *slog.Logger
-	fatal    func(error)
-	recovery *recoveryFile
-	cache    entryCache
-	wake     chan struct{} // holds one token while dirty may be non-empty
+	fs        vfs.FS
+	dir       string
+	volume    vfs.Volume
+	clock     func() time.Time
+	log       *slog.Logger
+	fatal     func(error)
+	recovery  *recoveryFile
+	journal   *journal.Journal // nil where there is none
+	cleaning  chan struct{}    // holds one token when there is something to write back
+	journaled int64            // since the last token; guarded by disk
+	cache     entryCache
+	wake      chan struct{} // holds one token while dirty may be non-empty
 
 	appending atomic.Int32  // requests between Begin and End
 	ended     atomic.Uint32 // such requests, ever
@@ -62,11 +66,12 @@ type Flusher struct {
 
 // flushItem is what a round promises to one log.
 type flushItem struct {
-	log   *Log
-	upTo  target
-	files []*handle
-	names bool // files or directories were created
-	grew  bool
+	log      *Log
+	upTo     target
+	files    []*handle
+	names    bool // files or directories were created
+	unstaged bool // the journal does not have all of it
+	grew     bool
 }
 
 const (
@@ -81,9 +86,9 @@ const (
 
 // NewFlusher opens the volume that holds dir (before anything is written to
 // it, or a lost write would go unreported) and reads the recovery points kept there.
-// fatal is called once, at once, on the first flush error, which nothing may survive; locks are held: it must
+// What a crash has left in the journal only is in the segments when it returns. fatal is called once, at once, on the first flush error, which nothing may survive; locks are held: it must
 // not call back into this package.
-func NewFlusher(fsys vfs.FS, dir string, clock func() time.Time, log *slog.Logger, fatal func(error)) (*Flusher, error) {
+func NewFlusher(fsys vfs.FS, dir string, cfg journal.Config, clock func() time.Time, log *slog.Logger, fatal func(error)) (*Flusher, error) {
 	volume, err := fsys.OpenVolume(dir)
 	if err != nil {
 		return nil, err
@@ -92,10 +97,14 @@ func NewFlusher(fsys vfs.FS, dir string, clock func() time.Time, log *slog.Logge
 	if err != nil {
 		return nil, errors.Join(err, volume.Close())
 	}
-	return &Flusher{
+	f := &Flusher{
 		fs: fsys, dir: dir, volume: volume, clock: clock, log: log, fatal: fatal, recovery: recovery,
-		wake: make(chan struct{}, 1), open: make(map[*Log]struct{}),
-	}, nil
+		wake: make(chan struct{}, 1), cleaning: make(chan struct{}, 1), open: make(map[*Log]struct{}),
+	}
+	if err := f.openJournal(cfg); err != nil {
+		return nil, errors.Join(err, recovery.close(true), volume.Close())
+	}
+	return f, nil
 }
 
 // Observe installs a callback that hears of every round: how many logs it made durable and how long the disk
@@ -110,6 +119,7 @@ func (f *Flusher) Run(ctx context.Context) error {
 	checkpointing, stop := context.WithCancel(ctx)
 	var checkpoints sync.WaitGroup
 	checkpoints.Go(func() { f.runCheckpoints(checkpointing) })
+	checkpoints.Go(func() { f.runCleaning(checkpointing) })
 	defer checkpoints.Wait()
 	defer stop() // also when a flush has failed and ctx goes on
 	for {
@@ -144,7 +154,14 @@ func (f *Flusher) runCheckpoints(ctx context.Context) {
 
 // Close lets go of the volume. After Run has returned and the logs are closed.
 func (f *Flusher) Close() error {
-	return errors.Join(f.recovery.close(f.err() != nil), f.volume.Close())
+	var err error
+	if f.journal != nil {
+		if f.err() == nil {
+			err = f.voidJournal()
+		}
+		err = errors.Join(err, f.journal.Close())
+	}
+	return errors.Join(err, f.recovery.close(f.err() != nil), f.volume.Close())
 }
 
 // Flush runs one round on the caller's goroutine, callbacks included, which therefore must hold no lock that
@@ -220,7 +237,7 @@ func (f *Flusher) take() bool {
 	return len(f.items) > 0
 }
 
-// syncItems makes everything that items promise durable.
+// syncItems makes everything that items promise durable: by way of the journal if that has all of it, else by a flush of the volume.
 func (f *Flusher) syncItems() error {
 	f.disk.Lock()
 	defer f.disk.Unlock()
@@ -228,9 +245,9 @@ func (f *Flusher) syncItems() error {
 		return err
 	}
 	began := f.clock()
-	whole, err := f.syncVolume()
-	if err == nil && !whole {
-		err = f.syncFiles()
+	done, err := f.writeJournal()
+	if err == nil && !done {
+		err = f.syncAll()
 	}
 	if err != nil {
 		return f.fail(err)
@@ -241,6 +258,18 @@ func (f *Flusher) syncItems() error {
 	return nil
 }
 
+// syncAll makes everything that was written durable, and whatever else the items promise. disk is held.
+func (f *Flusher) syncAll() error {
+	whole, err := f.syncVolume()
+	if err == nil && !whole {
+		return f.syncFiles()
+	}
+	if err == nil && f.journal != nil && f.journal.Crowded() {
+		return f.journal.Retire()
+	}
+	return err
+}
+
 // syncVolume flushes the whole volume and counts it. disk is held.
 func (f *Flusher) syncVolume() (whole bool, err error) {
 	if f.fileWise.Load() {
@@ -248,6 +277,9 @@ func (f *Flusher) syncVolume() (whole bool, err error) {
 	}
 	n := f.begun.Add(1)
 	covered := f.recovery.written()
+	if f.journal != nil {
+		f.journal.Drop()
+	}
 	ok, err := f.volume.Sync()
 	if err != nil {
 		return true, err
@@ -315,16 +347,19 @@ func syncParallel(files []syncer) error {
 }
 
 // barrier returns when everything written before it was called is durable: the
-// given files, and the names in the given directories. It advances no log and calls nobody, so it
+// given files, and the names in the given directories; and the journal is void. It advances no log and calls nobody, so it
 // may be called with any lock held but the flusher's own. Concurrent callers share one flush.
 func (f *Flusher) barrier(files []syncer, dirs []string) error {
 	need := f.begun.Load() + 1
+	if err := f.lighten(); err != nil {
+		return err
+	}
 	f.disk.Lock()
 	defer f.disk.Unlock()
 	if err := f.err(); err != nil {
 		return err
 	}
-	if f.done.Load() >= need {
+	if f.done.Load() >= need && !f.holdsJournal() {
 		return nil // one that began after us has covered us
 	}
 	whole, err := f.syncVolume()
@@ -332,6 +367,9 @@ func (f *Flusher) barrier(files []syncer, dirs []string) error {
 		if err = syncParallel(files); err == nil {
 			err = f.syncNames(append(dirs, f.dir))
 		}
+	}
+	if err == nil && f.holdsJournal() {
+		err = f.journal.Retire()
 	}
 	if err != nil {
 		return f.fail(err)

@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/qanat-io/qanat/tier/journal"
 	"github.com/qanat-io/qanat/tier/vfs"
 	"github.com/qanat-io/qanat/wire/batch"
 	"github.com/qanat-io/qanat/wire/kafka"
@@ -24,7 +25,7 @@ func TestGroupCommit(t *testing.T) {
 		if err := fsys.MkdirAll(testRoot); err != nil {
 			t.Fatal(err)
 		}
-		flusher, err := NewFlusher(fsys, testRoot, time.Now, silent, func(err error) { t.Error(err) })
+		flusher, err := NewFlusher(fsys, testRoot, journal.Config{}, time.Now, silent, func(err error) { t.Error(err) })
 		if err != nil {
 			t.Fatal(err)
 		}

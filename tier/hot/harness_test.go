@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/qanat-io/qanat/tier/journal"
 	"github.com/qanat-io/qanat/tier/segment"
 	"github.com/qanat-io/qanat/tier/vfs"
 	"github.com/qanat-io/qanat/wire/batch"
@@ -48,6 +49,9 @@ type snapshots struct{ log *Log }
 
 func (s snapshots) Snapshot() []byte { return []byte(strconv.FormatInt(int64(s.log.End()), 10)) }
 
+// tinyJournal has room for two frames in each half, so that tests see all of its life.
+var tinyJournal = journal.Config{FirstBytes: 16 << 10, MaxBytes: 32 << 10, FrameBytes: 16000}
+
 // world is a file system with a flusher, and one log on it.
 type world struct {
 	t        testing.TB
@@ -78,7 +82,7 @@ func newWorld(t testing.TB, fsys vfs.FS, cfg Config) *world {
 // start opens flusher and log, as a broker that comes up.
 func (w *world) start(cfg Config, start kafka.Offset) error {
 	var err error
-	w.flusher, err = NewFlusher(w.fs, testRoot, func() time.Time { return w.now }, silent, func(err error) { w.fatal = err })
+	w.flusher, err = NewFlusher(w.fs, testRoot, tinyJournal, func() time.Time { return w.now }, silent, func(err error) { w.fatal = err })
 	if err != nil {
 		return fmt.Errorf("flusher: %w", err)
 	}

@@ -206,25 +206,32 @@ func TestWriteError(t *testing.T) {
 	w.must(w.log.Append([]batch.View{v}))
 }
 
-// False if it failed: "after a failed flush nothing is ever called durable again, and the broker is told once".
+// False if it failed: "after a failed flush, of the journal or of the volume, nothing is ever called durable again, and the broker is told once".
 func TestFlushErrorIsFatal(t *testing.T) {
-	fsys := vfs.NewFaulty(vfs.NewCrash())
-	w := newWorld(t, fsys, Config{})
-	w.append(1, 10)
-	w.flush()
-	w.append(1, 10)
-	fsys.SetHook(fsys.FailNth(vfs.KindSyncVol, 1, syscall.EIO))
-	if err := w.flusher.Flush(); !errors.Is(err, ErrFlush) || !errors.Is(w.fatal, syscall.EIO) {
-		t.Fatalf("flush: %v, fatal: %v", err, w.fatal)
-	}
-	w.fatal = nil
-	w.log.flushLazily()
-	if err := w.flusher.Flush(); !errors.Is(err, ErrFlush) {
-		t.Fatalf("second flush: %v", err)
-	}
-	err := w.log.Append([]batch.View{makeBatch(t, 2, 1, 1, 0, nil)})
-	if !errors.Is(err, ErrFlush) || w.log.DurableEnd() != 1 || w.durable != 1 || w.fatal != nil {
-		t.Fatalf("append: %v, durable end %d, told %d, fatal again: %v", err, w.log.DurableEnd(), w.durable, w.fatal)
+	for name, fail := range map[string]struct {
+		kind vfs.Kind
+		size int // of the append that is not flushed
+	}{"journal": {vfs.KindSync, 10}, "volume": {vfs.KindSyncVol, 2000}} {
+		t.Run(name, func(t *testing.T) {
+			fsys := vfs.NewFaulty(vfs.NewCrash())
+			w := newWorld(t, fsys, Config{})
+			w.append(1, 10)
+			w.flush()
+			w.append(1, fail.size)
+			fsys.SetHook(fsys.FailNth(fail.kind, 1, syscall.EIO))
+			if err := w.flusher.Flush(); !errors.Is(err, ErrFlush) || !errors.Is(w.fatal, syscall.EIO) {
+				t.Fatalf("flush: %v, fatal: %v", err, w.fatal)
+			}
+			w.fatal = nil
+			w.log.flushLazily()
+			if err := w.flusher.Flush(); !errors.Is(err, ErrFlush) {
+				t.Fatalf("second flush: %v", err)
+			}
+			err := w.log.Append([]batch.View{makeBatch(t, 2, 1, 1, 0, nil)})
+			if !errors.Is(err, ErrFlush) || w.log.DurableEnd() != 1 || w.durable != 1 || w.fatal != nil {
+				t.Fatalf("append: %v, durable end %d, told %d, fatal again: %v", err, w.log.DurableEnd(), w.durable, w.fatal)
+			}
+		})
 	}
 }
 

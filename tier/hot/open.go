@@ -126,12 +126,23 @@ func (o *opening) dropLeftovers() error {
 }
 
 func (o *opening) remove(base kafka.Offset, suffix string) error {
-	o.changed = true
+	if err := o.willChange(); err != nil {
+		return err
+	}
 	err := o.env.FS.Remove(o.path(base, suffix))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	return err
+}
+
+// willChange is called before a file is cut or removed: the journal may speak of it, if the log was open before in this process.
+func (o *opening) willChange() error {
+	if o.changed {
+		return nil
+	}
+	o.changed = true
+	return o.env.Flusher.voidJournal()
 }
 
 // create begins an empty log.
@@ -178,7 +189,7 @@ func (l *Log) begin(start kafka.Offset, epochs []segment.EpochStart) error {
 	l.view.Store(&view{segments: []*localSegment{t.seg}, tail: t})
 	l.retreat(start, target{point: rec.point, facts: rec.facts})
 	l.settleAll(target{point: rec.point, facts: rec.facts})
-	l.owe(t, true, false)
+	l.owe(t, true, true, false)
 	return nil
 }
 
@@ -403,12 +414,15 @@ func (o *opening) finish() error {
 	}
 	h := newHandle(f, o.env.Log)
 	if torn := s.size.Load() - o.reached.pos; torn > 0 && o.found.Damage == nil {
-		if err := f.Truncate(o.reached.pos); err != nil {
+		err := o.willChange()
+		if err == nil {
+			err = f.Truncate(o.reached.pos)
+		}
+		if err != nil {
 			h.Release()
 			return fmt.Errorf("cut torn tail: %w", err)
 		}
 		o.found.Truncated += torn
-		o.changed = true
 	}
 	if o.changed || o.found.Scanned > 0 {
 		if err := o.flushScanned(h); err != nil {
@@ -462,7 +476,7 @@ func (o *opening) publishOpened(s *localSegment, h *handle) {
 	o.view.Store(&view{segments: o.segments, tail: t})
 	o.settleAll(target{point: point{end.offset, s.base, end.pos}, facts: o.last})
 	o.pending.reached = o.pending.flushed
-	o.owe(t, true, false) // a killed process may have created the file without flushing its name
+	o.owe(t, true, true, false) // a killed process may have created the file without flushing its name
 }
 
 // flushScanned makes what the scan has kept durable: it may have been in the page cache only. Logs that open at the same time share one flush.

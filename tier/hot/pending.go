@@ -27,10 +27,11 @@ type pending struct {
 	flushed    target // what is on disk; Log.flushed is its offset
 	files      []*handle
 	names      bool
+	unstaged   bool // something was written that the journal does not have
 }
 
-// owe records that the tail's end was written, and asks for a flush unless async.
-func (l *Log) owe(t *tail, names, ask bool) {
+// owe records that the tail's end was written, and asks for a flush unless async. staged: what was written is staged in the journal.
+func (l *Log) owe(t *tail, staged, names, ask bool) {
 	p := &l.pending
 	p.mu.Lock()
 	p.reached = target{point{t.end.offset, t.seg.base, t.end.pos}, t.known, p.generation}
@@ -38,6 +39,7 @@ func (l *Log) owe(t *tail, names, ask bool) {
 		p.files = append(p.files, t.file)
 	}
 	p.names = p.names || names
+	p.unstaged = p.unstaged || !staged
 	ask = ask && !p.queued
 	p.queued = p.queued || ask
 	p.mu.Unlock()
@@ -56,9 +58,9 @@ func (l *Log) takePending(item *flushItem) bool {
 	if p.detached {
 		return false
 	}
-	item.upTo, item.names = p.reached, p.names
+	item.upTo, item.names, item.unstaged = p.reached, p.names, p.unstaged
 	item.files, p.files = append(item.files[:0], p.files...), p.files[:0]
-	p.names = false
+	p.names, p.unstaged = false, false
 	return true
 }
 
@@ -156,7 +158,7 @@ func (p *pending) dropFiles() {
 		h.Release()
 	}
 	clear(p.files)
-	p.files, p.names = p.files[:0], false
+	p.files, p.names, p.unstaged = p.files[:0], false, false
 }
 
 // owedFiles are the files that a barrier must sync where there is no volume sync.

@@ -28,6 +28,8 @@ type tail struct {
 	reserved int64
 	jitter   float64 // in [0, 1): how much of Config.SegmentJitter this segment takes off its age
 
+	cleaned atomic.Int64 // up to where the flusher has written it back
+
 	ring    atomic.Pointer[ring]                 // nil until the first append
 	index   atomic.Pointer[[]segment.IndexEntry] // what readers see of entries
 	entries []segment.IndexEntry

@@ -17,6 +17,7 @@ import (
 	"github.com/qanat-io/qanat/tier/archive"
 	"github.com/qanat-io/qanat/tier/cold"
 	"github.com/qanat-io/qanat/tier/hot"
+	"github.com/qanat-io/qanat/tier/journal"
 	"github.com/qanat-io/qanat/tier/manifest"
 	"github.com/qanat-io/qanat/tier/object"
 	"github.com/qanat-io/qanat/tier/vfs"
@@ -60,7 +61,7 @@ func (w *world) open() Recovered {
 	w.stop = stop
 	quiet := slog.New(slog.DiscardHandler)
 	var err error
-	w.flusher, err = hot.NewFlusher(vfs.OS{}, w.dir, time.Now, quiet, func(err error) { panic(err) })
+	w.flusher, err = hot.NewFlusher(vfs.OS{}, w.dir, journal.Config{}, time.Now, quiet, func(err error) { panic(err) })
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -346,6 +346,13 @@ func (v crashVolume) Sync() (bool, error) {
 	return true, nil
 }
 
+// Whole implements Volume.
+func (v crashVolume) Whole() bool {
+	v.fs.mu.Lock()
+	defer v.fs.mu.Unlock()
+	return !v.fs.noSyncFS
+}
+
 // Covers implements Volume: there is only one.
 func (v crashVolume) Covers(string) (bool, error) { return true, nil }
 

@@ -153,3 +153,6 @@ func (i crashInfo) Mode() fs.FileMode {
 	}
 	return filePerm
 }
+
+// WriteBack implements File.
+func (f *crashFile) WriteBack(int64, int64) error { return nil }

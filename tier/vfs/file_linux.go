@@ -70,3 +70,13 @@ func (f *osFile) Allocate(size int64) error {
 	}
 	return fmt.Errorf("allocate %d bytes for %s: %w", size, f.Name(), err)
 }
+
+// WriteBack implements File with sync_file_range.
+func (f *osFile) WriteBack(off, n int64) error {
+	err := unix.SyncFileRange(f.fd, off, n, unix.SYNC_FILE_RANGE_WAIT_BEFORE|unix.SYNC_FILE_RANGE_WRITE|unix.SYNC_FILE_RANGE_WAIT_AFTER)
+	runtime.KeepAlive(f.File)
+	if err == nil || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EINTR) {
+		return nil
+	}
+	return &os.PathError{Op: "sync_file_range", Path: f.Name(), Err: err}
+}

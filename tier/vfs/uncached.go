@@ -21,15 +21,12 @@ type blocks struct {
 	n    int                                    // how much of buf is the file's
 }
 
-// alignment is what uncached reads must begin, end and be kept on: the largest block size that disks have.
-const alignment = 4096
-
 func (b *blocks) readAt(p []byte, off int64) (int, error) {
 	done := 0
 	for done < len(p) {
 		at := off + int64(done)
 		if at < b.at || at >= b.at+int64(b.n) {
-			begin := at &^ (alignment - 1)
+			begin := at &^ (Alignment - 1)
 			n, err := b.read(b.buf, begin)
 			b.at, b.n = begin, n
 			if err != nil {

@@ -5,7 +5,6 @@ import (
 	"os"
 	"runtime"
 	"sync"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -28,10 +27,8 @@ func (o OS) OpenUncached(name string) (File, error) {
 	if err != nil {
 		return nil, err
 	}
-	raw := make([]byte, uncachedBuffer+alignment)
-	skip := (alignment - int(uintptr(unsafe.Pointer(&raw[0]))%alignment)) % alignment
 	u := &uncachedFile{osFile: &osFile{File: f, fd: int(f.Fd())}}
-	u.blocks = blocks{read: u.pread, buf: raw[skip : skip+uncachedBuffer]}
+	u.blocks = blocks{read: u.pread, buf: Aligned(uncachedBuffer)}
 	return u, nil
 }
 

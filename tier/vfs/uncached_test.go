@@ -13,7 +13,7 @@ import (
 func TestUncachedReadsAlike(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	name := filepath.Join(t.TempDir(), "file")
-	for _, size := range []int{0, 1, alignment - 1, alignment, alignment + 1, 3<<20 + 77} {
+	for _, size := range []int{0, 1, Alignment - 1, Alignment, Alignment + 1, 3<<20 + 77} {
 		want := make([]byte, size)
 		for i := range want {
 			want[i] = byte(rng.Uint32())

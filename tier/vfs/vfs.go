@@ -42,6 +42,8 @@ type Volume interface {
 	// nothing was done, where the platform has no such call or does not report
 	// write-back errors through it; then sync the files one by one.
 	Sync() (ok bool, err error)
+	// Whole tells whether Sync does anything.
+	Whole() bool
 	// Covers tells whether dir lies on this volume, and not on one mounted below it.
 	Covers(dir string) (bool, error)
 	// Free is the space left for writers, in bytes.
@@ -64,6 +66,9 @@ type File interface {
 	// a later Truncate gives back what was not used. Where the platform cannot
 	// do that it does nothing.
 	Allocate(size int64) error
+	// WriteBack writes what is dirty in a range to the disk and waits for it, so that a later sync has less to do. It promises nothing.
+	// Where the platform cannot do that it does nothing.
+	WriteBack(off, n int64) error
 	// Sync makes data and size durable (fdatasync), though not the file's name.
 	Sync() error
 	Size() (int64, error)

@@ -107,6 +107,9 @@ func (v *osVolume) Sync() (bool, error) {
 	return true, nil
 }
 
+// Whole implements Volume.
+func (v *osVolume) Whole() bool { return v.syncfs }
+
 // Covers implements Volume.
 func (v *osVolume) Covers(dir string) (bool, error) {
 	var stat unix.Stat_t

@@ -22,6 +22,9 @@ func openVolume(dir string) (Volume, error) {
 // Sync implements Volume.
 func (v *osVolume) Sync() (bool, error) { return false, nil }
 
+// Whole implements Volume.
+func (v *osVolume) Whole() bool { return false }
+
 // Covers implements Volume.
 func (v *osVolume) Covers(string) (bool, error) { return true, nil }
 

@@ -1,0 +1,278 @@
+package hot
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"strconv"
+
+	"github.com/qanat-io/qanat/tier/journal"
+	"github.com/qanat-io/qanat/tier/vfs"
+	"github.com/qanat-io/qanat/wire/batch"
+	"github.com/qanat-io/qanat/wire/kafka"
+)
+
+// The flusher's use of the journal: small rounds go there (writeJournal), large ones and those with new names flush the volume, which a journal that
+// is crowded waits for, too. See docs/decisions/0006-journal.md.
+
+// openJournal opens the journal and writes into the logs' files what a crash has left in it only. Afterwards it is void.
+func (f *Flusher) openJournal(cfg journal.Config) error {
+	whole := f.volume.Whole()
+	if !whole {
+		if _, err := f.fs.Stat(filepath.Join(f.dir, "journal.0")); errors.Is(err, fs.ErrNotExist) {
+			return nil // nothing could stand in for the flush of each file
+		}
+	}
+	j, err := journal.Open(f.fs, f.dir, cfg, f.log)
+	if err != nil {
+		if errors.Is(err, journal.ErrDamaged) || errors.Is(err, journal.ErrNewer) {
+			return err
+		}
+		f.log.Warn("no journal: every flush is one of the whole volume", "error", err)
+		return nil
+	}
+	if err := f.redo(j); err != nil {
+		return errors.Join(err, j.Close())
+	}
+	if !whole {
+		return j.Close()
+	}
+	f.journal = j
+	return nil
+}
+
+// redo replays the journal.
+func (f *Flusher) redo(j *journal.Journal) error {
+	if !j.Holds() {
+		return nil
+	}
+	r := redoing{fs: f.fs, dir: f.dir, files: make(map[string]*redoFile)}
+	defer r.close()
+	if err := j.Replay(r.apply); err != nil {
+		return err
+	}
+	f.log.Info("journal replayed", "records", r.records, "missing", r.written)
+	ok, err := f.volume.Sync()
+	if err == nil && !ok {
+		for _, file := range r.files {
+			if file != nil {
+				err = errors.Join(err, file.Sync())
+			}
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("flush what the journal held: %w", err)
+	}
+	return j.Retire()
+}
+
+// redoing writes records into segments.
+type redoing struct {
+	fs               vfs.FS
+	dir              string
+	files            map[string]*redoFile // nil: not there
+	buf              []byte
+	records, written int
+}
+
+type redoFile struct {
+	vfs.File
+	size int64
+}
+
+// apply makes a segment hold the record. One that is not there was never acknowledged, nor was a record that does not follow what is there: what
+// lies between was on its way by another flush.
+func (r *redoing) apply(rec journal.Record) error {
+	r.records++
+	f, err := r.open(rec)
+	if err != nil || f == nil || rec.Pos > f.size {
+		return err
+	}
+	end := rec.Pos + int64(len(rec.Bytes))
+	if f.size >= end {
+		r.buf = append(r.buf[:0], rec.Bytes...)
+		if err := readFull(f, r.buf, rec.Pos); err != nil {
+			return err
+		}
+		if bytes.Equal(r.buf, rec.Bytes) {
+			return nil
+		}
+	}
+	r.written++
+	if _, err := f.WriteAt(rec.Bytes, rec.Pos); err != nil {
+		return err
+	}
+	f.size = max(f.size, end)
+	return nil
+}
+
+func (r *redoing) open(rec journal.Record) (*redoFile, error) {
+	path := filepath.Join(r.dir, rec.Partition.Topic.String(), strconv.Itoa(int(rec.Partition.Index)), fileName(rec.Segment, logSuffix))
+	if f, ok := r.files[path]; ok {
+		return f, nil
+	}
+	if _, err := r.fs.Stat(path); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			r.files[path] = nil
+			return nil, nil
+		}
+		return nil, err
+	}
+	file, err := r.fs.OpenRW(path)
+	if err != nil {
+		return nil, err
+	}
+	size, err := file.Size()
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	f := &redoFile{file, size}
+	r.files[path] = f
+	return f, nil
+}
+
+func (r *redoing) close() {
+	for _, f := range r.files {
+		if f != nil {
+			_ = f.Close() // synced, or given up
+		}
+	}
+}
+
+// stage gives the journal what was written. It returns false when it is too much, or there is no journal.
+func (f *Flusher) stage(p kafka.Partition, segment kafka.Offset, pos int64, batches []batch.View) bool {
+	return f.journal != nil && journal.Stage(f.journal, p, segment, pos, batches)
+}
+
+// writeJournal makes the items durable by one write. done is false when the volume is to be flushed instead. disk is held.
+func (f *Flusher) writeJournal() (done bool, err error) {
+	if f.journal == nil {
+		return false, nil
+	}
+	for i := range f.items {
+		if item := &f.items[i]; item.names || item.unstaged {
+			return false, nil
+		}
+	}
+	n, turned, err := f.journal.Write()
+	f.journaled += max(n, 0)
+	if turned || f.journaled > writeBackEvery {
+		f.journaled = 0
+		select {
+		case f.cleaning <- struct{}{}:
+		default:
+		}
+	}
+	return n >= 0, err
+}
+
+func (f *Flusher) holdsJournal() bool { return f.journal != nil && f.journal.Holds() }
+
+// voidJournal makes the journal say nothing any more about any file, so that files may be cut and removed.
+func (f *Flusher) voidJournal() error {
+	if !f.holdsJournal() {
+		return nil
+	}
+	return f.barrier(nil, nil)
+}
+
+// Written back is in pieces, each waited for: the disk takes what comes in order, and a round would wait for all that is before it.
+const (
+	writeBackPiece = 128 << 10
+	writeBackEvery = 4 << 20  // journaled
+	writeBackLeast = 64 << 10 // of one log, where nothing presses
+)
+
+// writeBack writes to the disk what the journal has kept from it, but for the last page of each log, and for logs with less than least.
+func (f *Flusher) writeBack(least int64) error {
+	f.mu.Lock()
+	logs := make([]*Log, 0, len(f.open))
+	for l := range f.open {
+		logs = append(logs, l)
+	}
+	f.mu.Unlock()
+	for _, l := range logs {
+		if err := l.writeBack(least); err != nil {
+			return f.fail(err)
+		}
+	}
+	return nil
+}
+
+func (l *Log) writeBack(least int64) error {
+	t := l.view.Load().tail
+	from, to := t.cleaned.Load(), t.seg.size.Load()&^(vfs.Alignment-1)
+	if to-from < max(least, 1) || !t.file.acquire() {
+		return nil
+	}
+	defer t.file.Release()
+	for ; from < to; from += writeBackPiece {
+		if err := t.file.WriteBack(from, min(writeBackPiece, to-from)); err != nil {
+			return err
+		}
+	}
+	t.cleaned.Store(to)
+	return nil
+}
+
+// lighten flushes what the journal has kept from the files, while rounds go on: whoever holds disk next has little left to flush.
+func (f *Flusher) lighten() error {
+	if !f.holdsJournal() {
+		return nil
+	}
+	if err := f.writeBack(0); err != nil {
+		return err
+	}
+	if _, err := f.volume.Sync(); err != nil {
+		return f.fail(err)
+	}
+	return nil
+}
+
+// runCleaning writes back what was journaled, little by little. Each time a half of the journal is full it flushes the volume and makes that half
+// void, and larger.
+func (f *Flusher) runCleaning(ctx context.Context) {
+	for {
+		select {
+		case <-f.cleaning:
+		case <-ctx.Done():
+			return
+		}
+		if err := f.clean(); err != nil {
+			if f.err() == nil {
+				f.log.Warn("journal not cleaned", "error", err)
+			}
+			return
+		}
+	}
+}
+
+func (f *Flusher) clean() error {
+	f.disk.Lock()
+	generation, ok := f.journal.Full()
+	f.disk.Unlock()
+	if !ok {
+		return f.writeBack(writeBackLeast)
+	}
+	if err := f.lighten(); err != nil {
+		return err
+	}
+	f.disk.Lock()
+	err := f.err()
+	if err == nil {
+		if err = f.journal.Clean(generation); err != nil {
+			err = f.fail(err)
+		}
+	}
+	f.disk.Unlock()
+	if err != nil {
+		return err
+	}
+	if err := f.journal.Grow(&f.disk, f.volume.Free); err != nil {
+		f.log.Warn("journal stays as small as it is", "error", err)
+	}
+	return nil
+}
