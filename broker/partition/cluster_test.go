@@ -16,6 +16,7 @@ import (
 	"github.com/qanat-io/qanat/metadata/image"
 	"github.com/qanat-io/qanat/tier/cold"
 	"github.com/qanat-io/qanat/tier/hot"
+	"github.com/qanat-io/qanat/tier/journal"
 	tierlog "github.com/qanat-io/qanat/tier/log"
 	"github.com/qanat-io/qanat/tier/object"
 	"github.com/qanat-io/qanat/tier/vfs"
@@ -224,7 +225,7 @@ func (n *node) open() {
 	c := n.c
 	quiet := slog.New(slog.DiscardHandler)
 	var err error
-	n.flusher, err = hot.NewFlusher(n.disk, "/data", c.clock, quiet, func(err error) { c.failf("flush of %d: %v", n.id, err) })
+	n.flusher, err = hot.NewFlusher(n.disk, "/data", journal.Config{FirstBytes: 16 << 10, MaxBytes: 32 << 10, FrameBytes: 16000}, c.clock, quiet, func(err error) { c.failf("flush of %d: %v", n.id, err) })
 	if err != nil {
 		c.failf("open %d: %v", n.id, err)
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/qanat-io/qanat/tier/archive"
 	"github.com/qanat-io/qanat/tier/cold"
 	"github.com/qanat-io/qanat/tier/hot"
+	"github.com/qanat-io/qanat/tier/journal"
 	tierlog "github.com/qanat-io/qanat/tier/log"
 	"github.com/qanat-io/qanat/tier/manifest"
 	"github.com/qanat-io/qanat/tier/object"
@@ -57,7 +58,7 @@ func newHost(t *testing.T, node kafka.BrokerID, bucket object.Bucket) *host {
 		t.Fatal(err)
 	}
 	var err error
-	if h.flusher, err = hot.NewFlusher(h.fs, "/data", time.Now, quiet, func(err error) { t.Error(err) }); err != nil {
+	if h.flusher, err = hot.NewFlusher(h.fs, "/data", journal.Config{}, time.Now, quiet, func(err error) { t.Error(err) }); err != nil {
 		t.Fatal(err)
 	}
 	h.cold = cold.NewReader(bucket, "c", cold.Config{}, quiet)
