@@ -88,7 +88,7 @@ func (w *world) start() {
 	w.t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	quiet := slog.New(slog.DiscardHandler)
-	flusher, err := hot.NewFlusher(w.fs, "/data", journal.Config{}, time.Now, quiet, func(err error) { panic(err) })
+	flusher, err := hot.NewFlusher(w.fs, "/data", journal.Config{FirstBytes: 16 << 10, MaxBytes: 32 << 10, FrameBytes: 16000}, time.Now, quiet, func(err error) { panic(err) })
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -230,7 +230,7 @@ func (n *node) open() {
 		c.failf("open %d: %v", n.id, err)
 	}
 	settings := c.settings
-	spec := Spec{Partition: c.id, Topic: "t", Dir: "/data/t/0", Settings: &settings}
+	spec := Spec{Partition: c.id, Topic: "t", Dir: hot.Dir("/data", c.id), Settings: &settings}
 	if p := c.partition(); p != nil {
 		spec.Manifest, spec.LogStart = p.Remote, p.LogStart
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/qanat-io/qanat/metadata/config"
+	"github.com/qanat-io/qanat/tier/hot"
 	"github.com/qanat-io/qanat/tier/vfs"
 	"github.com/qanat-io/qanat/wire/batch"
 	"github.com/qanat-io/qanat/wire/kafka"
@@ -343,7 +344,7 @@ func TestUnreadableProducerState(t *testing.T) {
 		files := &counted{FS: w.fs}
 		env := w.p.env
 		env.Log.Hot.FS = files
-		spec := Spec{Partition: kafka.Partition{Topic: kafka.TopicID{2}}, Topic: "u", Dir: w.dir + "/u/0", Settings: &w.settings}
+		spec := Spec{Partition: kafka.Partition{Topic: kafka.TopicID{2}}, Topic: "u", Dir: hot.Dir(w.dir, kafka.Partition{Topic: kafka.TopicID{2}}), Settings: &w.settings}
 		p, _, err := Open(t.Context(), env, spec)
 		if err != nil {
 			t.Fatal(err)

@@ -113,7 +113,7 @@ func (w *world) open() {
 	w.stop = stop
 	quiet := slog.New(slog.DiscardHandler)
 	var err error
-	w.flusher, err = hot.NewFlusher(w.fs, w.dir, journal.Config{}, time.Now, quiet, func(err error) { panic(err) })
+	w.flusher, err = hot.NewFlusher(w.fs, w.dir, journal.Config{FirstBytes: 16 << 10, MaxBytes: 32 << 10, FrameBytes: 16000}, time.Now, quiet, func(err error) { panic(err) })
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -131,7 +131,7 @@ func (w *world) open() {
 		Node: 1, Clock: time.Now, ProducerExpiry: 24 * time.Hour, Deadlines: NewDeadlines(time.Now), Logger: quiet,
 		Sealed: func(kafka.Partition) { w.sealed++ },
 	}, Spec{
-		Partition: kafka.Partition{Topic: kafka.TopicID{1}}, Topic: "t", Dir: w.dir + "/t/0",
+		Partition: kafka.Partition{Topic: kafka.TopicID{1}}, Topic: "t", Dir: hot.Dir(w.dir, kafka.Partition{Topic: kafka.TopicID{1}}),
 		Settings: &settings, Manifest: w.manifest, LogStart: w.start,
 	})
 	if err != nil {
@@ -191,7 +191,7 @@ func (w *world) TrimSegments(_ context.Context, _ kafka.Partition, _ kafka.Leade
 func (w *world) hold() (release func()) {
 	gate := make(chan struct{})
 	w.fs.SetHook(func(op vfs.Op) error {
-		if op.Kind == vfs.KindSyncVol {
+		if op.Kind == vfs.KindSyncVol || op.Kind == vfs.KindSync {
 			<-gate
 		}
 		return nil

@@ -58,7 +58,7 @@ func newHost(t *testing.T, node kafka.BrokerID, bucket object.Bucket) *host {
 		t.Fatal(err)
 	}
 	var err error
-	if h.flusher, err = hot.NewFlusher(h.fs, "/data", journal.Config{}, time.Now, quiet, func(err error) { t.Error(err) }); err != nil {
+	if h.flusher, err = hot.NewFlusher(h.fs, "/data", journal.Config{FirstBytes: 16 << 10, MaxBytes: 32 << 10, FrameBytes: 16000}, time.Now, quiet, func(err error) { t.Error(err) }); err != nil {
 		t.Fatal(err)
 	}
 	h.cold = cold.NewReader(bucket, "c", cold.Config{}, quiet)
@@ -105,7 +105,7 @@ func (h *host) open(id kafka.Partition, change func(*config.Topic)) *partition.P
 		Log:  tierlog.Env{Hot: hot.Env{FS: h.fs, Flusher: h.flusher, Clock: time.Now, Log: quiet}, Cold: h.cold, Log: quiet},
 		Node: h.node, Clock: time.Now, ProducerExpiry: 24 * time.Hour, Deadlines: partition.NewDeadlines(time.Now), Logger: quiet,
 		ISR: func(p *partition.Partition) { h.told = append(h.told, p) }, Sealed: h.archive.Poke,
-	}, partition.Spec{Partition: id, Topic: "t", Dir: fmt.Sprintf("/data/t/%d", id.Index), Settings: settings, Manifest: m})
+	}, partition.Spec{Partition: id, Topic: "t", Dir: hot.Dir("/data", id), Settings: settings, Manifest: m})
 	if err != nil {
 		h.t.Fatal(err)
 	}

@@ -73,13 +73,13 @@ func TestWithARealLocalLog(t *testing.T) {
 		if err := fs.MkdirAll("/data"); err != nil {
 			t.Fatal(err)
 		}
-		flusher, err := hot.NewFlusher(fs, "/data", journal.Config{}, time.Now, silent, func(err error) { t.Error(err) })
+		flusher, err := hot.NewFlusher(fs, "/data", journal.Config{FirstBytes: 16 << 10, MaxBytes: 32 << 10, FrameBytes: 16000}, time.Now, silent, func(err error) { t.Error(err) })
 		if err != nil {
 			t.Fatal(err)
 		}
 		src := &hotSource{id: kafka.Partition{Topic: kafka.TopicID{7}, Index: 2}}
 		env := hot.Env{FS: fs, Flusher: flusher, Clock: time.Now, Log: silent}
-		src.log, _, err = hot.Open(env, "/data/7/2", src.id, hot.Config{SegmentBytes: 10_000}, 0, func(kafka.Offset) {})
+		src.log, _, err = hot.Open(env, hot.Dir("/data", src.id), src.id, hot.Config{SegmentBytes: 10_000}, 0, func(kafka.Offset) {})
 		if err != nil {
 			t.Fatal(err)
 		}

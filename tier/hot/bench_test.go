@@ -168,7 +168,7 @@ func BenchmarkOpenAfterKill(b *testing.B) {
 			group.Go(func() {
 				for i := worker; i < partitions; i += 8 {
 					var err error
-					logs[i], _, err = Open(env, filepath.Join(testRoot, fmt.Sprint(i)), kafka.Partition{Index: int32(i)}, Config{}, 0, func(kafka.Offset) {})
+					logs[i], _, err = Open(env, Dir(testRoot, kafka.Partition{Index: int32(i)}), kafka.Partition{Index: int32(i)}, Config{}, 0, func(kafka.Offset) {})
 					if err != nil {
 						b.Error(err)
 					}

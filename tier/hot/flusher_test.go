@@ -3,8 +3,6 @@ package hot
 import (
 	"context"
 	"errors"
-	"fmt"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -25,7 +23,7 @@ func TestGroupCommit(t *testing.T) {
 		if err := fsys.MkdirAll(testRoot); err != nil {
 			t.Fatal(err)
 		}
-		flusher, err := NewFlusher(fsys, testRoot, journal.Config{}, time.Now, silent, func(err error) { t.Error(err) })
+		flusher, err := NewFlusher(fsys, testRoot, journal.Config{FirstBytes: 16 << 10, MaxBytes: 32 << 10, FrameBytes: 16000}, time.Now, silent, func(err error) { t.Error(err) })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -33,7 +31,7 @@ func TestGroupCommit(t *testing.T) {
 		var durable atomic.Int32
 		var logs []*Log
 		for i := range 50 {
-			l, _, err := Open(env, filepath.Join(testRoot, fmt.Sprint(i)), kafka.Partition{Index: int32(i)}, Config{}, 0, func(kafka.Offset) { durable.Add(1) })
+			l, _, err := Open(env, Dir(testRoot, kafka.Partition{Index: int32(i)}), kafka.Partition{Index: int32(i)}, Config{}, 0, func(kafka.Offset) { durable.Add(1) })
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -181,7 +179,7 @@ func TestHotPathsDoNotAllocate(t *testing.T) {
 func TestOneFlushForOneRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, vfs.NewCrash(), Config{})
-		other, _, err := Open(w.env, filepath.Join(testRoot, "other"), kafka.Partition{Index: 1}, Config{}, 0, func(kafka.Offset) {})
+		other, _, err := Open(w.env, Dir(testRoot, kafka.Partition{Index: 1}), kafka.Partition{Index: 1}, Config{}, 0, func(kafka.Offset) {})
 		w.must(err)
 		w.flush()
 		var rounds, logs int

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"slices"
 
 	"github.com/qanat-io/qanat/tier/segment"
@@ -11,13 +12,16 @@ import (
 	"github.com/qanat-io/qanat/wire/kafka"
 )
 
-// Open opens or creates the log in dir. start is where an empty log begins (the end of the remote log, or 0).
+// Open opens or creates the log in dir, which is Dir(the flusher's, p). start is where an empty log begins (the end of the remote log, or 0).
 // onDurable is called, from the flusher's goroutine or from Append in async mode, without locks, each time DurableEnd has grown; by the
 // time it runs a Truncate may have taken DurableEnd back, so the offset is news, DurableEnd the truth.
 //
 // When Open returns, everything up to End is on disk. Bad data is no error: see Recovered.Damage. Logs may
 // be opened in parallel, and share their flushes.
 func Open(env Env, dir string, p kafka.Partition, cfg Config, start kafka.Offset, onDurable func(kafka.Offset)) (*Log, Recovered, error) {
+	if at := Dir(env.Flusher.dir, p); filepath.Clean(dir) != at {
+		return nil, Recovered{}, fmt.Errorf("open log %s: %w: recovery would look for it in %s", dir, ErrInvalid, at)
+	}
 	l := &Log{env: env, dir: dir, partition: p, cfg: cfg, onDurable: onDurable}
 	o := opening{Log: l, start: start}
 	if err := o.run(); err != nil {

@@ -110,7 +110,7 @@ func (r *redoing) apply(rec journal.Record) error {
 }
 
 func (r *redoing) open(rec journal.Record) (*redoFile, error) {
-	path := filepath.Join(r.dir, rec.Partition.Topic.String(), strconv.Itoa(int(rec.Partition.Index)), fileName(rec.Segment, logSuffix))
+	path := filepath.Join(Dir(r.dir, rec.Partition), fileName(rec.Segment, logSuffix))
 	if f, ok := r.files[path]; ok {
 		return f, nil
 	}
@@ -132,6 +132,11 @@ func (r *redoing) open(rec journal.Record) (*redoFile, error) {
 	f := &redoFile{file, size}
 	r.files[path] = f
 	return f, nil
+}
+
+// Dir is where a partition's log lies below the flusher's directory.
+func Dir(root string, p kafka.Partition) string {
+	return filepath.Join(root, p.Topic.String(), strconv.Itoa(int(p.Index)))
 }
 
 func (r *redoing) close() {

@@ -48,7 +48,7 @@ type world struct {
 func newWorld(t *testing.T, segmentBytes int64, policy archive.Policy) *world {
 	w := &world{t: t, dir: t.TempDir(), bucket: object.NewMem(time.Now)}
 	w.spec = Spec{
-		Partition: kafka.Partition{Topic: kafka.TopicID{1}}, Topic: "t", Dir: filepath.Join(w.dir, "t", "0"),
+		Partition: kafka.Partition{Topic: kafka.TopicID{1}}, Topic: "t", Dir: hot.Dir(w.dir, kafka.Partition{Topic: kafka.TopicID{1}}),
 		Hot: hot.Config{SegmentBytes: segmentBytes}, Policy: policy,
 	}
 	w.open()
