@@ -13,6 +13,7 @@ import (
 // leaders moves the leaders of random partitions again and again: the replicas are put into another order, and the
 // first of them is elected.
 func leaders(ctx context.Context, b *Bench, _ []int, rng *rand.Rand) (undo, error) {
+	b.scattered = true // a broker that another fault has stopped is not among all, and loses its replicas
 	return b.storm(ctx, rng, func(ctx context.Context, admin *kadm.Client, partition int32, all []int32) error {
 		rng.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
 		if err := b.reassign(ctx, admin, partition, all); err != nil {
