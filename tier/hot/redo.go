@@ -16,14 +16,14 @@ import (
 )
 
 // The flusher's use of the journal: small rounds go there (writeJournal), large ones and those with new names flush the volume, which a journal that
-// is crowded waits for, too. See docs/decisions/0006-journal.md.
+// is crowded waits for, too. See docs/decisions/0005-journal.md.
 
 // openJournal opens the journal and writes into the logs' files what a crash has left in it only. Afterwards it is void.
 func (f *Flusher) openJournal(cfg journal.Config) error {
 	whole := f.volume.Whole()
 	if !whole {
-		if _, err := f.fs.Stat(filepath.Join(f.dir, "journal.0")); errors.Is(err, fs.ErrNotExist) {
-			return nil // nothing could stand in for the flush of each file
+		if there, err := journal.Exists(f.fs, f.dir); !there {
+			return err // without it nothing could stand in for the flush of each file, and none is made
 		}
 	}
 	j, err := journal.Open(f.fs, f.dir, cfg, f.log)
@@ -246,11 +246,8 @@ func (f *Flusher) runCleaning(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		if err := f.clean(); err != nil {
-			if f.err() == nil {
-				f.log.Warn("journal not cleaned", "error", err)
-			}
-			return
+		if f.clean() != nil {
+			return // the flush has failed, which everybody has been told of
 		}
 	}
 }

@@ -3,6 +3,7 @@ package journal
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"path/filepath"
 	"sync"
@@ -83,6 +84,15 @@ func Open(fsys vfs.FS, dir string, cfg Config, log *slog.Logger) (*Journal, erro
 	j.staged, j.spare = newFrame(j.cfg.FrameBytes), newFrame(j.cfg.FrameBytes)
 	j.note()
 	return j, nil
+}
+
+// Exists tells whether there is a journal in dir.
+func Exists(fsys vfs.FS, dir string) (bool, error) {
+	_, err := fsys.Stat(filepath.Join(dir, name(0)))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 func name(half int) string { return fmt.Sprintf("journal.%d", half) }
