@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"sort"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -24,6 +25,8 @@ type Dir struct {
 	path string
 	// root confines every path to the directory, symbolic links included.
 	root *os.Root
+	// writing is held by the one upload whose bytes are on their way to the disk, or that rests after it.
+	writing sync.Mutex
 }
 
 const (
