@@ -192,9 +192,11 @@ func (b *Broker) openBucket(ctx context.Context) error {
 
 // openPartitions opens what the image places here and from then on follows it.
 func (b *Broker) openPartitions(ctx context.Context) error {
-	if err := b.tidyPartitions(); err != nil {
+	found, err := b.tidyPartitions()
+	if err != nil {
 		return err
 	}
+	b.hosted.Found(found)
 	b.quorum.Subscribe(func(_, m *image.Image, ch quorum.Changes) {
 		<-b.loaded
 		b.hosted.Apply(b.background, m, ch)

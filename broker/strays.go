@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"strconv"
 
 	"github.com/qanat-io/qanat/tier/hot"
 	"github.com/qanat-io/qanat/wire/kafka"
@@ -14,14 +15,15 @@ import (
 // the directories of topics that the image does not know: their topic was
 // deleted in the moment of a crash, or an older copy of the metadata was
 // restored. Which of the two a broker cannot tell, so it leaves the last step to a person.
-func (b *Broker) tidyPartitions() error {
+// It returns the partitions of other topics that have a directory.
+func (b *Broker) tidyPartitions() (found []kafka.Partition, err error) {
 	root := b.dir.Partitions()
 	if err := hot.RemoveDeleted(b.fs, root); err != nil {
-		return err
+		return nil, err
 	}
 	names, err := b.fs.ReadDir(root)
 	if err != nil {
-		return fmt.Errorf("look for partitions of deleted topics: %w", err)
+		return nil, fmt.Errorf("look for partitions of deleted topics: %w", err)
 	}
 	m := b.quorum.Image()
 	for _, name := range names {
@@ -30,13 +32,32 @@ func (b *Broker) tidyPartitions() error {
 			continue // not a topic's directory
 		}
 		if _, ok := m.TopicByID(id); ok {
+			if found, err = b.partitionsIn(found, id); err != nil {
+				return nil, err
+			}
 			continue
 		}
 		if err := b.setAside(filepath.Join(root, name), filepath.Join(b.dir.Strays(), name)); err != nil {
-			return fmt.Errorf("set the partitions of a topic that does not exist aside: %w", err)
+			return nil, fmt.Errorf("set the partitions of a topic that does not exist aside: %w", err)
 		}
 	}
-	return nil
+	return found, nil
+}
+
+// partitionsIn adds those that a topic's directory holds.
+func (b *Broker) partitionsIn(list []kafka.Partition, id kafka.TopicID) ([]kafka.Partition, error) {
+	names, err := b.fs.ReadDir(filepath.Join(b.dir.Partitions(), id.String()))
+	if err != nil {
+		return nil, fmt.Errorf("look for partitions of topic %s: %w", id, err)
+	}
+	for _, name := range names {
+		p := kafka.Partition{Topic: id}
+		if n, err := strconv.ParseInt(name, 10, 32); err == nil && n >= 0 {
+			p.Index = int32(n)
+			list = append(list, p)
+		}
+	}
+	return list, nil
 }
 
 func (b *Broker) setAside(from, to string) error {

@@ -2,7 +2,10 @@ package integration
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -156,5 +159,46 @@ func TestCoordinatorsDieAndStop(t *testing.T) {
 		}
 		c.await(ctx, ends, "it is back", func(h console.Cluster) bool { return h.Active == 3 })
 		check()
+	}
+}
+
+// A partition is moved away from a broker that is down: what the broker has of it would stay on its disk.
+func TestMovedWhileDown(t *testing.T) {
+	ctx := within(t, 2*time.Minute)
+	c := newCluster(ctx, t, 3)
+	adm := c.admin()
+	if _, err := adm.CreateTopic(ctx, 1, 3, nil, "t"); err != nil {
+		t.Fatal(err)
+	}
+	var dirs []string
+	if err := harness.Until(ctx, func() (_ bool, err error) {
+		dirs, err = filepath.Glob(filepath.Join(c.b[2].Dir, "partitions", "*", "0"))
+		return len(dirs) == 1, err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.b[2].Stop(); err != nil {
+		t.Fatal(err)
+	}
+	var req kadm.AlterPartitionAssignmentsReq
+	req.Assign("t", 0, []int32{1, 2})
+	if err := harness.Until(ctx, func() (bool, error) {
+		_, err := c.admin().AlterPartitionAssignments(ctx, req)
+		if err != nil {
+			return false, nil
+		}
+		now, err := c.admin().ListTopics(ctx, "t")
+		return err == nil && len(now["t"].Partitions[0].Replicas) == 2, nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.b[2].Start(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := harness.Until(ctx, func() (bool, error) {
+		_, err := os.Stat(dirs[0])
+		return errors.Is(err, fs.ErrNotExist), nil
+	}); err != nil {
+		t.Fatalf("%s: %v\n%s", dirs[0], err, c.b[2].Tail(20))
 	}
 }

@@ -66,13 +66,15 @@ type Set struct {
 	mu sync.Mutex
 	// failed are partitions whose storage could not be opened.
 	failed map[kafka.Partition]error
+	// strays may be on this disk although others have them: see removeStrays.
+	strays map[kafka.Partition]struct{}
 	// applied is closed and replaced each time Apply has finished.
 	applied chan struct{}
 }
 
 // New returns an empty set. dir places a partition's directory.
 func New(env partition.Env, dir func(kafka.Partition) string, cfg *config.Broker, tiers Tiers, log *slog.Logger) *Set {
-	return &Set{env: env, dir: dir, cfg: cfg, tiers: tiers, log: log, failed: map[kafka.Partition]error{}, applied: make(chan struct{})}
+	return &Set{env: env, dir: dir, cfg: cfg, tiers: tiers, log: log, failed: map[kafka.Partition]error{}, applied: make(chan struct{}), strays: map[kafka.Partition]struct{}{}}
 }
 
 // SetFollowers says who fetches for the partitions that follow. Before Load.
@@ -232,7 +234,7 @@ func (s *Set) each(ctx context.Context, m *image.Image, list []*image.Partition)
 // follow brings one partition in line with the image.
 func (s *Set) follow(ctx context.Context, m *image.Image, want *image.Partition) {
 	if !slices.Contains(want.Replicas, s.env.Node) {
-		s.delete(want.Partition, s.tiers.Remove) // it was moved to others, who are in sync: the bucket's part is theirs
+		s.leave(want.Partition)
 		return
 	}
 	p, err := s.Get(want.Partition), error(nil)
@@ -312,6 +314,20 @@ func (s *Set) open(ctx context.Context, m *image.Image, want *image.Partition) (
 	return p, nil
 }
 
+// leave removes a partition that was moved to others, who are in sync: the bucket's part is theirs. One whose storage had
+// failed is a stray.
+func (s *Set) leave(id kafka.Partition) {
+	s.mu.Lock()
+	_, failed := s.failed[id]
+	delete(s.failed, id)
+	s.mu.Unlock()
+	if s.Get(id) == nil && failed {
+		s.Found([]kafka.Partition{id})
+		return
+	}
+	s.delete(id, s.tiers.Remove)
+}
+
 // delete removes what this broker has of a partition; remove ends its tiers' work.
 func (s *Set) delete(id kafka.Partition, remove func(kafka.Partition)) {
 	v, ok := s.partitions.LoadAndDelete(id)
@@ -325,6 +341,7 @@ func (s *Set) delete(id kafka.Partition, remove func(kafka.Partition)) {
 	remove(id)
 	if err := v.(*partition.Partition).Delete(); err != nil {
 		s.log.Error("delete partition", "partition", id.String(), "error", err)
+		s.Found([]kafka.Partition{id})
 	}
 }
 
@@ -385,10 +402,10 @@ func (s *Set) settings(m *image.Image, topic string) *config.Topic {
 		m.Configs(command.Broker, ""))
 }
 
-// retryEvery is how often a partition whose storage failed is tried again.
+// retryEvery is how often a partition whose storage failed is tried again, and a stray looked at.
 const retryEvery = 10 * time.Second
 
-// Run rolls segments by age and forgets producers, once a second, and tries failed partitions again, until ctx ends.
+// Run rolls segments by age and forgets producers, once a second, tries failed partitions again and removes strays, until ctx ends.
 func (s *Set) Run(ctx context.Context) error {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
@@ -400,6 +417,7 @@ func (s *Set) Run(ctx context.Context) error {
 			return nil
 		case <-retry.C:
 			s.retryFailed(ctx)
+			s.removeStrays(ctx)
 			continue
 		case <-ticker.C:
 		}

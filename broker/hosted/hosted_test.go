@@ -32,7 +32,8 @@ import (
 // world is a set that follows images, which commands make; node 1's, on a disk in memory.
 type world struct {
 	t       *testing.T
-	fs      *vfs.Faulty
+	disk    *vfs.Crash
+	fs      *vfs.Faulty // in front of disk
 	cfg     *config.Broker
 	image   *image.Image
 	index   uint64
@@ -76,7 +77,8 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, fs: vfs.NewFaulty(vfs.NewCrash()), cfg: cfg, image: image.Empty()}
+	disk := vfs.NewCrash()
+	w := &world{t: t, disk: disk, fs: vfs.NewFaulty(disk), cfg: cfg, image: image.Empty()}
 	if err := w.fs.MkdirAll("/data"); err != nil {
 		t.Fatal(err)
 	}
