@@ -68,9 +68,11 @@ func (h *Hub) NewClient() *Client {
 // Do sends a private request and returns the answer's body. The error is a *Refusal when the other broker has answered that;
 // otherwise the request may have been carried out, unless the connection could not be made.
 func (c *Client) Do(ctx context.Context, node kafka.BrokerID, key, version int16, body []byte) ([]byte, error) {
-	answer, err := c.roundTrip(ctx, node, &wire.Private{APIKey: key, Version: version, Body: body})
+	answered, err := c.roundTrip(ctx, node, &wire.Private{APIKey: key, Version: version, Body: body})
+	var answer []byte
 	if err == nil {
-		answer, err = answerTo(key, answer)
+		answered.frame.Leave()
+		answer, err = answerTo(key, answered.body)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%s to broker %d: %w", Name(key), node, err)
@@ -78,18 +80,21 @@ func (c *Client) Do(ctx context.Context, node kafka.BrokerID, key, version int16
 	return answer, nil
 }
 
-// Request sends a Kafka request that is served between brokers. Bytes of the answer may be kept.
-func (c *Client) Request(ctx context.Context, node kafka.BrokerID, req kmsg.Request) (kmsg.Response, error) {
+// Request sends a Kafka request that is served between brokers. The answer's bytes are valid until release, which must be
+// called once when there is no error.
+func (c *Client) Request(ctx context.Context, node kafka.BrokerID, req kmsg.Request) (resp kmsg.Response, release func(), err error) {
 	answer, err := c.roundTrip(ctx, node, req)
-	resp := req.ResponseKind()
 	if err == nil {
+		resp = req.ResponseKind()
 		resp.SetVersion(req.GetVersion())
-		err = resp.ReadFrom(answer)
+		if err = resp.ReadFrom(answer.body); err != nil {
+			answer.frame.Release()
+		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s to broker %d: %w", kmsg.NameForKey(req.Key()), node, err)
+		return nil, nil, fmt.Errorf("%s to broker %d: %w", kmsg.NameForKey(req.Key()), node, err)
 	}
-	return resp, nil
+	return resp, answer.frame.Release, nil
 }
 
 // Connect makes sure of a connection, so that its end is heard of.
@@ -127,9 +132,10 @@ func (h *Hub) AskAt(ctx context.Context, node kafka.BrokerID, address string, ke
 		l.end(net.ErrClosed)
 		<-l.finished
 	}()
-	answer, err = l.roundTrip(ctx, &wire.Private{APIKey: key, Version: version, Body: body})
+	answered, err := l.roundTrip(ctx, &wire.Private{APIKey: key, Version: version, Body: body})
 	if err == nil {
-		answer, err = answerTo(key, answer)
+		answered.frame.Leave()
+		answer, err = answerTo(key, answered.body)
 	}
 	if err != nil {
 		return nil, from, fmt.Errorf("%s to the broker at %s: %w", Name(key), address, err)
@@ -137,7 +143,7 @@ func (h *Hub) AskAt(ctx context.Context, node kafka.BrokerID, address string, ke
 	return answer, from, nil
 }
 
-func (c *Client) roundTrip(ctx context.Context, node kafka.BrokerID, req kmsg.Request) ([]byte, error) {
+func (c *Client) roundTrip(ctx context.Context, node kafka.BrokerID, req kmsg.Request) (*call, error) {
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, requestTimeout)

@@ -357,13 +357,13 @@ func TestPrivateRequests(t *testing.T) {
 	fetch, metadata := kmsg.NewPtrFetchRequest(), kmsg.NewPtrMetadataRequest()
 	fetch.SetVersion(13)
 	metadata.SetVersion(9)
-	if _, err := member.Request(t.Context(), 1, fetch); err != nil {
+	if _, _, err := member.Request(t.Context(), 1, fetch); err != nil {
 		t.Errorf("fetch of a replica: %v", err)
 	}
-	if _, err := member.Request(t.Context(), 1, metadata); err == nil {
+	if _, _, err := member.Request(t.Context(), 1, metadata); err == nil {
 		t.Error("Metadata is served between brokers")
 	}
-	if _, err := guest.Request(t.Context(), 1, fetch); err == nil {
+	if _, _, err := guest.Request(t.Context(), 1, fetch); err == nil {
 		t.Error("a broker of no cluster may fetch")
 	}
 	if n := len(kafkas); n != 1 {

@@ -11,14 +11,20 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/qanat-io/qanat/wire"
 )
 
 const (
 	// maxResponse bounds an answer: a replica's fetch with one large batch beyond its limit, and more than enough of anything else.
 	maxResponse = 256 << 20
 
-	// firstBytes is what is allocated for an answer on its size's word alone; more as it arrives.
-	firstBytes = 1 << 20
+	// firstBytes is what is taken for an answer on its size's word alone: all of a replica's fetch but one of huge batches.
+	// More is allocated as it arrives.
+	firstBytes = 16 << 20
+
+	// keptRequest bounds what a link keeps of its largest request.
+	keptRequest = 1 << 20
 
 	// writeTimeout is how long another broker may take nothing of what it is sent.
 	writeTimeout = 10 * time.Second
@@ -47,7 +53,8 @@ type link struct {
 type call struct {
 	flexible bool // the answer's header has tags
 	done     chan struct{}
-	body     []byte
+	frame    *wire.Frame // holds the answer; whoever made the call releases it
+	body     []byte      // the part of frame behind the header; nil with err
 	err      error
 }
 
@@ -82,7 +89,7 @@ func (l *link) receive(in *bufio.Reader) error {
 	if size < 0 || size > maxResponse {
 		return fmt.Errorf("an answer of %d bytes", size)
 	}
-	body, err := readBody(in, int(size))
+	frame, err := readAnswer(in, int(size))
 	if err != nil {
 		return err
 	}
@@ -93,34 +100,49 @@ func (l *link) receive(in *bufio.Reader) error {
 	known := c != nil || number >= 0 && number < l.next // else whoever waited has left
 	l.answers++
 	l.mu.Unlock()
-	if !known {
-		return fmt.Errorf("an answer to request %d, which was never sent", number)
-	}
 	if c == nil {
+		frame.Release()
+		if !known {
+			return fmt.Errorf("an answer to request %d, which was never sent", number)
+		}
 		return nil
 	}
-	c.body = body
-	if c.flexible {
-		if len(body) == 0 || body[0] != 0 {
-			c.err = errors.New("an answer whose header has tags") // no broker sends any
-		} else {
-			c.body = body[1:]
-		}
-	}
+	c.take(frame)
 	close(c.done)
 	return nil
 }
 
-// readBody reads n bytes, and allocates no more than arrives.
-func readBody(in io.Reader, n int) ([]byte, error) {
-	body := make([]byte, min(n, firstBytes))
-	for read := 0; ; {
-		m, err := io.ReadFull(in, body[read:])
-		read += m
-		if err != nil || read == n {
-			return body, err
+// take makes the frame the call's answer.
+func (c *call) take(frame *wire.Frame) {
+	body := frame.B
+	if c.flexible {
+		if len(body) == 0 || body[0] != 0 {
+			frame.Release()
+			c.err = errors.New("an answer whose header has tags") // no broker sends any
+			return
 		}
-		body = append(body, make([]byte, min(n-read, read))...)
+		body = body[1:]
+	}
+	c.frame, c.body = frame, body
+}
+
+// readAnswer reads n bytes, and takes little more than arrives.
+func readAnswer(in io.Reader, n int) (*wire.Frame, error) {
+	f := wire.GetFrame(min(n, firstBytes))
+	for read := 0; ; {
+		m, err := io.ReadFull(in, f.B[read:])
+		read += m
+		if err != nil {
+			f.Release()
+			return nil, err
+		}
+		if read == n {
+			return f, nil
+		}
+		larger := wire.GetFrame(min(n, 2*read))
+		copy(larger.B, f.B)
+		f.Release()
+		f = larger
 	}
 }
 
@@ -149,8 +171,8 @@ func (l *link) alive() bool {
 	return l.err == nil
 }
 
-// roundTrip sends a request and waits for its answer's body.
-func (l *link) roundTrip(ctx context.Context, req kmsg.Request) ([]byte, error) {
+// roundTrip sends a request and waits for its answer, whose frame the caller releases or leaves.
+func (l *link) roundTrip(ctx context.Context, req kmsg.Request) (*call, error) {
 	c := &call{flexible: req.IsFlexible(), done: make(chan struct{})}
 	number, answers, err := l.send(ctx, req, c)
 	if err != nil {
@@ -158,13 +180,18 @@ func (l *link) roundTrip(ctx context.Context, req kmsg.Request) ([]byte, error) 
 	}
 	select {
 	case <-c.done:
-		return c.body, c.err
+		return c, c.err
 	case <-ctx.Done():
 	}
 	l.mu.Lock()
+	_, waiting := l.waiting[number]
 	delete(l.waiting, number)
 	silent := l.answers == answers
 	l.mu.Unlock()
+	if !waiting { // the answer, or the connection's end, came first
+		<-c.done
+		return c, c.err
+	}
 	err = ctx.Err()
 	if silent && errors.Is(err, context.DeadlineExceeded) {
 		// Whoever is there takes requests and answers none: another connection may fare better, and this one's end is news.
@@ -194,7 +221,7 @@ func (l *link) send(ctx context.Context, req kmsg.Request, c *call) (number int3
 	l.waiting[number] = c
 	l.mu.Unlock()
 	l.buf = l.formatter.AppendRequest(l.buf[:0], req, number)
-	if cap(l.buf) > firstBytes {
+	if cap(l.buf) > keptRequest {
 		defer func() { l.buf = nil }()
 	}
 	if err = l.nc.SetWriteDeadline(time.Now().Add(writeTimeout)); err == nil {

@@ -152,7 +152,7 @@ func (of *fetcher) run(ctx context.Context) {
 			}
 			continue
 		}
-		resp, err := of.f.leaders.Request(asked, of.leader, req)
+		resp, release, err := of.f.leaders.Request(asked, of.leader, req)
 		of.mu.Lock()
 		of.cancel = nil
 		of.mu.Unlock()
@@ -162,6 +162,7 @@ func (of *fetcher) run(ctx context.Context) {
 		case err == nil:
 			failures = 0
 			of.handle(ctx, resp.(*kmsg.FetchResponse))
+			release()
 		case givenUp:
 			of.restart() // what was answered nobody knows
 		case ctx.Err() == nil:

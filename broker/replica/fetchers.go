@@ -16,7 +16,8 @@ import (
 
 // Leaders carries requests to other brokers: a *peer.Client, of this package alone.
 type Leaders interface {
-	Request(ctx context.Context, node kafka.BrokerID, req kmsg.Request) (kmsg.Response, error)
+	// Request returns an answer whose bytes are valid until release, which is nil with an error.
+	Request(ctx context.Context, node kafka.BrokerID, req kmsg.Request) (resp kmsg.Response, release func(), err error)
 }
 
 // Config is a fetcher's settings. The zero value of each means the default beside it.

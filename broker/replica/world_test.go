@@ -189,7 +189,12 @@ func (l *leader) Advanced(*partition.Partition) {
 	}
 }
 
-func (l *leader) Request(ctx context.Context, node kafka.BrokerID, r kmsg.Request) (kmsg.Response, error) {
+func (l *leader) Request(ctx context.Context, node kafka.BrokerID, r kmsg.Request) (kmsg.Response, func(), error) {
+	resp, err := l.answer(ctx, node, r)
+	return resp, func() {}, err
+}
+
+func (l *leader) answer(ctx context.Context, node kafka.BrokerID, r kmsg.Request) (kmsg.Response, error) {
 	req := r.(*kmsg.FetchRequest)
 	if node != l.h.node {
 		return nil, fmt.Errorf("asked node %d", node)
