@@ -38,6 +38,7 @@ test: ## install what the tests need and run them
 check: ## format, vet, staticcheck, layers, fuzz seeds, generated files
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo 'not formatted: run gofmt -w on these'; exit 1; }
 	$(GO) vet $(PACKAGES)
+	integration/scripts/faults-bugs vet
 	GOBIN=$(TOOLS) $(GO) install $(STATICCHECK)
 	$(TOOLS)/staticcheck $(PACKAGES)
 	QANAT_BIN=none $(GO) test -count=1 -run 'TestImportsPointDown|TestFuzzTargetsHaveSeeds' ./integration
@@ -61,8 +62,16 @@ interop: build ## other people's clients and test suites against a broker
 	integration/scripts/interop
 
 .PHONY: faults
-faults: build ## kills, full disks, broken buckets
+faults: build ## faults on one broker, then the matrix of faults and clients on a cluster, judged by the checker (FAULTS_TIME, FAULTS_SEED)
 	integration/scripts/faults
+
+.PHONY: faults-broker
+faults-broker: build ## one broker: kills, full disks, broken buckets
+	integration/scripts/faults-broker
+
+.PHONY: faults-bugs
+faults-bugs: ## deliberate bugs, each of which the fault runs must find within a minute
+	integration/scripts/faults-bugs
 
 .PHONY: faults-cluster
 faults-cluster: build ## a cluster under clients of three languages and drawn faults, judged by the checker (FAULTS_TIME, FAULTS_SEED)

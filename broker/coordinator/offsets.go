@@ -66,7 +66,12 @@ func (p *pendingCommit) propose(name string, offsets []command.OffsetCommit) {
 		p.left.Add(1)
 		p.e.commits.Add(1)
 		p.c.inFlight.Add(1)
-		p.c.quorum.ProposeAsync(command.CommitOffsets{Group: name, Offsets: offsets[:n:n], Coordinator: p.e.shard.placed.Epoch}, p.applied)
+		applied := p.applied
+		if bugCommit {
+			applied(nil, nil)
+			applied = func(any, error) {}
+		}
+		p.c.quorum.ProposeAsync(command.CommitOffsets{Group: name, Offsets: offsets[:n:n], Coordinator: p.e.shard.placed.Epoch}, applied)
 		offsets = offsets[n:]
 	}
 }

@@ -83,6 +83,7 @@ func (p *Partition) Follow(leader kafka.BrokerID, epoch kafka.LeaderEpoch) {
 		return
 	}
 	p.standBack(&following{leader: leader, epoch: epoch})
+	p.bugTruncate()
 }
 
 func (p *Partition) standBack(f *following) {

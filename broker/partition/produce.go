@@ -74,7 +74,7 @@ func (p *Partition) append(v batch.View, r *Produced, settings *config.Topic, no
 		if err != nil {
 			return 0, 0, err
 		}
-		if dup != nil {
+		if dup != nil && !bugDuplicate {
 			r.Base = dup.Base
 			if settings.LogAppendTime {
 				r.LogAppendTime = dup.TimestampMs

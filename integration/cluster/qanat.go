@@ -11,6 +11,8 @@ import (
 type Qanat struct {
 	Bin  string   // the program
 	Sets []string // key=value
+	// Clock says that the program is one of integration/scripts/qanat-clock; the file beside a node's log shifts its clock.
+	Clock bool
 }
 
 // Name is the system's.
@@ -33,7 +35,11 @@ func (q *Qanat) Start(c *Cluster, node int) (Start, error) {
 	for _, s := range append(sets, q.Sets...) {
 		args = append(args, "--set", s)
 	}
-	return Start{Args: args}, nil
+	start := Start{Args: args}
+	if q.Clock {
+		start.Env = []string{"FAULTS_CLOCK=" + c.ClockFile(node)}
+	}
+	return start, nil
 }
 
 // member is the configuration of one node of several, of which the first one, three or five vote.

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"iter"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -23,7 +25,8 @@ type settings struct {
 	dir                  string
 	faults, skip         string
 	workloads            string
-	time                 time.Duration
+	time, total          time.Duration
+	grouped              bool
 	seed                 uint64
 	together             int
 	rate                 int
@@ -47,6 +50,8 @@ func (s *settings) parse(matrix bool, args []string) error {
 	f.StringVar(&s.skip, "skip", "", "prefixes of faults to leave out")
 	f.StringVar(&s.workloads, "workloads", "franz-go", "franz-go, java, librdkafka, mixed; a matrix takes several")
 	f.DurationVar(&s.time, "time", time.Minute, "how long each run's faults go on")
+	f.BoolVar(&s.grouped, "grouped", false, "of a matrix: a run for each kind of faults and for all of them at once, instead of one for each fault")
+	f.DurationVar(&s.total, "total", 0, "of a matrix: begin no more runs after this time, and go round again while it lasts; 0 is each run once")
 	f.Uint64Var(&s.seed, "seed", 0, "of the schedule; 0 draws one")
 	f.IntVar(&s.together, "together", 2, "most faults at one time")
 	f.IntVar(&s.rate, "rate", 200, "sends a second of each producer")
@@ -55,18 +60,22 @@ func (s *settings) parse(matrix bool, args []string) error {
 	f.StringVar(&s.sets, "set", "", "KEY=VALUE,… for every Qanat node")
 	f.StringVar(&s.s3, "s3", "bin/tools/versitygw", "S3 server for the bucket of Qanat; none for a directory")
 	f.StringVar(&s.clients, "clients", "bin/clients", "where integration/scripts/faults-clients has put Java's and librdkafka's")
-	f.BoolVar(&s.faketime, "faketime", false, "run Kafka under libfaketime, so that clocks can jump; slow")
+	f.BoolVar(&s.faketime, "faketime", false, "clocks can jump: Kafka runs under libfaketime, slowly; Qanat is what integration/scripts/qanat-clock has built")
 	f.BoolVar(&s.keep, "keep", false, "keep the nodes' data also when nothing was found")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
-	if s.seed == 0 {
-		s.seed = uint64(time.Now().UnixNano())
-	}
 	if !matrix && strings.Contains(s.workloads, ",") {
 		return errors.New("a run has one workload")
 	}
-	var err error
+	return s.resolve()
+}
+
+// resolve draws a seed if none is given and makes paths absolute.
+func (s *settings) resolve() (err error) {
+	if s.seed == 0 {
+		s.seed = uint64(time.Now().UnixNano())
+	}
 	for _, path := range []*string{&s.qanat, &s.peers, &s.dir, &s.clients, &s.s3} {
 		if *path, err = absolute(*path); err != nil {
 			return err
@@ -92,7 +101,7 @@ func (s *settings) under() (cluster.System, error) {
 		}
 		return k, nil
 	case "qanat":
-		q := &cluster.Qanat{Bin: s.qanat, Sets: []string{"log.retention.check.interval.ms=1000"}}
+		q := &cluster.Qanat{Bin: s.qanat, Clock: s.faketime, Sets: []string{"log.retention.check.interval.ms=1000"}}
 		if s.sets != "" {
 			q.Sets = append(q.Sets, strings.Split(s.sets, ",")...)
 		}
@@ -151,12 +160,18 @@ func (s *settings) chosen() ([]nemesis.Fault, error) {
 	return all, nil
 }
 
+// settle makes this process's namespaces usable, if it has some of its own.
+func settle() error {
+	if !cluster.Isolated() {
+		return nil
+	}
+	return cluster.Settle()
+}
+
 // campaign is one run, or one for each fault and workload. The exit code is 1 when something was found.
 func campaign(ctx context.Context, matrix bool, args []string) (int, error) {
-	if cluster.Isolated() {
-		if err := cluster.Settle(); err != nil {
-			return 0, err
-		}
+	if err := settle(); err != nil {
+		return 0, err
 	}
 	var s settings
 	if err := s.parse(matrix, args); err != nil {
@@ -167,10 +182,11 @@ func campaign(ctx context.Context, matrix bool, args []string) (int, error) {
 		return 0, err
 	}
 	fmt.Printf("seed %d\n", s.seed)
-	begin := time.Now().Format("0102-150405")
+	started := time.Now()
+	begin := started.Format("0102-150405")
 	var results []*result
 	one := func(name, workloadName string, faults []nemesis.Fault, seed uint64) error {
-		r := &run{settings: s, workload: workloadName, faults: faults, dir: filepath.Join(s.dir, begin+"-"+name+"-"+workloadName)}
+		r := &run{settings: s, workload: workloadName, faults: faults, dir: filepath.Join(s.dir, fmt.Sprintf("%s-%s-%s-%d", begin, name, workloadName, seed))}
 		r.seed = seed
 		result, err := r.do(ctx)
 		if err != nil {
@@ -186,15 +202,51 @@ func campaign(ctx context.Context, matrix bool, args []string) (int, error) {
 		}
 		return worst(results), nil
 	}
-	for _, workloadName := range strings.Split(s.workloads, ",") {
-		for i, f := range faults {
-			if err := one(strings.NewReplacer(" ", "-", ":", "", "/", "").Replace(f.Name), workloadName, []nemesis.Fault{f}, s.seed+uint64(i)); err != nil {
-				return 0, err
-			}
+	for i, cell := range s.cells(faults) {
+		if s.total > 0 && time.Since(started) >= s.total {
+			break
+		}
+		if err := one(cell.name, cell.workload, cell.faults, s.seed+uint64(i)); err != nil {
+			return 0, err
 		}
 	}
 	fmt.Println()
 	return worst(results), write(os.Stdout, results)
+}
+
+// cell is a place in the matrix of faults and workloads.
+type cell struct {
+	name, workload string
+	faults         []nemesis.Fault
+}
+
+// cells are the runs of a matrix, in order. With a total time they are in an order drawn by the seed, and go round and round, so that
+// a short time still sees some of everything, and another seed something else.
+func (s *settings) cells(faults []nemesis.Fault) iter.Seq2[int, cell] {
+	var all []cell
+	for _, workloadName := range strings.Split(s.workloads, ",") {
+		if !s.grouped {
+			for _, f := range faults {
+				all = append(all, cell{strings.NewReplacer(" ", "-", ":", "", "/", "").Replace(f.Name), workloadName, []nemesis.Fault{f}})
+			}
+			continue
+		}
+		for _, g := range nemesis.Groups(faults) {
+			all = append(all, cell{g.Name, workloadName, g.Faults})
+		}
+		all = append(all, cell{"all", workloadName, faults})
+	}
+	rng := rand.New(rand.NewPCG(s.seed, 3))
+	return func(yield func(int, cell) bool) {
+		for i := 0; ; i++ {
+			if i%len(all) == 0 && s.total > 0 {
+				rng.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
+			}
+			if s.total == 0 && i == len(all) || !yield(i, all[i%len(all)]) {
+				return
+			}
+		}
+	}
 }
 
 func worst(results []*result) int {

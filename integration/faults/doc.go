@@ -3,6 +3,7 @@
 //
 //	faults run [flags]          one run: all chosen faults, drawn by seed
 //	faults matrix [flags]       a run for each fault and each workload; writes a table
+//	faults bugs [flags]         has deliberate bugs found, each by the faults that give it a chance
 //	faults gaps [flags]         how long clients wait when the leader of their partition goes; no history, no judgement
 //	faults check FILE…          judges histories that were kept
 //	faults prove FILE…          tells lies about a clean history; the checker must see through each

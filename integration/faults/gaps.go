@@ -57,10 +57,8 @@ func deeds() []deed {
 
 // gaps is the verb.
 func gaps(ctx context.Context, args []string) (int, error) {
-	if cluster.Isolated() {
-		if err := cluster.Settle(); err != nil {
-			return 0, err
-		}
+	if err := settle(); err != nil {
+		return 0, err
 	}
 	var s settings
 	var kinds string
@@ -77,11 +75,8 @@ func gaps(ctx context.Context, args []string) (int, error) {
 	if err := f.Parse(args); err != nil {
 		return 0, err
 	}
-	for _, path := range []*string{&s.qanat, &s.peers, &s.dir} {
-		var err error
-		if *path, err = absolute(*path); err != nil {
-			return 0, err
-		}
+	if err := s.resolve(); err != nil {
+		return 0, err
 	}
 	return 0, (&gapRun{settings: s, out: os.Stdout}).do(ctx, strings.Split(kinds, ","), times)
 }

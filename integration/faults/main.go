@@ -16,7 +16,7 @@ import (
 
 func main() {
 	if len(os.Args) < 2 {
-		fmt.Fprintln(os.Stderr, "faults run|matrix|gaps|check|prove|table|client; go doc ./integration/faults says more")
+		fmt.Fprintln(os.Stderr, "faults run|matrix|bugs|gaps|check|prove|table|client; go doc ./integration/faults says more")
 		os.Exit(2)
 	}
 	verb, args := os.Args[1], os.Args[2:]
@@ -32,16 +32,19 @@ func main() {
 		err = prove(os.Stdout, args)
 	case "table":
 		err = table(os.Stdout, args)
-	case "run", "matrix", "gaps":
+	case "run", "matrix", "bugs", "gaps":
 		if os.Geteuid() == 0 && !cluster.Isolated() {
 			code, err = cluster.Isolate()
 			break
 		}
-		if verb == "gaps" {
+		switch verb {
+		case "bugs":
+			code, err = tryBugs(ctx, args)
+		case "gaps":
 			code, err = gaps(ctx, args)
-			break
+		default:
+			code, err = campaign(ctx, verb == "matrix", args)
 		}
-		code, err = campaign(ctx, verb == "matrix", args)
 	default:
 		err = fmt.Errorf("%q is no command", verb)
 	}

@@ -40,6 +40,7 @@ type run struct {
 
 	log     io.Writer
 	begin   time.Time
+	judged  time.Time
 	objects string // directory of the bucket's objects, "" for none
 	topicID [16]byte
 }
@@ -79,7 +80,7 @@ func (r *run) do(ctx context.Context) (res *result, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
-	bench := &nemesis.Bench{Cluster: c, Topic: topic, Proxy: store.proxy, Log: r.logf, MendWithin: readyWithin, Clock: r.system == "kafka" && r.faketime && faketime() != ""}
+	bench := &nemesis.Bench{Cluster: c, Topic: topic, Proxy: store.proxy, Log: r.logf, MendWithin: readyWithin, Clock: r.faketime && (r.system == "qanat" || faketime() != "")}
 	can, cannot := nemesis.Possible(bench, r.faults)
 	res = &result{System: system.Name(), Workload: r.workload, Nodes: r.nodes, Seed: r.seed, Seconds: int(r.time.Seconds()), Dir: filepath.Base(r.dir), NotTried: cannot}
 	for _, f := range can {
@@ -89,6 +90,7 @@ func (r *run) do(ctx context.Context) (res *result, err error) {
 		return res, r.save(res)
 	}
 	res.judge(r.attack(ctx, bench, can, histories, res), system, bench)
+	r.judged = time.Now()
 	return res, errors.Join(r.save(res), r.tidy(res))
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/qanat-io/qanat/integration/cluster"
@@ -36,7 +37,7 @@ type Fault struct {
 }
 
 // All is every fault there is.
-var All = slices.Concat(processFaults(), networkFaults(), diskFaults(), fileFaults(), bucketFaults(), []Fault{
+var All = slices.Concat(processFaults(), lifeFaults(), networkFaults(), diskFaults(), fileFaults(), bucketFaults(), []Fault{
 	{Name: "clock jump", class: clocks, shortest: 3 * time.Second, longest: 10 * time.Second, needs: needClock, targets: one, begin: jump},
 	{Name: "leader storm", class: admin, shortest: 4 * time.Second, longest: 10 * time.Second, needs: needPeers, targets: nobody, begin: leaders},
 	{Name: "replicas removed and added", class: admin, shortest: 4 * time.Second, longest: 10 * time.Second, needs: needPeers, targets: nobody, begin: replicas},
@@ -49,6 +50,38 @@ func Named(name string) (Fault, bool) {
 		return Fault{}, false
 	}
 	return All[i], true
+}
+
+// Group is faults of one kind.
+type Group struct {
+	Name   string
+	Faults []Fault
+}
+
+// Groups sorts faults by what they are made to: processes, disks, files, networks and so on, in the order of All.
+func Groups(faults []Fault) []Group {
+	var groups []Group
+	for _, f := range faults {
+		i := slices.IndexFunc(groups, func(g Group) bool { return g.Name == f.group() })
+		if i < 0 {
+			i, groups = len(groups), append(groups, Group{Name: f.group()})
+		}
+		groups[i].Faults = append(groups[i].Faults, f)
+	}
+	return groups
+}
+
+// group is the class, but that processes, disks and files, which are all a node's, are told apart.
+func (f Fault) group() string {
+	switch {
+	case f.class != nodes:
+		return string(f.class)
+	case strings.HasPrefix(f.Name, "disk"), strings.HasPrefix(f.Name, "power"):
+		return "disks"
+	case strings.Contains(f.Name, ": "):
+		return "files"
+	}
+	return "processes"
 }
 
 // Possible splits faults into those that can be made here and those that cannot, with the reason.

@@ -149,7 +149,7 @@ func (v *view) releasable() kafka.Offset {
 	upto := v.segments[0].Base
 	for _, s := range v.segments {
 		expired := s.Next <= v.start ||
-			v.covered(s) && (v.old(limit.Age, timeOf(s)) || tooMany(limit.Bytes, total, s.Size))
+			(v.covered(s) || bugDelete) && (v.old(limit.Age, timeOf(s)) || tooMany(limit.Bytes, total, s.Size))
 		if !s.Sealed || !expired {
 			break
 		}

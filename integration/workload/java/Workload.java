@@ -264,5 +264,7 @@ public final class Workload {
             default -> throw new IllegalArgumentException("role " + flags.get("role") + " is not known");
         }
         w.line("end");
+        // Asked to end by a signal, a JVM answers 143 however well that went, which would look as if somebody else had ended it.
+        if (ending) Runtime.getRuntime().halt(0);
     }
 }

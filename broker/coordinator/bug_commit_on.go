@@ -1,0 +1,5 @@
+//go:build qanat_bug_commit
+
+package coordinator
+
+const bugCommit = true

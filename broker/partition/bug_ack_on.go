@@ -1,0 +1,5 @@
+//go:build qanat_bug_ack
+
+package partition
+
+const bugAck = true

@@ -1,0 +1,5 @@
+//go:build qanat_bug_duplicate
+
+package partition
+
+const bugDuplicate = true

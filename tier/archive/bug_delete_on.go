@@ -1,0 +1,5 @@
+//go:build qanat_bug_delete
+
+package archive
+
+const bugDelete = true

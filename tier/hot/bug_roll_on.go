@@ -1,0 +1,5 @@
+//go:build qanat_bug_roll
+
+package hot
+
+const bugRoll = true
