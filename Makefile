@@ -77,6 +77,10 @@ faults-bugs: ## deliberate bugs, each of which the fault runs must find within a
 faults-cluster: build ## a cluster under clients of three languages and drawn faults, judged by the checker (FAULTS_TIME, FAULTS_SEED)
 	integration/scripts/faults-cluster
 
+.PHONY: upgrade
+upgrade: build ## a loaded cluster from a previous commit's program (QANAT_UPGRADE_FROM) to this one, a node at a time, and a rolling restart
+	QANAT_BIN=$(CURDIR)/$(BIN) $(GO) test -count=1 -v -run TestRollingUpgrade ./integration
+
 .PHONY: bench
 bench: build ## benchmarks: Go's own, then against Apache Kafka side by side (needs root)
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime 1s ./wire/... ./tier/hot ./tier/cold ./broker/server ./metadata/quorum

@@ -27,12 +27,18 @@ type cluster struct {
 // newCluster starts n brokers that form a cluster with one another.
 func newCluster(ctx context.Context, t *testing.T, n int, sets ...string) *cluster {
 	t.Helper()
+	return newClusterOf(ctx, t, qanat, n, sets...)
+}
+
+// newClusterOf does so with another program than the one under test.
+func newClusterOf(ctx context.Context, t *testing.T, program string, n int, sets ...string) *cluster {
+	t.Helper()
 	c := &cluster{t: t}
 	bucket := "dir:" + filepath.Join(t.TempDir(), "bucket")
 	var peers []string
 	for i := range n {
 		b := newBroker(t, sets...)
-		b.Bucket = bucket
+		b.Bin, b.Bucket = program, bucket
 		b.Sets = append(b.Sets, fmt.Sprintf("node.id=%d", i+1))
 		peers = append(peers, fmt.Sprintf("%d@%s", i+1, b.Raft))
 		c.b = append(c.b, b)
