@@ -110,6 +110,7 @@ func (x *request) Finish(_ *wire.Exchange, reply wire.Reply) {
 	if write {
 		c.writing = true
 	}
+	crowded := c.inFlight >= crowd
 	c.mu.Unlock()
 
 	x.free()
@@ -117,12 +118,17 @@ func (x *request) Finish(_ *wire.Exchange, reply wire.Reply) {
 	case closed:
 		x.dropAnswer()
 	case !write:
-	case inline:
+	case inline && !crowded:
 		c.flush(false)
 	default:
 		c.handOver()
 	}
 }
+
+// crowd is how many requests of one connection let the answer to the first of them wait for a goroutine of its own to
+// write it: whoever answers is likely to answer the others in the same breath, and they go out in one write. More than
+// producers have in flight, whose answers should not wait for a goroutine.
+const crowd = 8
 
 // mayWrite tells whether the caller of Reply may write this answer itself. What has to be copied out of a file, or could
 // wait for a disk, is not for a goroutine that others wait for; the connection's own reader may, as it would be idle.

@@ -3,8 +3,8 @@
 //	integration/scripts/bench-commits            three nodes on this machine, then this program
 //	go run ./integration/commits -brokers HOST:PORT,… -seconds 8 -in-flight 1024
 //
-// First as fast as the cluster answers (-in-flight requests at once over all connections), then at half of the rate reached,
-// sent evenly, where the latencies count. A commit is one request for one partition (-partitions for more in one, as a consumer of many sends).
+// First as fast as the cluster answers (-in-flight requests at once over all connections), then evenly, at half of the rate
+// reached or at -rate, where the latencies count. A commit is one request for one partition (-partitions for more in one, as a consumer of many sends).
 // One JSON line each.
 package main
 
@@ -41,6 +41,7 @@ type options struct {
 	inFlight   int
 	conns      int
 	partitions int
+	rate       float64
 }
 
 func main() {
@@ -50,6 +51,7 @@ func main() {
 	flag.IntVar(&o.inFlight, "in-flight", 1024, "requests without an answer, over all connections")
 	flag.IntVar(&o.conns, "connections", 16, "to each coordinator")
 	flag.IntVar(&o.partitions, "partitions", 1, "in each commit")
+	flag.Float64Var(&o.rate, "rate", 0, "requests/s in the second measurement (default: half of what the first reached)")
 	flag.Parse()
 	if err := run(context.Background(), &o); err != nil {
 		fmt.Fprintln(os.Stderr, "commits:", err)
@@ -74,11 +76,15 @@ func run(ctx context.Context, o *options) error {
 		return err
 	}
 	print("most", o, most)
-	half, err := measure(ctx, o, lanes, most.rate/2, time.Duration(o.seconds)*time.Second)
+	rate := o.rate
+	if rate == 0 {
+		rate = most.rate / 2
+	}
+	even, err := measure(ctx, o, lanes, rate, time.Duration(o.seconds)*time.Second)
 	if err != nil {
 		return err
 	}
-	print("half", o, half)
+	print("even", o, even)
 	return nil
 }
 
