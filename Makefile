@@ -86,6 +86,10 @@ bench: build ## benchmarks: Go's own, then against Apache Kafka side by side (ne
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime 1s ./wire/... ./tier/hot ./tier/cold ./broker/server ./metadata/quorum
 	integration/scripts/bench
 
+.PHONY: bench-cluster
+bench-cluster: build ## three brokers against three of Apache Kafka side by side, then offset commits through the quorum (needs root)
+	integration/scripts/bench-cluster
+
 .PHONY: demo
 demo: build ## the main job, large: produce, roll to the bucket, kill, replay (GIB=3, BUCKET=s3, minio or a URL)
 	$(if $(filter s3 minio,$(BUCKET)),integration/scripts/s3) $(GO) run ./integration/demo -qanat $(BIN) -gib $(or $(GIB),3) -bucket '$(BUCKET)'

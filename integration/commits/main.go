@@ -1,6 +1,6 @@
 // Commits measures offset commits through the metadata quorum: many standalone groups commit, each on its own, as consumers with their own assignment do.
 //
-//	integration/scripts/bench-commits            three nodes on this machine, then this program
+//	make bench-cluster                           three nodes on this machine; this program comes last
 //	go run ./integration/commits -brokers HOST:PORT,… -seconds 8 -in-flight 1024
 //
 // First as fast as the cluster answers (-in-flight requests at once over all connections), then evenly, at half of the rate
@@ -33,8 +33,6 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-const topic = "commits"
-
 type options struct {
 	brokers    string
 	seconds    int
@@ -43,6 +41,8 @@ type options struct {
 	partitions int
 	rate       float64
 }
+
+func (o *options) topic() string { return fmt.Sprintf("commits-%d", o.partitions) }
 
 func main() {
 	var o options
@@ -114,7 +114,7 @@ func prepare(ctx context.Context, o *options) ([]*lane, error) {
 	}
 	defer cl.Close()
 	adm := kadm.NewClient(cl)
-	if _, err := adm.CreateTopic(ctx, int32(o.partitions), -1, nil, topic); err != nil && err != kerr.TopicAlreadyExists {
+	if _, err := adm.CreateTopic(ctx, int32(o.partitions), -1, nil, o.topic()); err != nil && err != kerr.TopicAlreadyExists {
 		return nil, err
 	}
 	nodes, err := adm.ListBrokers(ctx)
@@ -152,7 +152,7 @@ func newLane(nc net.Conn, group string, o *options) *lane {
 	req := kmsg.NewPtrOffsetCommitRequest()
 	req.Version, req.Group = 8, group
 	t := kmsg.NewOffsetCommitRequestTopic()
-	t.Topic = topic
+	t.Topic = o.topic()
 	for i := range o.partitions {
 		p := kmsg.NewOffsetCommitRequestTopicPartition()
 		p.Partition, p.Offset = int32(i), mark
