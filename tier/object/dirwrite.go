@@ -24,6 +24,8 @@ const (
 	// upload leaves to the kernel at once, so that a flush of the same volume by the log
 	// never has to wait for a whole object.
 	dirSyncEvery = 4 << 20
+	// longestRest follows a direct write.
+	longestRest = 2 * time.Millisecond
 )
 
 var dirBuffers = sync.Pool{New: func() any {
@@ -123,6 +125,6 @@ func (w *dirFile) yielding(p []byte) (int, error) {
 	defer w.turn.Unlock()
 	began := time.Now()
 	n, err := w.f.WriteAt(p, w.at)
-	time.Sleep(time.Since(began))
+	time.Sleep(min(time.Since(began), longestRest))
 	return n, err
 }
