@@ -20,8 +20,9 @@ import (
 )
 
 // How long clients are kept waiting when the broker that leads their partition goes: a topic of one partition and three replicas,
-// a franz-go producer with acks=all and a group of one franz-go consumer, both at their defaults, a record every millisecond. A gap
-// is the longest time in which nothing was acknowledged, or consumed, from just before the fault until all has been well for a while.
+// a producer with acks=all and a group of one consumer, both at their defaults, a record every millisecond. A gap is the longest time
+// in which nothing was acknowledged, or consumed, from just before the fault until all has been well for a while. The clients are
+// franz-go's, in this process, or those of another language, whose histories tell when what happened.
 
 // deed is one way for a leader to go.
 type deed struct {
@@ -61,7 +62,7 @@ func gaps(ctx context.Context, args []string) (int, error) {
 		return 0, err
 	}
 	var s settings
-	var kinds string
+	var kinds, client string
 	var times int
 	f := flag.NewFlagSet("gaps", flag.ContinueOnError)
 	f.StringVar(&s.system, "system", "qanat", "system under test: qanat or kafka")
@@ -70,6 +71,8 @@ func gaps(ctx context.Context, args []string) (int, error) {
 	f.StringVar(&s.dir, "dir", "bin/faults", "where runs are kept")
 	f.StringVar(&s.sets, "set", "", "KEY=VALUE,… for every Qanat node")
 	f.IntVar(&s.port, "port", 15400, "first port of the nodes")
+	f.StringVar(&client, "client", "franz-go", "whose clients wait: franz-go, java or librdkafka")
+	f.StringVar(&s.clients, "clients", "bin/clients", "where integration/scripts/faults-clients has put Java's and librdkafka's")
 	f.StringVar(&kinds, "kinds", "kill,stop,pause,cut", "how leaders go")
 	f.IntVar(&times, "times", 15, "how often, each")
 	if err := f.Parse(args); err != nil {
@@ -78,15 +81,25 @@ func gaps(ctx context.Context, args []string) (int, error) {
 	if err := s.resolve(); err != nil {
 		return 0, err
 	}
-	return 0, (&gapRun{settings: s, out: os.Stdout}).do(ctx, strings.Split(kinds, ","), times)
+	languages, err := s.languages()
+	if err != nil {
+		return 0, err
+	}
+	l, ok := languages[client]
+	if !ok {
+		return 0, fmt.Errorf("no clients of %s: see integration/scripts/faults-clients", client)
+	}
+	return 0, (&gapRun{settings: s, language: l, out: os.Stdout}).do(ctx, strings.Split(kinds, ","), times)
 }
 
 // gapRun is one cluster whose leaders go again and again.
 type gapRun struct {
 	settings
-	out  io.Writer
-	c    *cluster.Cluster
-	logs string // directory of the clients'
+	language language
+	rounds   int // of clients of other languages
+	out      io.Writer
+	c        *cluster.Cluster
+	logs     string // directory of the clients'
 
 	acked, polled, served pulse
 }
@@ -96,6 +109,8 @@ const (
 	// Clients that have looked for leaders a moment ago do not look again for a while (franz-go: 5 s), whoever is gone; and new ones look
 	// twice in that time.
 	settled = 11 * time.Second
+	// Clients of other languages have to start.
+	foreignSettled = 6 * time.Second
 )
 
 func (g *gapRun) do(ctx context.Context, kinds []string, times int) (err error) {
@@ -283,10 +298,17 @@ func (g *gapRun) once(ctx context.Context, d deed) (o outcome, err error) {
 	var working sync.WaitGroup
 	defer working.Wait()
 	defer stop()
-	if err := g.work(clients, &working); err != nil {
+	began, ready, heard := time.Now(), settled, func() error { return nil }
+	if g.language.name == "franz-go" {
+		err = g.work(clients, &working)
+	} else {
+		ready = foreignSettled
+		heard, err = g.foreign(clients, &working, &began)
+	}
+	if err != nil {
 		return o, err
 	}
-	if !wait(ctx, settled) {
+	if !wait(ctx, ready) {
 		return o, ctx.Err()
 	}
 	working.Go(func() { g.serve(clients, leader) })
@@ -296,15 +318,19 @@ func (g *gapRun) once(ctx context.Context, d deed) (o outcome, err error) {
 	g.acked.reset()
 	g.polled.reset()
 	g.served.reset()
-	began := time.Now()
+	began = time.Now()
 	if err := d.do(g.c, leader); err != nil {
 		return o, err
 	}
 	wait(ctx, d.lasts-time.Since(began))
+	ended := time.Now()
+	if err := heard(); err != nil {
+		return o, err
+	}
 	var sent, read int
-	o.acked, sent = g.acked.longest()
-	o.polled, read = g.polled.longest()
-	o.served, _ = g.served.longest()
+	o.acked, sent = g.acked.longest(ended)
+	o.polled, read = g.polled.longest(ended)
+	o.served, _ = g.served.longest(ended)
 	o.failed = sent + read
 	note := ""
 	if controller == leader {
@@ -357,14 +383,15 @@ type pulse struct {
 	failed int
 }
 
-func (p *pulse) beat(err error) {
+func (p *pulse) beat(err error) { p.beatAt(time.Now(), err) }
+
+func (p *pulse) beatAt(now time.Time, err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err != nil {
 		p.failed++
 		return
 	}
-	now := time.Now()
 	p.most = max(p.most, now.Sub(p.last))
 	p.last = now
 }
@@ -375,9 +402,9 @@ func (p *pulse) reset() {
 	p.last, p.most, p.failed = time.Now(), 0, 0
 }
 
-// longest counts the time since the last beat, too.
-func (p *pulse) longest() (time.Duration, int) {
+// longest counts the time from the last beat until now, too.
+func (p *pulse) longest(now time.Time) (time.Duration, int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return max(p.most, time.Since(p.last)), p.failed
+	return max(p.most, now.Sub(p.last)), p.failed
 }

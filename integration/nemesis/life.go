@@ -58,33 +58,64 @@ func roll(ctx context.Context, b *Bench, targets []int, _ *rand.Rand) (undo, err
 }
 
 // replace empties a node, has the cluster forget it, and starts it under the same id with nothing on its disk. A cluster in trouble
-// may refuse: the node stays then, and takes replicas again.
+// may refuse: the node stays then, with what it has, and takes replicas again. It is begun only while the metadata quorum is whole: who
+// throws away the second of three voters, before another has taken the place of the first, has thrown away the cluster.
 func replace(ctx context.Context, b *Bench, targets []int, _ *rand.Rand) (undo, error) {
-	i := targets[0]
+	i, broker := targets[0], int32(targets[0]+1)
 	end := func(context.Context) error { return b.Start(i) }
-	admin, err := b.Admin()
+	client, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(b.Bootstrap(), ",")...), kgo.DialTimeout(2*time.Second), kgo.RetryTimeout(10*time.Second))
 	if err != nil {
 		return end, err
 	}
-	defer admin.Close()
+	defer client.Close()
 	bounded, cancel := context.WithTimeout(ctx, 2*patience)
 	defer cancel()
+	if err := b.voters(bounded, client); err != nil {
+		b.Log("node %d is not replaced: %v", i+1, err)
+		return end, nil
+	}
 	if err = b.drain(bounded, i, true); err == nil {
-		err = b.emptied(bounded, admin, int32(i+1))
+		err = b.emptied(bounded, client, broker)
 	}
-	if err != nil {
-		b.Log("node %d is not emptied: %v", i+1, err)
-		again, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
-		defer cancel()
-		return end, harness.Until(again, func() (bool, error) { return b.drain(again, i, false) == nil, nil })
+	if err == nil {
+		if err := b.Stop(patience, i); err != nil {
+			return end, err
+		}
+		again, cancel := context.WithTimeout(ctx, patience)
+		err = forget(again, client, broker)
+		cancel()
 	}
-	if err := b.Stop(patience, i); err != nil {
+	if err == nil {
+		b.Log("node %d is empty and forgotten", i+1)
+		return end, os.RemoveAll(b.Data(i))
+	}
+	b.Log("node %d is not replaced: %v", i+1, err)
+	if err := b.Start(i); err != nil {
 		return end, err
 	}
-	if err := b.forget(bounded, int32(i+1)); err != nil {
-		b.Log("node %d is not forgotten, and starts with nothing all the same: %v", i+1, err)
+	again, cancelAgain := context.WithTimeout(context.WithoutCancel(ctx), 2*patience)
+	defer cancelAgain()
+	return end, harness.Until(again, func() (bool, error) { return b.drain(again, i, false) == nil, nil })
+}
+
+// voters waits until the metadata quorum has its three.
+func (b *Bench) voters(ctx context.Context, client *kgo.Client) error {
+	got := -1
+	err := harness.Until(ctx, func() (bool, error) {
+		p := kmsg.NewDescribeQuorumRequestTopicPartition()
+		t := kmsg.NewDescribeQuorumRequestTopic()
+		t.Topic, t.Partitions = "__cluster_metadata", append(t.Partitions, p)
+		req := kmsg.NewPtrDescribeQuorumRequest()
+		req.Topics = append(req.Topics, t)
+		if resp, err := req.RequestWith(ctx, client); err == nil && len(resp.Topics) == 1 && len(resp.Topics[0].Partitions) == 1 {
+			got = len(resp.Topics[0].Partitions[0].CurrentVoters)
+		}
+		return got >= 3, nil
+	})
+	if err != nil {
+		return fmt.Errorf("the metadata quorum has %d voters: %w", got, err)
 	}
-	return end, os.RemoveAll(b.Data(i))
+	return nil
 }
 
 // drain asks any other node to have a node emptied, or to end that.
@@ -104,8 +135,9 @@ func (b *Bench) drain(ctx context.Context, node int, on bool) (err error) {
 }
 
 // emptied waits until a broker holds no replica.
-func (b *Bench) emptied(ctx context.Context, admin *kadm.Client, broker int32) error {
+func (b *Bench) emptied(ctx context.Context, client *kgo.Client, broker int32) error {
 	held := -1
+	admin := kadm.NewClient(client)
 	err := harness.Until(ctx, func() (bool, error) {
 		m, err := admin.Metadata(ctx)
 		if err != nil {
@@ -128,14 +160,9 @@ func (b *Bench) emptied(ctx context.Context, admin *kadm.Client, broker int32) e
 }
 
 // forget unregisters a broker that has ended; until the cluster has noticed that, it refuses.
-func (b *Bench) forget(ctx context.Context, broker int32) error {
-	client, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(b.Bootstrap(), ",")...), kgo.DialTimeout(2*time.Second), kgo.RetryTimeout(10*time.Second))
-	if err != nil {
-		return err
-	}
-	defer client.Close()
+func forget(ctx context.Context, client *kgo.Client, broker int32) error {
 	var refused error
-	err = harness.Until(ctx, func() (bool, error) {
+	err := harness.Until(ctx, func() (bool, error) {
 		req := kmsg.NewPtrUnregisterBrokerRequest()
 		req.BrokerID = broker
 		resp, err := req.RequestWith(ctx, client)

@@ -17,6 +17,8 @@ const (
 	Group     Role = "group"
 	Committed Role = "committed"
 	Final     Role = "final"
+	// Follow is for who measures: a group of one, at the client's defaults. Not one of franz-go's.
+	Follow Role = "follow"
 )
 
 // Spec is one client process.
@@ -35,7 +37,7 @@ type Spec struct {
 
 // Flags registers the spec's fields.
 func (s *Spec) Flags(f *flag.FlagSet) {
-	f.StringVar((*string)(&s.Role), "role", "", "produce, refused, read, group, committed or final")
+	f.StringVar((*string)(&s.Role), "role", "", "produce, refused, read, group, committed, final or follow")
 	f.StringVar(&s.Bootstrap, "bootstrap", "", "HOST:PORT,… of brokers")
 	f.StringVar(&s.Topic, "topic", "", "topic")
 	f.IntVar(&s.Partitions, "partitions", 0, "its partitions")

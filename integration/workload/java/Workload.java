@@ -181,6 +181,15 @@ public final class Workload {
         }
     }
 
+    /** A group of one at the client's defaults, which commits by itself. */
+    void follow() {
+        try (var consumer = consumer(Map.of("group.id", flags.get("group"), "enable.auto.commit", "true"))) {
+            consumer.subscribe(List.of(topic));
+            Map<Integer, Long> next = new HashMap<>();
+            while (!ending) polled(consumer.poll(Duration.ofMillis(500)), next);
+        }
+    }
+
     /** A member's partitions, and what it has to commit. All is called by the thread that polls. */
     final class Member implements ConsumerRebalanceListener {
         final KafkaConsumer<byte[], byte[]> consumer;
@@ -261,6 +270,7 @@ public final class Workload {
             case "refused" -> w.produce(true);
             case "read" -> w.read();
             case "group" -> w.group();
+            case "follow" -> w.follow();
             default -> throw new IllegalArgumentException("role " + flags.get("role") + " is not known");
         }
         w.line("end");

@@ -148,6 +148,15 @@ class Client:
             self.polled(consumer.consume(500, 0.5), following)
         consumer.close()
 
+    def follow(self):
+        """A group of one at the client's defaults, which commits by itself."""
+        consumer = Consumer(self.config(group_id=self.flags["group"], auto_offset_reset="earliest"))
+        consumer.subscribe([self.topic])
+        following = {}
+        while not ending:
+            self.polled(consumer.consume(500, 0.01), following)
+        consumer.close()
+
     def group(self):
         group = self.flags["group"]
         owned, following, dirty = set(), {}, set()
@@ -209,7 +218,7 @@ def main():
     signal.signal(signal.SIGTERM, end)
     signal.signal(signal.SIGINT, end)
     client = Client(flags)
-    roles = {"produce": client.produce, "refused": client.refused, "read": client.read, "group": client.group}
+    roles = {"produce": client.produce, "refused": client.refused, "read": client.read, "group": client.group, "follow": client.follow}
     roles[flags["role"]]()
     client.history.line("end")
 
