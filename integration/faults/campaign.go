@@ -185,8 +185,8 @@ func campaign(ctx context.Context, matrix bool, args []string) (int, error) {
 	started := time.Now()
 	begin := started.Format("0102-150405")
 	var results []*result
-	one := func(name, workloadName string, faults []nemesis.Fault, seed uint64) error {
-		r := &run{settings: s, workload: workloadName, faults: faults, dir: filepath.Join(s.dir, fmt.Sprintf("%s-%s-%s-%d", begin, name, workloadName, seed))}
+	one := func(c cell, seed uint64) error {
+		r := &run{settings: s, workload: c.workload, group: c.group, faults: c.faults, dir: filepath.Join(s.dir, fmt.Sprintf("%s-%s-%s-%d", begin, c.name, c.workload, seed))}
 		r.seed = seed
 		result, err := r.do(ctx)
 		if err != nil {
@@ -197,16 +197,16 @@ func campaign(ctx context.Context, matrix bool, args []string) (int, error) {
 		return ctx.Err()
 	}
 	if !matrix {
-		if err := one("run", s.workloads, faults, s.seed); err != nil {
+		if err := one(cell{name: "run", workload: s.workloads, faults: faults}, s.seed); err != nil {
 			return 0, err
 		}
 		return worst(results), nil
 	}
-	for i, cell := range s.cells(faults) {
+	for i, c := range s.cells(faults) {
 		if s.total > 0 && time.Since(started) >= s.total {
 			break
 		}
-		if err := one(cell.name, cell.workload, cell.faults, s.seed+uint64(i)); err != nil {
+		if err := one(c, s.seed+uint64(i)); err != nil {
 			return 0, err
 		}
 	}
@@ -217,6 +217,7 @@ func campaign(ctx context.Context, matrix bool, args []string) (int, error) {
 // cell is a place in the matrix of faults and workloads.
 type cell struct {
 	name, workload string
+	group          string // that all the faults are of; "" for none
 	faults         []nemesis.Fault
 }
 
@@ -227,14 +228,14 @@ func (s *settings) cells(faults []nemesis.Fault) iter.Seq2[int, cell] {
 	for _, workloadName := range strings.Split(s.workloads, ",") {
 		if !s.grouped {
 			for _, f := range faults {
-				all = append(all, cell{strings.NewReplacer(" ", "-", ":", "", "/", "").Replace(f.Name), workloadName, []nemesis.Fault{f}})
+				all = append(all, cell{name: strings.NewReplacer(" ", "-", ":", "", "/", "").Replace(f.Name), workload: workloadName, faults: []nemesis.Fault{f}})
 			}
 			continue
 		}
 		for _, g := range nemesis.Groups(faults) {
-			all = append(all, cell{g.Name, workloadName, g.Faults})
+			all = append(all, cell{g.Name, workloadName, g.Name, g.Faults})
 		}
-		all = append(all, cell{"all", workloadName, faults})
+		all = append(all, cell{name: "all", workload: workloadName, faults: faults})
 	}
 	rng := rand.New(rand.NewPCG(s.seed, 3))
 	return func(yield func(int, cell) bool) {

@@ -23,6 +23,7 @@ type finding struct {
 type result struct {
 	System, Workload string
 	Nodes            int
+	Group            string `json:",omitempty"` // of faults, when they are all of one
 	Faults           []string
 	NotTried         map[string]string `json:",omitempty"`
 	Seed             uint64
@@ -119,6 +120,8 @@ func (r *result) title() string {
 		}
 	case len(r.Faults) == 0:
 		return "no faults"
+	case len(r.Faults) > 3 && r.Group != "":
+		return fmt.Sprintf("%s: %d kinds of faults, combined", r.Group, len(r.Faults))
 	case len(r.Faults) > 3:
 		return fmt.Sprintf("%d kinds of faults, combined", len(r.Faults))
 	}

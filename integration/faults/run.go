@@ -35,6 +35,7 @@ const (
 type run struct {
 	settings
 	workload string
+	group    string // of the faults
 	faults   []nemesis.Fault
 	dir      string
 
@@ -82,7 +83,7 @@ func (r *run) do(ctx context.Context) (res *result, err error) {
 	defer func() { err = errors.Join(err, c.Close()) }()
 	bench := &nemesis.Bench{Cluster: c, Topic: topic, Proxy: store.proxy, Log: r.logf, MendWithin: readyWithin, Clock: r.faketime && (r.system == "qanat" || faketime() != "")}
 	can, cannot := nemesis.Possible(bench, r.faults)
-	res = &result{System: system.Name(), Workload: r.workload, Nodes: r.nodes, Seed: r.seed, Seconds: int(r.time.Seconds()), Dir: filepath.Base(r.dir), NotTried: cannot}
+	res = &result{System: system.Name(), Workload: r.workload, Nodes: r.nodes, Group: r.group, Seed: r.seed, Seconds: int(r.time.Seconds()), Dir: filepath.Base(r.dir), NotTried: cannot}
 	for _, f := range can {
 		res.Faults = append(res.Faults, f.Name)
 	}

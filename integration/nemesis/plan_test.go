@@ -56,3 +56,25 @@ func TestPlans(t *testing.T) {
 		}
 	}
 }
+
+// A matrix by kinds would leave faults out, try them twice, or call disks processes.
+func TestGroups(t *testing.T) {
+	of := map[string]string{}
+	for _, g := range Groups(All) {
+		for _, f := range g.Faults {
+			if of[f.Name] != "" {
+				t.Errorf("%s is in %s and in %s", f.Name, of[f.Name], g.Name)
+			}
+			of[f.Name] = g.Name
+		}
+	}
+	if len(of) != len(All) {
+		t.Errorf("%d of %d faults are in a group", len(of), len(All))
+	}
+	for name, want := range map[string]string{"kill -9 one": "processes", "rolling restart": "processes", "power cut all": "disks", "disk fails (EIO)": "disks",
+		"segment: removed": "files", "bucket: slow": "bucket", "cut one way": "network", "clock jump": "clocks", "leader storm": "admin"} {
+		if of[name] != want {
+			t.Errorf("%s is in %q, not in %s", name, of[name], want)
+		}
+	}
+}
