@@ -59,7 +59,7 @@ func TestRunAndProve(t *testing.T) {
 	if err := json.Unmarshal(raw, &r); err != nil {
 		t.Fatal(err)
 	}
-	if r.bad() || r.Stats.Acked == 0 || r.Stats.Crashed == 0 || len(r.Probed) == 0 {
+	if r.bad() || r.Stats.Acked == 0 || r.Stats.Failed == 0 || r.Stats.Crashed == 0 || len(r.Probed) == 0 {
 		t.Errorf("the run shows too little: %s", raw)
 	}
 	kept := filepath.Join(filepath.Dir(results[0]), "history.gz")
