@@ -59,6 +59,7 @@ type Broker struct {
 	index    *index.Index
 	bucket   *object.Counting
 	flusher  *hot.Flusher
+	flushed  atomic.Int64 // when the flusher was last done, in Unix nanoseconds
 	cold     *cold.Reader
 	archive  *archive.Archive
 	hosted   *hosted.Set
@@ -178,6 +179,9 @@ func (b *Broker) openBucket(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if d, ok := bucket.(*object.Dir); ok {
+		d.RestWhile(b.flushing)
+	}
 	b.bucket = object.NewCounting(bucket)
 	ctx, cancel := context.WithTimeout(ctx, bucketCheck)
 	defer cancel()
@@ -188,6 +192,12 @@ func (b *Broker) openBucket(ctx context.Context) error {
 		b.log.Error("bucket does not answer: segments stay local until it does", "bucket", bucket.URL(), "error", err)
 	}
 	return nil
+}
+
+// flushing tells whether producers wait for flushes just now.
+func (b *Broker) flushing() bool {
+	const recently = 20 * time.Millisecond
+	return time.Now().UnixNano()-b.flushed.Load() < int64(recently)
 }
 
 // openPartitions opens what the image places here and from then on follows it.

@@ -93,6 +93,7 @@ func (b *Broker) openTiers(ctx context.Context) (err error) {
 	})
 	b.watchSpace()
 	b.flusher.Observe(func(logs int, took time.Duration) {
+		b.flushed.Store(time.Now().UnixNano())
 		b.telemetry.Flush(took, logs)
 		b.watchSpace()
 	})

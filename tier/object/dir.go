@@ -27,6 +27,8 @@ type Dir struct {
 	root *os.Root
 	// writing is held by the one upload whose bytes are on their way to the disk, or that rests after it.
 	writing sync.Mutex
+	// waitedFor tells whether others wait for the disk; nil where nobody says.
+	waitedFor func() bool
 }
 
 const (
@@ -55,6 +57,10 @@ func OpenDir(dir string) (*Dir, error) {
 	}
 	return d, nil
 }
+
+// RestWhile has uploads leave the disk half of its time while waitedFor returns true, as that of a broker
+// does whose log lies on the same disk. It is called often. Before the first Put.
+func (d *Dir) RestWhile(waitedFor func() bool) { d.waitedFor = waitedFor }
 
 func (d *Dir) prepare() error {
 	if err := d.root.MkdirAll(temporary, 0o777); err != nil {

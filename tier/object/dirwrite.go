@@ -45,10 +45,10 @@ var dirBuffers = sync.Pool{New: func() any {
 // process, but not the page cache; measured, it costs twice as much.)
 type dirFile struct {
 	f        *os.File
-	turn     *sync.Mutex // held over a direct write and the rest after it; the directory's
-	direct   bool        // the descriptor writes past the page cache
-	at       int64       // bytes written
-	unsynced int64       // of those, bytes that may still be dirty
+	dir      *Dir
+	direct   bool  // the descriptor writes past the page cache
+	at       int64 // bytes written
+	unsynced int64 // of those, bytes that may still be dirty
 }
 
 // write makes a durable file of the body.
@@ -57,7 +57,7 @@ func (d *Dir) write(ctx context.Context, name string, body io.ReaderAt, size int
 	if err != nil {
 		return err
 	}
-	err = (&dirFile{f: f, turn: &d.writing}).fill(ctx, body, size)
+	err = (&dirFile{f: f, dir: d}).fill(ctx, body, size)
 	if closeErr := f.Close(); err == nil {
 		err = closeErr
 	}
@@ -117,14 +117,17 @@ func (w *dirFile) append(p []byte) error {
 }
 
 // yielding writes p directly, in its turn, and leaves the disk alone for as long
-// as that took: uploads have at most half of its time, and less of it the slower
-// others make it. Without this rest a small flush takes four times as long beside
-// uploads to the same disk.
+// as that took while others wait for it (Dir.RestWhile): uploads have half of its time then. Without this
+// rest a small flush takes four times as long beside uploads to the same disk. A disk
+// that has no time left would let uploads fall behind what is produced, and the log grow: there the rest is short.
 func (w *dirFile) yielding(p []byte) (int, error) {
-	w.turn.Lock()
-	defer w.turn.Unlock()
+	d := w.dir
+	d.writing.Lock()
+	defer d.writing.Unlock()
 	began := time.Now()
 	n, err := w.f.WriteAt(p, w.at)
-	time.Sleep(min(time.Since(began), longestRest))
+	if d.waitedFor != nil && d.waitedFor() {
+		time.Sleep(min(time.Since(began), longestRest))
+	}
 	return n, err
 }

@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"sync"
 	"testing"
 )
 
@@ -61,7 +60,7 @@ func TestDirWritesWithoutDirectWrites(t *testing.T) {
 				t.Skip("no direct writes here")
 			}
 			// At an odd place: no file system takes a direct write there.
-			w := &dirFile{f: f, turn: new(sync.Mutex), direct: direct, at: 1}
+			w := &dirFile{f: f, dir: &Dir{}, direct: direct, at: 1}
 			for rest := data[1:]; len(rest) > 0; {
 				n := min(dirStep, len(rest))
 				if err := w.append(rest[:n]); err != nil {
