@@ -24,9 +24,10 @@ func (b backend) Brokers() []console.Broker {
 	leader := b.quorum.LeaderID()
 	m.Brokers(func(r *image.Broker) bool {
 		at[r.ID] = len(list)
+		release, level := command.SplitLevel(r.Version)
 		x := console.Broker{
 			ID: int32(r.ID), State: r.State.String(), Drain: r.Drain, Epoch: int64(r.Epoch), Rack: r.Rack, Listeners: listenersOf(r),
-			Cluster: r.Cluster, Version: r.Version, Controller: r.ID == leader,
+			Cluster: r.Cluster, Version: release, MetadataLevel: int(level), Controller: r.ID == leader,
 		}
 		if r.Drain {
 			d := controller.Draining(m, r.ID)
@@ -56,8 +57,12 @@ func (b backend) Brokers() []console.Broker {
 	for shard := range int32(image.CoordinatorShards) {
 		find(m.Coordinator(shard).Broker).Groups++
 	}
-	for _, v := range b.quorum.Status().Voters {
+	members := b.quorum.Status()
+	for _, v := range members.Voters {
 		find(v.ID).Voter = true
+	}
+	for _, v := range members.NonVoters {
+		find(v.ID).Observer = true
 	}
 	return list
 }
@@ -72,7 +77,7 @@ func (b backend) Cluster() console.Cluster {
 	m := b.quorum.Image()
 	c := console.Cluster{
 		ClusterID: m.ClusterID(), AskedOf: int32(b.node), Controller: int32(b.quorum.LeaderID()), Topics: m.TopicCount(), Partitions: m.PartitionCount(),
-		Problems: []string{}, Worst: []console.PartitionHealth{},
+		MetadataLevel: int(m.Level()), Problems: []string{}, Worst: []console.PartitionHealth{},
 	}
 	if c.Controller == int32(kafka.NoBroker) {
 		c.Problems = append(c.Problems, "the metadata quorum has no leader: nothing can be changed")

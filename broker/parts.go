@@ -201,7 +201,8 @@ func (b *Broker) openListeners(ctx context.Context) error {
 
 func (b *Broker) registration() command.RegisterBroker {
 	r := command.RegisterBroker{
-		ID: b.node, Incarnation: kafka.NewTopicID(), Rack: b.cfg.String("broker.rack"), Version: b.opts.Version,
+		ID: b.node, Incarnation: kafka.NewTopicID(), Rack: b.cfg.String("broker.rack"),
+		Version:   command.WithLevel(b.opts.Version, command.NewestLevel),
 		Directory: b.dir.Meta.Directory(), Cluster: b.quorum.Addr(),
 	}
 	for _, l := range b.listeners {

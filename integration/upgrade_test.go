@@ -48,6 +48,7 @@ func TestRollingUpgrade(t *testing.T) {
 			k.goesOn(ctx)
 		}
 	}
+	c.await(ctx, c.b[0], "the level of the metadata has risen", func(h console.Cluster) bool { return h.MetadataLevel >= 1 })
 	k.end(ctx)
 	k.judge()
 }

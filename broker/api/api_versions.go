@@ -4,6 +4,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/qanat-io/qanat/metadata/command"
 	"github.com/qanat-io/qanat/wire"
 )
 
@@ -16,9 +17,14 @@ import (
 //   - Features (KIP-584): only metadata.version, whose level tells tools which generation of Kafka's metadata to expect.
 //     group.version, transaction.version, share.version and streams.version switch clients to newer protocols and are
 //     absent until those are served. Up to v3 a feature may not have the minimum 0 (KIP-1011); ours does not.
+//   - qanat.metadata is the level of our own metadata (command.Level), which decides whether brokers of different releases can work
+//     together. It rises by itself, so UpdateFeatures is not served. At level 0 it is not finalized.
 
 // metadataVersion is the level of Kafka's metadata.version whose requests the wire table follows: 29 is 4.2-IV1.
 const metadataVersion = 29
+
+// levelFeature names the level of our metadata.
+const levelFeature = "qanat.metadata"
 
 // maxAPIVersions is the newest version of ApiVersions answered in its own format.
 const maxAPIVersions = 4
@@ -51,13 +57,20 @@ func (h *Handler) apiVersions(x *wire.Exchange) {
 	for _, a := range table {
 		resp.ApiKeys = append(resp.ApiKeys, advertised(a))
 	}
-	supported := kmsg.NewApiVersionsResponseSupportedFeature()
-	supported.Name, supported.MinVersion, supported.MaxVersion = "metadata.version", metadataVersion, metadataVersion
-	finalized := kmsg.NewApiVersionsResponseFinalizedFeature()
-	finalized.Name, finalized.MinVersionLevel, finalized.MaxVersionLevel = "metadata.version", metadataVersion, metadataVersion
-	resp.SupportedFeatures = []kmsg.ApiVersionsResponseSupportedFeature{supported}
-	resp.FinalizedFeatures = []kmsg.ApiVersionsResponseFinalizedFeature{finalized}
-	resp.FinalizedFeaturesEpoch = 0 // features do not change while running
+	level := int16(h.quorum.Image().Level())
+	resp.SupportedFeatures = []kmsg.ApiVersionsResponseSupportedFeature{
+		{Name: "metadata.version", MinVersion: metadataVersion, MaxVersion: metadataVersion},
+		{Name: levelFeature, MinVersion: 1, MaxVersion: int16(command.NewestLevel)},
+	}
+	resp.FinalizedFeatures = []kmsg.ApiVersionsResponseFinalizedFeature{
+		{Name: "metadata.version", MinVersionLevel: metadataVersion, MaxVersionLevel: metadataVersion},
+	}
+	if level > 0 {
+		resp.FinalizedFeatures = append(resp.FinalizedFeatures, kmsg.ApiVersionsResponseFinalizedFeature{
+			Name: levelFeature, MinVersionLevel: level, MaxVersionLevel: level,
+		})
+	}
+	resp.FinalizedFeaturesEpoch = int64(level) // nothing else of it changes while running
 	reply(x, resp)
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/qanat-io/qanat/metadata/command"
 	"github.com/qanat-io/qanat/wire"
 )
 
@@ -30,6 +31,9 @@ func TestApiVersions(t *testing.T) {
 	}
 	if len(r.FinalizedFeatures) != 1 || r.FinalizedFeatures[0].Name != "metadata.version" {
 		t.Errorf("features %+v", r.FinalizedFeatures)
+	}
+	if n := len(r.SupportedFeatures); n != 2 || r.SupportedFeatures[1].Name != "qanat.metadata" || r.SupportedFeatures[1].MaxVersion != int16(command.NewestLevel) {
+		t.Errorf("supported %+v", r.SupportedFeatures)
 	}
 	for _, f := range r.SupportedFeatures {
 		if f.MinVersion == 0 {

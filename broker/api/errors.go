@@ -66,6 +66,7 @@ var verdicts = []verdict{
 	{image.ErrNotCoordinator, kerr.NotCoordinator},
 	{image.ErrUnknownBroker, kerr.BrokerIDNotRegistered},
 	{image.ErrBrokerInUse, kerr.InvalidRequest},
+	{image.ErrLevel, kerr.UnsupportedVersion},
 	{command.ErrTooLarge, kerr.InvalidRequest},
 	{quorum.ErrRefused, kerr.InvalidRequest},
 	{quorum.ErrNotReady, kerr.NotController}, // admin clients look for the controller again and retry

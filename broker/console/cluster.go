@@ -20,9 +20,12 @@ type Broker struct {
 	Listeners []Listener `json:"listeners"`
 	Cluster   string     `json:"cluster_address"` // for other brokers
 	Version   string     `json:"version"`
+	// MetadataLevel is the newest that it supports.
+	MetadataLevel int `json:"metadata_level"`
 
 	Controller bool `json:"controller"`   // it leads the metadata quorum
 	Voter      bool `json:"voter"`        // it has a vote there
+	Observer   bool `json:"observer"`     // it follows it without one
 	Replicas   int  `json:"replicas"`     // of partitions
 	Leaders    int  `json:"leaders"`      // partitions that it leads
 	Preferred  int  `json:"preferred"`    // partitions that it is the preferred leader of
@@ -46,6 +49,8 @@ type Cluster struct {
 	Active     int      `json:"active"`
 	Topics     int      `json:"topics"`
 	Partitions int      `json:"partitions"`
+	// MetadataLevel is that of the cluster, which rises by itself when every registered broker supports the next.
+	MetadataLevel int `json:"metadata_level"`
 
 	Leaderless      int `json:"leaderless"`
 	Lost            int `json:"lost"` // of these, those of which no replica is known to have the data

@@ -109,6 +109,8 @@ func quorumText(b console.Broker) string {
 		return "leader"
 	case b.Voter:
 		return "voter"
+	case b.Observer:
+		return "observer"
 	}
 	return "-"
 }
@@ -129,7 +131,7 @@ func (a *app) brokerStatusCommand() *cobra.Command {
 				"address", addressText(b),
 				"for brokers", b.Cluster,
 				"rack", b.Rack,
-				"version", b.Version,
+				"version", fmt.Sprintf("%s, metadata level up to %d", b.Version, b.MetadataLevel),
 				"epoch", strconv.FormatInt(b.Epoch, 10),
 				"quorum", quorumText(b),
 				"replicas", fmt.Sprintf("%d, %d not in sync", b.Replicas, b.OutOfSync),

@@ -75,6 +75,7 @@ func (a *app) showHealth(h console.Cluster) error {
 		"cluster", h.ClusterID,
 		"brokers", fmt.Sprintf("%d of %d active", h.Active, h.Brokers),
 		"controller", brokerText(h.Controller),
+		"metadata level", strconv.Itoa(h.MetadataLevel),
 		"partitions", fmt.Sprintf("%d in %s", h.Partitions, count(h.Topics, "topic")),
 		"  without a leader", strconv.Itoa(h.Leaderless),
 		"  below the minimum in sync", strconv.Itoa(h.UnderMinISR),

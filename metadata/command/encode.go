@@ -34,7 +34,7 @@ const MaxEntryBytes = 64 << 20
 var (
 	// ErrUnknown says that an entry holds a kind, version, field or format
 	// that this release does not know: the node must halt.
-	ErrUnknown = errors.New("metadata command is not known to this release")
+	ErrUnknown = errors.New("metadata command is not known to this release: start the newer one that the other brokers run")
 
 	// ErrMalformed says that an entry is not one.
 	ErrMalformed = errors.New("metadata entry is malformed")

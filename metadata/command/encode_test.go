@@ -48,6 +48,7 @@ var samples = []Command{
 	FinishAssignments{Changes: []Finish{{Partition: p3, Expected: 9, Leader: 4}}},
 	SpillSegments{Partition: p3, Epoch: 4, Page: manifest.Page{Base: 1, Next: 2000, Count: 1024, Bytes: 1 << 37, MaxTimestamp: 1700000000000, UUID: [16]byte{5, 6}, CRC: 77, FirstSize: 1 << 27, FirstTime: 1699999999998, LatestTime: 1700000000000}},
 	PlaceCoordinators{Shards: []ShardPlacement{{Shard: 63, Broker: 2, Expected: 5}}},
+	SetLevel{Level: 1},
 }
 
 var env = Envelope{Broker: 7, BrokerEpoch: 40, Session: 1 << 63, Request: 300, TimeMs: 1700000000000}

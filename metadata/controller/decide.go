@@ -54,6 +54,9 @@ func (d *decider) round(s *Scope) []command.Command {
 		s.All = true // whoever was fenced may be in any of them
 		return cs
 	}
+	if common := d.Image.Supported(); s.All && common > d.Image.Level() {
+		return []command.Command{command.SetLevel{Level: common}}
+	}
 	var b chunks
 	d.each(s, func(p *image.Partition) {
 		r := d.rulesOf(p.Topic)

@@ -400,3 +400,21 @@ func carry(t *testing.T, m *image.Image, mv Move) *image.Image {
 	p, _ = m.Partition(mv.Partition)
 	return apply(t, m, command.FinishAssignments{Changes: []command.Finish{{Partition: p.Partition, Expected: p.PartitionEpoch, Leader: mv.Target[0]}}})
 }
+
+// The level would rise before the last registered broker supports it, or not then; or be asked for again and again.
+func TestLevelRises(t *testing.T) {
+	l := newLab(t, 2)
+	for i := 1; i <= 2; i++ {
+		if l.m.Level() != 0 {
+			t.Fatalf("level %d before broker %d is upgraded", l.m.Level(), i)
+		}
+		l.m = apply(t, l.m, command.RegisterBroker{ID: kafka.BrokerID(i), Incarnation: [16]byte{9}, Directory: [16]byte{byte(i)}, Version: command.WithLevel("r", command.NewestLevel+1)})
+		l.decide()
+	}
+	if l.m.Level() != command.NewestLevel {
+		t.Errorf("level %d, all support %d", l.m.Level(), command.NewestLevel)
+	}
+	if cs := l.decide(); len(cs) > 0 {
+		t.Errorf("decided again: %+v", cs)
+	}
+}

@@ -16,6 +16,7 @@ type Tx struct {
 	index          uint64
 	clusterID      string
 	nextProducerID kafka.ProducerID
+	level          command.Level
 
 	topics     txMap[*Topic]
 	names      txMap[*Topic]
@@ -39,6 +40,7 @@ func Begin(m *Image) *Tx {
 		index:          m.index,
 		clusterID:      m.clusterID,
 		nextProducerID: m.nextProducerID,
+		level:          m.level,
 		topics:         txMap[*Topic]{tree: m.topics},
 		names:          txMap[*Topic]{tree: m.names},
 		partitions:     txMap[*Partition]{tree: m.partitions},
@@ -58,6 +60,7 @@ func (tx *Tx) Commit() (*Image, Changes) {
 		index:          tx.index,
 		clusterID:      tx.clusterID,
 		nextProducerID: tx.nextProducerID,
+		level:          tx.level,
 		topics:         tx.topics.commit(),
 		names:          tx.names.commit(),
 		partitions:     tx.partitions.commit(),
@@ -163,6 +166,8 @@ func (tx *Tx) dispatch(index uint64, env command.Envelope, c command.Command) (a
 		return tx.finishAssignments(c)
 	case command.PlaceCoordinators:
 		return nil, tx.placeCoordinators(c)
+	case command.SetLevel:
+		return nil, tx.setLevel(c)
 	default:
 		// Decode knows every kind that the log may hold, and this switch every kind that Decode knows.
 		panic(fmt.Sprintf("image: no rule for command %s (%T)", c.Kind(), c))

@@ -14,6 +14,9 @@ func (tx *Tx) registerBroker(index uint64, c command.RegisterBroker) (any, *Refu
 	if c.ID < 0 {
 		return nil, refuse(ErrInvalid, "broker id %d", c.ID)
 	}
+	if release, supported := command.SplitLevel(c.Version); supported < tx.level {
+		return nil, refuse(ErrLevel, "the cluster works at level %d, broker %d runs release %q, which supports up to %d: start a newer release", tx.level, c.ID, release, supported)
+	}
 	b := &Broker{RegisterBroker: c, Epoch: kafka.BrokerEpoch(index)}
 	b.Endpoints = slices.Clone(c.Endpoints)
 	if c.Fenced {

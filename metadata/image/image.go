@@ -16,6 +16,7 @@ type Image struct {
 	index          uint64
 	clusterID      string
 	nextProducerID kafka.ProducerID
+	level          command.Level
 
 	topics     *iradix.Tree[*Topic]            // by id
 	names      *iradix.Tree[*Topic]            // by name
@@ -120,6 +121,9 @@ func (m *Image) ClusterID() string { return m.clusterID }
 
 // NextProducerID is the first id that no block holds.
 func (m *Image) NextProducerID() kafka.ProducerID { return m.nextProducerID }
+
+// Level is what the cluster works at; see command.Level.
+func (m *Image) Level() command.Level { return m.level }
 
 // TopicByName finds a topic.
 func (m *Image) TopicByName(name string) (*Topic, bool) { return m.names.Get([]byte(name)) }

@@ -39,7 +39,7 @@ var (
 )
 
 var genCommand = rapid.Custom(func(t *rapid.T) command.Command {
-	switch rapid.IntRange(0, 30).Draw(t, "kind") {
+	switch rapid.IntRange(0, 31).Draw(t, "kind") {
 	case 0, 1, 2:
 		return command.CreateTopic{ID: genTopic.Draw(t, "id"), Name: genName.Draw(t, "name"), Partitions: rapid.SliceOfN(genReplicas, 1, 4).Draw(t, "replicas"), Configs: genMap.Draw(t, "configs")}
 	case 3:
@@ -79,7 +79,7 @@ var genCommand = rapid.Custom(func(t *rapid.T) command.Command {
 	case 18:
 		return command.DeleteGroup{Group: genGroup.Draw(t, "group")}
 	case 19, 20:
-		return command.RegisterBroker{ID: genBroker.Draw(t, "id"), Incarnation: [16]byte{byte(rapid.IntRange(0, 1).Draw(t, "incarnation"))}, Rack: genName.Draw(t, "rack"), Fenced: rapid.Bool().Draw(t, "fenced"), Directory: [16]byte{byte(rapid.IntRange(0, 2).Draw(t, "directory"))}}
+		return command.RegisterBroker{ID: genBroker.Draw(t, "id"), Incarnation: [16]byte{byte(rapid.IntRange(0, 1).Draw(t, "incarnation"))}, Rack: genName.Draw(t, "rack"), Fenced: rapid.Bool().Draw(t, "fenced"), Directory: [16]byte{byte(rapid.IntRange(0, 2).Draw(t, "directory"))}, Version: rapid.SampledFrom([]string{"", command.WithLevel("", 1), command.WithLevel("", 1)}).Draw(t, "version")}
 	case 21, 22:
 		return command.SetBrokerState{ID: genBroker.Draw(t, "id"), Epoch: kafka.BrokerEpoch(rapid.IntRange(0, 9).Draw(t, "epoch")), State: command.BrokerState(rapid.IntRange(0, 3).Draw(t, "state"))}
 	case 23:
@@ -102,6 +102,8 @@ var genCommand = rapid.Custom(func(t *rapid.T) command.Command {
 		return command.FinishAssignments{Changes: rapid.SliceOfN(rapid.Custom(func(t *rapid.T) command.Finish {
 			return command.Finish{Partition: genPart.Draw(t, "p"), Expected: genVersion.Draw(t, "expected"), Leader: genBroker.Draw(t, "leader")}
 		}), 1, 3).Draw(t, "changes")}
+	case 30:
+		return command.SetLevel{Level: command.Level(rapid.IntRange(0, 1).Draw(t, "level"))}
 	default:
 		return command.PlaceCoordinators{Shards: rapid.SliceOfN(rapid.Custom(func(t *rapid.T) command.ShardPlacement {
 			return command.ShardPlacement{Shard: rapid.Int32Range(0, 2).Draw(t, "shard"), Broker: genBroker.Draw(t, "broker"), Expected: kafka.CoordinatorEpoch(rapid.IntRange(0, 2).Draw(t, "expected"))}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/qanat-io/qanat/metadata/command"
 	"github.com/qanat-io/qanat/tier/manifest"
 )
 
@@ -20,6 +21,7 @@ var (
 	ErrUnknownBroker    = errors.New("no such broker")
 	ErrBrokerInUse      = errors.New("broker cannot be forgotten")
 	ErrNotCoordinator   = errors.New("group is coordinated elsewhere by now")
+	ErrLevel            = command.ErrLevel
 
 	// ErrInvalid says that a command contradicts itself; whoever built it did not check.
 	ErrInvalid = errors.New("invalid metadata command")
@@ -57,6 +59,7 @@ var refusals = map[refusalCode]error{
 	11:            ErrUnknownBroker,
 	12:            ErrBrokerInUse,
 	13:            ErrNotCoordinator,
+	14:            ErrLevel,
 	32:            manifest.ErrStaleEpoch,
 	33:            manifest.ErrNotContiguous,
 	34:            manifest.ErrInvalid,

@@ -106,12 +106,26 @@ func (d *decoder) header() error {
 	if version < 1 || version > snapshotVersion {
 		return fmt.Errorf("%w: version %d, at most %d", ErrVersion, version, snapshotVersion)
 	}
-	var h header
+	d.crc = crc32.Update(0, castagnoli, raw)
+	if version <= levelless {
+		var h header
+		if err := snapshotDecoding.Unmarshal(raw, &h); err != nil {
+			return corrupt("header: %w", err)
+		}
+		d.tx.clusterID, d.tx.index, d.tx.nextProducerID = h.ClusterID, h.Index, h.NextProducerID
+		return nil
+	}
+	var h leveled
 	if err := snapshotDecoding.Unmarshal(raw, &h); err != nil {
 		return corrupt("header: %w", err)
 	}
-	d.crc = crc32.Update(0, castagnoli, raw)
-	d.tx.clusterID, d.tx.index, d.tx.nextProducerID = h.ClusterID, h.Index, h.NextProducerID
+	if h.Level == 0 {
+		return corrupt("version %d at level 0", version)
+	}
+	if h.Level > command.NewestLevel {
+		return fmt.Errorf("%w: metadata level %d, at most %d", ErrVersion, h.Level, command.NewestLevel)
+	}
+	d.tx.clusterID, d.tx.index, d.tx.nextProducerID, d.tx.level = h.ClusterID, h.Index, h.NextProducerID, h.Level
 	return nil
 }
 

@@ -17,7 +17,7 @@ import (
 
 // A snapshot is a CBOR sequence (RFC 8742): a header, records, a trailer.
 //
-//	["qanat-image", version, cluster id, index, next producer id]
+//	["qanat-image", version, cluster id, index, next producer id, level]
 //	[type, {record}]  …   topics, partitions, brokers, configs, groups, offsets, sessions, coordinators
 //	[0, number of records, CRC32C of every byte before this item]
 //
@@ -25,14 +25,17 @@ import (
 // equal images encode to equal bytes. docs/formats-metadata.md has the fields.
 const (
 	snapshotMagic   = "qanat-image"
-	snapshotVersion = 2 // which is written; all from 1 on are read
+	snapshotVersion = 3 // the newest; all from 1 on are read
+
+	// levelless is what is written while the level is 0: releases that know of no levels read it.
+	levelless = 2
 )
 
 // ErrCorrupt says that bytes are not a whole snapshot.
 var ErrCorrupt = errors.New("metadata snapshot is corrupt")
 
 // ErrVersion says that a later release wrote the snapshot.
-var ErrVersion = errors.New("metadata snapshot is of a version that this release does not know")
+var ErrVersion = errors.New("metadata snapshot is of a version that this release does not know: start the newer one that wrote it")
 
 type recordType uint8
 
@@ -58,6 +61,17 @@ type header struct {
 	ClusterID      string
 	Index          uint64
 	NextProducerID kafka.ProducerID
+}
+
+// leveled is the header since version 3.
+type leveled struct {
+	_              struct{} `cbor:",toarray"`
+	Magic          string
+	Version        uint64
+	ClusterID      string
+	Index          uint64
+	NextProducerID kafka.ProducerID
+	Level          command.Level
 }
 
 type record struct {
@@ -160,7 +174,13 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // Encode streams the image to w. It runs beside later transactions: m does not change.
 func (m *Image) Encode(w io.Writer) error {
 	e := newEncoder(w)
-	e.item(header{Magic: snapshotMagic, Version: snapshotVersion, ClusterID: m.clusterID, Index: m.index, NextProducerID: m.nextProducerID})
+	if m.level == 0 {
+		e.item(header{Magic: snapshotMagic, Version: levelless, ClusterID: m.clusterID, Index: m.index, NextProducerID: m.nextProducerID})
+	} else {
+		e.item(leveled{
+			Magic: snapshotMagic, Version: snapshotVersion, ClusterID: m.clusterID, Index: m.index, NextProducerID: m.nextProducerID, Level: m.level,
+		})
+	}
 	walk(m.names, func(t *Topic) bool {
 		return e.record(recordTopic, topicRecord{ID: t.ID, Name: t.Name, Partitions: t.Partitions, Created: t.Created})
 	})

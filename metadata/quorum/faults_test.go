@@ -234,8 +234,8 @@ func (r *fakeRaft) apply(entry []byte) ([]answer, error) {
 // fakeProposer runs a proposer over a fake Raft until the test ends.
 func fakeProposer(t *testing.T, r *fakeRaft, l *leadership) *Quorum {
 	t.Helper()
-	q := &Quorum{queue: newQueue()}
 	r.fsm = newFSM(func(err error) { t.Error(err) }, 1<<20)
+	q := &Quorum{queue: newQueue(), fsm: r.fsm}
 	p := &proposer{apply: r.apply, queue: q.queue, fsm: r.fsm, clock: time.Now, self: 1, leader: l.wait, pause: l.pause, known: l.get,
 		next: command.Envelope{Broker: 1, Session: 5, Request: 1}}
 	ctx, stop := context.WithCancel(t.Context())

@@ -319,12 +319,12 @@ func newSession() (uint64, error) {
 
 // Propose submits a command, coalesced with all that wait at the moment into
 // one Raft entry, and returns when it was applied here: the new image shows
-// it. err is Apply's refusal (errors of package image), ErrNotReady, ctx's, or
-// command.ErrTooLarge. After ErrNotReady and ctx's the command may still be
+// it. err is Apply's refusal (errors of package image), ErrNotReady, ctx's,
+// command.ErrTooLarge, or image.ErrLevel when the cluster works at too low a level for it. After ErrNotReady and ctx's the command may still be
 // applied. Calls are applied in the order in which they were made by one
 // goroutine. When the queue is full it waits for room.
 func (q *Quorum) Propose(ctx context.Context, c command.Command) (result any, err error) {
-	body, err := command.EncodeBody(c)
+	body, err := q.encode(c)
 	if err != nil {
 		return nil, err
 	}
@@ -351,13 +351,21 @@ func (q *Quorum) Propose(ctx context.Context, c command.Command) (result any, er
 // queue is full, or the command cannot be encoded, done is called at once,
 // from within, with ErrOverloaded or the error.
 func (q *Quorum) ProposeAsync(c command.Command, done func(result any, err error)) {
-	body, err := command.EncodeBody(c)
+	body, err := q.encode(c)
 	if err == nil {
 		err = q.queue.offer(&proposal{body: body, done: done})
 	}
 	if err != nil {
 		done(nil, err)
 	}
+}
+
+// encode refuses what brokers of this cluster may not know yet. The level only rises, so what passes here is known wherever it is applied.
+func (q *Quorum) encode(c command.Command) (command.Body, error) {
+	if err := q.Image().Level().Knows(c.Kind()); err != nil {
+		return command.Body{}, fmt.Errorf("propose: %w", err)
+	}
+	return command.EncodeBody(c)
 }
 
 // Subscribe calls f after published images that changed something it may act
