@@ -107,7 +107,7 @@ func TestClientsWriteHistories(t *testing.T) {
 	}
 	for name, l := range languages {
 		file := filepath.Join(t.TempDir(), "history")
-		spec := workload.Spec{Role: workload.Produce, Bootstrap: "127.0.0.1:1", Topic: "t", Partitions: 2, Process: 4, History: file, Rate: 50, Size: 100, Seed: 3}
+		spec := workload.Spec{Role: workload.Produce, Bootstrap: "127.0.0.1:1", Topic: "t", Partitions: 2, Process: 5, History: file, Rate: 50, Size: 100, Seed: 3}
 		cmd := exec.Command(l.command[0], append(l.command[1:], spec.Args()...)...)
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
@@ -135,7 +135,7 @@ func TestClientsWriteHistories(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
-		if p := h.Process(4); p == nil || !p.Idempotent || p.Client != name || len(p.Sends) == 0 || p.Ended {
+		if p := h.Process(5); p == nil || !p.Idempotent || p.Client != name || len(p.Sends) == 0 || p.Ended {
 			t.Errorf("%s has written %+v", name, p)
 		}
 	}
