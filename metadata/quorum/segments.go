@@ -3,13 +3,17 @@ package quorum
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 	"runtime/debug"
+	"strings"
 
 	"github.com/hashicorp/go-hclog"
 	wal "github.com/hashicorp/raft-wal"
 	"github.com/hashicorp/raft-wal/fs"
 	"github.com/hashicorp/raft-wal/segment"
 	"github.com/hashicorp/raft-wal/types"
+
+	"github.com/qanat-io/qanat/tier/vfs"
 )
 
 // openLog opens the log that Raft's entries are in. meta is its small database, which it leaves open when it is closed. That
@@ -21,12 +25,38 @@ func openLog(dir string, meta types.MetaStore, logger hclog.Logger) (store *wal.
 			store, err = nil, fmt.Errorf("open metadata log %s: %v: %s", dir, fault, damagedLog)
 		}
 	}()
+	if err := forget(dir); err != nil {
+		return nil, fmt.Errorf("open metadata log %s: %w", dir, err)
+	}
 	store, err = wal.Open(dir, wal.WithMetaStore(meta), wal.WithSegmentSize(segmentBytes), wal.WithLogger(logger),
 		wal.WithSegmentFiler(segmentFiles{segment.NewFiler(dir, fs.New())}))
 	if err != nil {
 		return nil, fmt.Errorf("open metadata log %s: %w: %s", dir, err, damagedLog)
 	}
 	return store, nil
+}
+
+// forget drops what the page cache has of the log: when the process before ended because the log could not be written, the cache has
+// entries that the disk has not, and that this node would count as stored.
+func forget(dir string) error {
+	var disk vfs.OS
+	names, err := disk.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if !strings.HasSuffix(name, ".wal") {
+			continue
+		}
+		f, err := disk.Open(filepath.Join(dir, name))
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(f.Forget(), f.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // damagedLog is what a person may do.

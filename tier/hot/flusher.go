@@ -32,6 +32,7 @@ type Flusher struct {
 	fs        vfs.FS
 	dir       string
 	volume    vfs.Volume
+	cleaner   vfs.Volume // the same, for lighten: a failed write-back is reported once to each, and the round beside must hear of it too
 	clock     func() time.Time
 	log       *slog.Logger
 	fatal     func(error)
@@ -93,16 +94,20 @@ func NewFlusher(fsys vfs.FS, dir string, cfg journal.Config, clock func() time.T
 	if err != nil {
 		return nil, err
 	}
-	recovery, err := openRecovery(fsys, dir, log)
+	cleaner, err := fsys.OpenVolume(dir)
 	if err != nil {
 		return nil, errors.Join(err, volume.Close())
 	}
+	recovery, err := openRecovery(fsys, dir, log)
+	if err != nil {
+		return nil, errors.Join(err, cleaner.Close(), volume.Close())
+	}
 	f := &Flusher{
-		fs: fsys, dir: dir, volume: volume, clock: clock, log: log, fatal: fatal, recovery: recovery,
+		fs: fsys, dir: dir, volume: volume, cleaner: cleaner, clock: clock, log: log, fatal: fatal, recovery: recovery,
 		wake: make(chan struct{}, 1), cleaning: make(chan struct{}, 1), open: make(map[*Log]struct{}),
 	}
 	if err := f.openJournal(cfg); err != nil {
-		return nil, errors.Join(err, recovery.close(true), volume.Close())
+		return nil, errors.Join(err, recovery.close(true), cleaner.Close(), volume.Close())
 	}
 	return f, nil
 }
@@ -161,7 +166,7 @@ func (f *Flusher) Close() error {
 		}
 		err = errors.Join(err, f.journal.Close())
 	}
-	return errors.Join(err, f.recovery.close(f.err() != nil), f.volume.Close())
+	return errors.Join(err, f.recovery.close(f.err() != nil), f.cleaner.Close(), f.volume.Close())
 }
 
 // Flush runs one round on the caller's goroutine, callbacks included, which therefore must hold no lock that

@@ -390,6 +390,10 @@ func (o *opening) scanOne(s *localSegment, at border, known facts) (x *indexer, 
 		return x, at, nil, err
 	}
 	defer h.Release()
+	// The process before may have ended because this could not be written: then the page cache has it, clean, and the disk has not.
+	if err := h.Forget(); err != nil {
+		return x, at, nil, err
+	}
 	o.found.Scanned += size - at.pos
 	end, err = verify(h, at, size, func(v batch.View, where border) error {
 		// The CRC does not cover the epoch, but a write that was torn there cannot make it go back unseen.

@@ -54,7 +54,7 @@ func (f *Flusher) redo(j *journal.Journal) error {
 	if err := j.Replay(r.apply); err != nil {
 		return err
 	}
-	f.log.Info("journal replayed", "records", r.records, "missing", r.written)
+	f.log.Info("journal replayed", "records", r.records, "missing", r.missing)
 	ok, err := f.volume.Sync()
 	if err == nil && !ok {
 		for _, file := range r.files {
@@ -75,7 +75,7 @@ type redoing struct {
 	dir              string
 	files            map[string]*redoFile // nil: not there
 	buf              []byte
-	records, written int
+	records, missing int
 }
 
 type redoFile struct {
@@ -84,7 +84,8 @@ type redoFile struct {
 }
 
 // apply makes a segment hold the record. One that is not there was never acknowledged, nor was a record that does not follow what is there: what
-// lies between was on its way by another flush.
+// lies between was on its way by another flush. It is written also where it is found: the disk may not have what the page cache
+// has, when the process before ended because it could not be written.
 func (r *redoing) apply(rec journal.Record) error {
 	r.records++
 	f, err := r.open(rec)
@@ -92,16 +93,17 @@ func (r *redoing) apply(rec journal.Record) error {
 		return err
 	}
 	end := rec.Pos + int64(len(rec.Bytes))
-	if f.size >= end {
+	missing := f.size < end
+	if !missing {
 		r.buf = append(r.buf[:0], rec.Bytes...)
 		if err := readFull(f, r.buf, rec.Pos); err != nil {
 			return err
 		}
-		if bytes.Equal(r.buf, rec.Bytes) {
-			return nil
-		}
+		missing = !bytes.Equal(r.buf, rec.Bytes)
 	}
-	r.written++
+	if missing {
+		r.missing++
+	}
 	if _, err := f.WriteAt(rec.Bytes, rec.Pos); err != nil {
 		return err
 	}
@@ -231,7 +233,7 @@ func (f *Flusher) lighten() error {
 	if err := f.writeBack(0); err != nil {
 		return err
 	}
-	if _, err := f.volume.Sync(); err != nil {
+	if _, err := f.cleaner.Sync(); err != nil {
 		return f.fail(err)
 	}
 	return nil

@@ -108,3 +108,46 @@ func TestDamagedJournalStopsTheStart(t *testing.T) {
 	w.must(crash.Rename(testRoot+"/journal.0", testRoot+"/aside"))
 	w.restart(Config{})
 }
+
+// False if it failed: "what could not be written is not taken for durable by the next process, though the page cache still has
+// it; and what the journal has is written again, though it seems to be there".
+func TestFailedWriteBackIsNotBelieved(t *testing.T) {
+	lose := vfs.Cut{Data: vfs.Lose, Names: vfs.Lose}
+	t.Run("journaled", func(t *testing.T) {
+		crash := vfs.NewCrash()
+		w := newWorld(t, crash, Config{})
+		w.must(crash.SyncDir("/"))
+		w.append(1, 10)
+		w.flush()
+		w.append(3, 10)
+		w.flush() // to the journal alone
+		want := content(t, w.log, 1000)
+		crash.FailWriteBack()
+		next := &world{t: t, fs: crash, now: testTime}
+		w.must(next.start(Config{}, 0))
+		after := &world{t: t, fs: crash.CutNow(lose), now: testTime}
+		w.must(after.start(Config{}, 0))
+		if got := content(t, after.log, 1000); !sameBatches(got, want) || after.found.Damage != nil {
+			t.Fatalf("%d batches of %d, %+v", len(got), len(want), after.found)
+		}
+	})
+	t.Run("never flushed", func(t *testing.T) {
+		crash := vfs.NewCrash()
+		w := newWorld(t, crash, Config{})
+		w.must(crash.SyncDir("/"))
+		w.append(1, 10)
+		w.flush()
+		w.append(3, 10)
+		crash.FailWriteBack()
+		next := &world{t: t, fs: crash, now: testTime}
+		w.must(next.start(Config{}, 0))
+		next.append(2, 10)
+		next.flush()
+		want := content(t, next.log, 1000)
+		after := &world{t: t, fs: crash.CutNow(lose), now: testTime}
+		w.must(after.start(Config{}, 0))
+		if got := content(t, after.log, 1000); !sameBatches(got, want) || after.found.Damage != nil {
+			t.Fatalf("%d batches of %d, %+v", len(got), len(want), after.found)
+		}
+	})
+}

@@ -126,6 +126,14 @@ func (c *Crash) CutAt(k int, cut Cut) *Crash {
 // CutNow is CutAt after the last operation so far.
 func (c *Crash) CutNow(cut Cut) *Crash { return c.CutAt(c.Ops(), cut) }
 
+// FailWriteBack has the kernel try to write what is dirty, and fail: it takes it for clean from then on. Reads see it until
+// it is forgotten (File.Forget), no sync writes it, and no power cut leaves anything of it but the files' sizes.
+func (c *Crash) FailWriteBack() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.do(crashOp{kind: opFailWriteBack})
+}
+
 // do checks and applies an operation and remembers it.
 func (c *Crash) do(op crashOp) {
 	c.live.apply(op)

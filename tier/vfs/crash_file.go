@@ -156,3 +156,18 @@ func (i crashInfo) Mode() fs.FileMode {
 
 // WriteBack implements File.
 func (f *crashFile) WriteBack(int64, int64) error { return nil }
+
+// Forget implements File: what FailWriteBack has left in the cache only is gone.
+func (f *crashFile) Forget() error {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	n, err := f.open("forget", false)
+	if err != nil {
+		return err
+	}
+	n.data = slices.Clone(n.synced)
+	for _, op := range n.pending {
+		n.data = applyData(n.data, op)
+	}
+	return nil
+}

@@ -47,6 +47,7 @@ const (
 	opSync
 	opSyncDir
 	opSyncAll
+	opFailWriteBack
 )
 
 // crashOp is one mutating operation. Nodes are named by number, so that it can be replayed.
@@ -80,6 +81,8 @@ func (o crashOp) String() string {
 		return fmt.Sprintf("sync node %d", o.node)
 	case opSyncDir:
 		return fmt.Sprintf("sync directory %d", o.dir)
+	case opFailWriteBack:
+		return "fail to write back"
 	}
 	return "sync volume"
 }
@@ -141,7 +144,21 @@ func (t *tree) apply(op crashOp) {
 			n.sync()
 		}
 		t.syncNames(func(crashOp) bool { return true })
+	case opFailWriteBack:
+		for _, n := range t.nodes {
+			n.lose()
+		}
 	}
+}
+
+// lose forgets what was written and not synced, but for its effect on the size.
+func (n *node) lose() {
+	for _, op := range n.pending {
+		if end := op.off + int64(len(op.data)); op.kind == opTruncate || end > int64(len(n.synced)) {
+			n.synced = applyData(n.synced, crashOp{kind: opTruncate, off: end})
+		}
+	}
+	n.pending = nil
 }
 
 func (n *node) sync() {

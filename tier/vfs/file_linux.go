@@ -80,3 +80,13 @@ func (f *osFile) WriteBack(off, n int64) error {
 	}
 	return &os.PathError{Op: "sync_file_range", Path: f.Name(), Err: err}
 }
+
+// Forget implements File with POSIX_FADV_DONTNEED.
+func (f *osFile) Forget() error {
+	err := unix.Fadvise(f.fd, 0, 0, unix.FADV_DONTNEED)
+	runtime.KeepAlive(f.File)
+	if err == nil || errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) {
+		return nil
+	}
+	return &os.PathError{Op: "fadvise", Path: f.Name(), Err: err}
+}

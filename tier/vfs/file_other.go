@@ -10,3 +10,6 @@ func (f *osFile) Sync() error { return f.File.Sync() }
 
 // Allocate implements File: not here.
 func (f *osFile) Allocate(int64) error { return nil }
+
+// Forget implements File: not here.
+func (f *osFile) Forget() error { return nil }

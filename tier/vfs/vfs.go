@@ -69,6 +69,9 @@ type File interface {
 	// WriteBack writes what is dirty in a range to the disk and waits for it, so that a later sync has less to do. It promises nothing.
 	// Where the platform cannot do that it does nothing.
 	WriteBack(off, n int64) error
+	// Forget drops what is cached of the file and not dirty, so that reads see what the disk has: after a failed write-back the
+	// cache holds, clean, what the disk does not. Where the platform cannot do that it does nothing.
+	Forget() error
 	// Sync makes data and size durable (fdatasync), though not the file's name.
 	Sync() error
 	Size() (int64, error)
