@@ -17,6 +17,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -64,15 +65,24 @@ func Environ() []string {
 // FreeAddress is a loopback address that nothing listens on at the moment. Its port is below those that systems give to outgoing connections
 // (32768 and up): a broker that is stopped and started again finds it free.
 func FreeAddress() (string, error) {
+	const first, ports = 20000, 12000
 	var err error
 	for range 100 {
+		port := first + (firstPort+nextPort.Add(1))%ports
 		var l net.Listener
-		if l, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20000+rand.IntN(12000))); err == nil {
+		if l, err = net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
 			return l.Addr().String(), l.Close()
 		}
 	}
 	return "", err
 }
+
+// Ports are handed out one after the other, from a place that each process draws: one that was handed out and is not listened on
+// yet would otherwise be handed out again some day.
+var (
+	firstPort = rand.Uint32N(1 << 20)
+	nextPort  atomic.Uint32
+)
 
 // Log is the file that collects what the broker logs, over all its starts.
 func (b *Broker) Log() string { return b.Dir + ".log" }

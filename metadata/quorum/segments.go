@@ -3,9 +3,12 @@ package quorum
 import (
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"runtime/debug"
 	"strings"
+	"syscall"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 	wal "github.com/hashicorp/raft-wal"
@@ -28,9 +31,15 @@ func openLog(dir string, meta types.MetaStore, logger hclog.Logger) (store *wal.
 	if err := forget(dir); err != nil {
 		return nil, fmt.Errorf("open metadata log %s: %w", dir, err)
 	}
-	store, err = wal.Open(dir, wal.WithMetaStore(meta), wal.WithSegmentSize(segmentBytes), wal.WithLogger(logger),
-		wal.WithSegmentFiler(segmentFiles{segment.NewFiler(dir, fs.New())}))
-	if err != nil {
+	files := segment.NewFiler(dir, fs.New())
+	if err = finishRotation(dir, meta, files); err == nil {
+		store, err = wal.Open(dir, wal.WithMetaStore(meta), wal.WithSegmentSize(segmentBytes), wal.WithLogger(logger),
+			wal.WithSegmentFiler(segmentFiles{files}))
+	}
+	switch {
+	case errors.Is(err, syscall.ENOSPC):
+		return nil, fmt.Errorf("open metadata log %s: %w: free space on its volume", dir, err)
+	case err != nil:
 		return nil, fmt.Errorf("open metadata log %s: %w: %s", dir, err, damagedLog)
 	}
 	return store, nil
@@ -57,6 +66,39 @@ func forget(dir string) error {
 		}
 	}
 	return nil
+}
+
+// finishRotation begins the log's next file when the last one is full and its process ended before it could: raft-wal v0.4.0 rotates
+// in the background, after the entry that fills a file is stored, and does not look for this when it opens the log: "segment is sealed", to
+// every entry, at every start.
+func finishRotation(dir string, meta types.MetaStore, files types.SegmentFiler) error {
+	state, err := meta.Load(dir)
+	if err != nil || len(state.Segments) == 0 {
+		return err
+	}
+	tail := &state.Segments[len(state.Segments)-1]
+	if !tail.SealTime.IsZero() {
+		return nil
+	}
+	w, err := files.RecoverTail(*tail)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // not begun yet
+	}
+	if err != nil {
+		return err
+	}
+	full, indexStart, err := w.Sealed()
+	last := w.LastIndex()
+	if err := errors.Join(err, w.Close()); err != nil || !full {
+		return err
+	}
+	now := time.Now()
+	tail.SealTime, tail.MaxIndex, tail.IndexStart = now, last, indexStart
+	state.Segments = append(state.Segments, types.SegmentInfo{
+		ID: state.NextSegmentID, BaseIndex: last + 1, MinIndex: last + 1, SizeLimit: segmentBytes, Codec: tail.Codec, CreateTime: now,
+	})
+	state.NextSegmentID++
+	return meta.CommitState(state)
 }
 
 // damagedLog is what a person may do.

@@ -1,6 +1,8 @@
 package quorum
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -9,7 +11,11 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
+	wal "github.com/hashicorp/raft-wal"
+	"github.com/hashicorp/raft-wal/fs"
 	"github.com/hashicorp/raft-wal/metadb"
+	"github.com/hashicorp/raft-wal/segment"
+	"github.com/hashicorp/raft-wal/types"
 )
 
 // A node whose log was cut to the leader's could never be started again.
@@ -114,6 +120,64 @@ func TestDamagedLogIsRefused(t *testing.T) {
 		}
 		if _, err := openLog(dir, &metadb.BoltMetaDB{}, hclog.NewNullLogger()); err == nil || !strings.Contains(err.Error(), "empty directory") {
 			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+// A node that ended between the entry that fills a file of its log and the beginning of the next file would store nothing any more, at every start.
+func TestFullFileIsFollowed(t *testing.T) {
+	dir := t.TempDir()
+	meta := &metadb.BoltMetaDB{}
+	store, err := openLog(dir, meta, hclog.NewNullLogger())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	// Filled as raft-wal fills it, and not rotated.
+	state, err := meta.Load(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	tail, err := segment.NewFiler(dir, fs.New()).RecoverTail(state.Segments[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var last uint64
+	for full := false; !full; {
+		last++
+		var b bytes.Buffer
+		if err := (&wal.BinaryCodec{}).Encode(&raft.Log{Index: last, Data: make([]byte, segmentBytes/8)}, &b); err != nil {
+			t.Fatal(err)
+		}
+		if err := tail.Append([]types.LogEntry{{Index: last, Data: b.Bytes()}}); err != nil {
+			t.Fatal(err)
+		}
+		if full, _, err = tail.Sealed(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(tail.Close(), meta.Close()); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		meta := &metadb.BoltMetaDB{}
+		store, err := openLog(dir, meta, hclog.NewNullLogger())
+		if err != nil {
+			t.Fatal(err)
+		}
+		last++
+		if err := store.StoreLog(&raft.Log{Index: last, Data: []byte("x")}); err != nil {
+			t.Fatal(err)
+		}
+		for i := range last {
+			if err := store.GetLog(i+1, new(raft.Log)); err != nil {
+				t.Errorf("entry %d: %v", i+1, err)
+			}
+		}
+		if err := errors.Join(store.Close(), meta.Close()); err != nil {
+			t.Fatal(err)
 		}
 	}
 }
