@@ -38,6 +38,8 @@ import (
 // Options are what a start needs besides its configuration.
 type Options struct {
 	Version string
+	// Program is what to call on a command line for this program, as the line on Stdout says it. "": qanat.
+	Program string
 	// Stdout receives the one line that says that the broker is ready.
 	Stdout io.Writer
 	// Log receives everything else. nil: standard error, as the configuration says.
@@ -105,6 +107,9 @@ func Open(ctx context.Context, cfg *config.Broker, o Options) (_ *Broker, err er
 		if b.log, err = telemetry.NewLogger(os.Stderr, cfg.String("log.level"), cfg.String("log.format")); err != nil {
 			return nil, err
 		}
+	}
+	if b.opts.Program == "" {
+		b.opts.Program = "qanat"
 	}
 	if b.opts.Stdout == nil {
 		b.opts.Stdout = io.Discard

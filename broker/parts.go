@@ -263,7 +263,7 @@ func (b *Broker) announce() {
 	if admin := b.AdminAddr(); admin != "" {
 		line += ", admin port http://" + admin
 	}
-	line += fmt.Sprintf("; try: echo hello | qanat produce demo --brokers %s", b.Addr())
+	line += fmt.Sprintf("; try: echo hello | %s produce demo --brokers %s", b.opts.Program, b.Addr())
 	if _, err := fmt.Fprintln(b.opts.Stdout, line); err != nil {
 		b.log.Warn("say that the broker is ready", "error", err)
 	}

@@ -33,7 +33,7 @@ var verdicts = []verdict{
 	{partition.ErrOutOfOrderSequence, kerr.OutOfOrderSequenceNumber},
 	{partition.ErrProducerFenced, kerr.InvalidProducerEpoch},
 	{partition.ErrCorruptBatch, kerr.CorruptMessage},
-	{partition.ErrUnsupportedMagic, kerr.UnsupportedForMessageFormat},
+	{partition.ErrUnsupportedMagic, kerr.InvalidRecord}, // what Kafka 4 answers
 	{partition.ErrTooLarge, kerr.MessageTooLarge},
 	{partition.ErrInvalidTimestamp, kerr.InvalidTimestamp},
 	{partition.ErrInvalidRecord, kerr.InvalidRecord},

@@ -16,9 +16,9 @@ import (
 )
 
 // InitProducerId (key 22, v0-5; KIP-98, 360): a producer id for an idempotent producer. Without a transactional id a fresh id at
-// epoch 0 is given, whatever id the producer had (as Kafka does). A transactional id is refused with UNSUPPORTED_VERSION
-// while there are no transactions: fatal to the producer, and true. Ids come from blocks that the quorum hands out, so none is
-// ever given twice; a broker that dies loses the rest of its block.
+// epoch 0 is given, whatever id the producer had (as Kafka does). An id without its epoch, or the reverse → INVALID_REQUEST. A
+// transactional id is refused with UNSUPPORTED_VERSION while there are no transactions: fatal to the producer, and true. Ids come
+// from blocks that the quorum hands out, so none is ever given twice; a broker that dies loses the rest of its block.
 
 // producerIDBlock is how many ids a broker takes from the quorum at once. Kafka's number.
 const producerIDBlock = 1000
@@ -46,6 +46,9 @@ func (h *Handler) initProducerID(x *wire.Exchange) {
 }
 
 func (h *Handler) newProducerID(ctx context.Context, req *kmsg.InitProducerIDRequest) (kafka.ProducerID, error) {
+	if (req.ProducerID == -1) != (req.ProducerEpoch == -1) {
+		return 0, refuse(kerr.InvalidRequest, "producer id %d with epoch %d: give both or neither", req.ProducerID, req.ProducerEpoch)
+	}
 	if id := req.TransactionalID; id != nil && *id == "" {
 		return 0, refuse(kerr.InvalidRequest, "transactional id is empty")
 	} else if id != nil {

@@ -251,6 +251,14 @@ func TestInitProducerID(t *testing.T) {
 	if known.ErrorCode != 0 || seen[known.ProducerID] {
 		t.Errorf("an id that asks again: %+v", known)
 	}
+	for _, half := range []func(*kmsg.InitProducerIDRequest){
+		func(r *kmsg.InitProducerIDRequest) { r.ProducerID = 5 },
+		func(r *kmsg.InitProducerIDRequest) { r.ProducerEpoch = 3 },
+	} {
+		if r := initID(half); r.ErrorCode != kerr.InvalidRequest.Code || r.ProducerID != -1 {
+			t.Errorf("an id without its epoch, or the reverse: %+v", r)
+		}
+	}
 	txn, empty := "x", ""
 	if r := initID(func(r *kmsg.InitProducerIDRequest) { r.TransactionalID = &txn }); r.ErrorCode != kerr.UnsupportedVersion.Code || r.ProducerID != -1 {
 		t.Errorf("%+v", r)

@@ -69,7 +69,7 @@ func TestProduceErrors(t *testing.T) {
 		{what: "id", version: 13, want: kerr.UnknownTopicID, change: func(r *kmsg.ProduceRequest) { r.Topics[0].TopicID = kafka.TopicID{1} }},
 		{what: "zstd", version: 6, want: kerr.UnsupportedCompressionType, change: func(r *kmsg.ProduceRequest) { r.Topics[0].Partitions[0].Records[22] = 4 }},
 		{what: "corrupt", version: 9, want: kerr.CorruptMessage, fail: partition.ErrCorruptBatch},
-		{what: "magic", version: 9, want: kerr.UnsupportedForMessageFormat, fail: partition.ErrUnsupportedMagic},
+		{what: "magic", version: 9, want: kerr.InvalidRecord, fail: partition.ErrUnsupportedMagic},
 		{what: "space", version: 9, want: kerr.KafkaStorageError, fail: partition.ErrNoSpace},
 		{what: "sequence", version: 9, want: kerr.OutOfOrderSequenceNumber, fail: partition.ErrOutOfOrderSequence},
 		{what: "unheard of", version: 9, want: kerr.KafkaStorageError, fail: fmt.Errorf("gremlins")},

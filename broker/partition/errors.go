@@ -15,7 +15,7 @@ var (
 	ErrOutOfOrderSequence = producer.ErrOutOfOrder
 	ErrProducerFenced     = producer.ErrFenced
 	ErrCorruptBatch       = errors.New("batch is corrupt")
-	ErrUnsupportedMagic   = errors.New("message format v0 and v1 are not kept: send record batches (v2)")
+	ErrUnsupportedMagic   = errors.New("unsupported message format")
 	ErrTooLarge           = errors.New("batch exceeds the topic's max.message.bytes")
 	ErrInvalidTimestamp   = errors.New("timestamp is outside of the topic's bounds")
 	ErrInvalidRecord      = errors.New("invalid record")

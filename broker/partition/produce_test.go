@@ -3,6 +3,7 @@ package partition
 import (
 	"errors"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -220,6 +221,9 @@ func TestRefusals(t *testing.T) {
 				r := w.produce(slices.Clone(c.b), acks)
 				if !errors.Is(r.Err, c.want) || r.Base != -1 || r.LogAppendTime != -1 {
 					t.Errorf("%s: %+v, want %v", c.name, r, c.want)
+				}
+				if strings.Count(r.Err.Error(), "batch is") > 1 {
+					t.Errorf("%s says it twice: %v", c.name, r.Err)
 				}
 				if errors.Is(c.want, ErrInvalidTimestamp) && (len(r.RecordErrors) != 1 || r.RecordErrors[0].Index != 1) {
 					t.Errorf("%s: record errors %+v, want one for record 1", c.name, r.RecordErrors)

@@ -100,8 +100,15 @@ func translate(err error) error {
 		batch.ErrTimestamp: ErrInvalidTimestamp, batch.ErrInvalid: ErrInvalidRecord, batch.ErrCodec: ErrInvalidRecord,
 	} {
 		if errors.Is(err, kind) {
-			return fmt.Errorf("%w: %w", ours, err)
+			return &badBatch{ours, err}
 		}
 	}
-	return fmt.Errorf("%w: %w", ErrCorruptBatch, err)
+	return &badBatch{ErrCorruptBatch, err}
 }
+
+// badBatch is an error of package batch under this package's decision. Its text is the former's alone: the two say the same,
+// and a producer reads it.
+type badBatch struct{ kind, cause error }
+
+func (e *badBatch) Error() string   { return e.cause.Error() }
+func (e *badBatch) Unwrap() []error { return []error{e.kind, e.cause} }

@@ -16,7 +16,8 @@ var version = ""
 func main() {
 	ctx, stop := interruptible(context.Background())
 	a := &app{
-		stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
+		program: os.Args[0],
+		stdin:   os.Stdin, stdout: os.Stdout, stderr: os.Stderr,
 		getenv:    os.Getenv,
 		environ:   os.Environ,
 		stdoutTTY: term.IsTerminal(int(os.Stdout.Fd())),
@@ -51,6 +52,7 @@ func interruptible(parent context.Context) (context.Context, func()) {
 
 // app is what the commands share: the outside world and the global flags.
 type app struct {
+	program        string // as it was called, for the line that says what to try
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	getenv         func(string) string

@@ -201,7 +201,7 @@ func (a *app) serve(ctx context.Context, cfg *config.Broker) error {
 	}
 	slog.SetDefault(log)
 	limitMemory(log)
-	b, err := broker.Open(ctx, cfg, broker.Options{Version: buildVersion(), Stdout: a.stdout, Log: log})
+	b, err := broker.Open(ctx, cfg, broker.Options{Version: buildVersion(), Program: a.program, Stdout: a.stdout, Log: log})
 	if err != nil {
 		return fmt.Errorf("start the broker: %w", err)
 	}

@@ -14,8 +14,8 @@ var (
 	ErrCorrupt = errors.New("batch is corrupt")
 	// ErrShort is an ErrCorrupt: the bytes end inside the batch. A torn tail, or the cut end of a fetched run.
 	ErrShort = fmt.Errorf("%w: bytes end inside it", ErrCorrupt)
-	// ErrMagic is a message set of format v0 or v1, which is not kept (UNSUPPORTED_FOR_MESSAGE_FORMAT).
-	ErrMagic = errors.New("message format v0 or v1")
+	// ErrMagic is a message set of format v0 or v1, which is not kept (INVALID_RECORD).
+	ErrMagic = errors.New("message formats v0 and v1 are not kept: send record batches (v2)")
 	// ErrTooLarge is a batch that is, or would be when decompressed, beyond a limit.
 	ErrTooLarge = errors.New("batch is too large")
 	// ErrInvalid is a batch that arrived as it was sent, but says what no producer may say: a lying count, offsets that
@@ -23,7 +23,7 @@ var (
 	ErrInvalid = errors.New("batch is invalid")
 	// ErrTimestamp is a record whose timestamp is outside the limits (INVALID_TIMESTAMP).
 	ErrTimestamp = errors.New("timestamp out of bounds")
-	// ErrCodec is a compression codec that does not exist (UNSUPPORTED_COMPRESSION_TYPE).
+	// ErrCodec is a compression codec that does not exist (INVALID_RECORD).
 	ErrCodec = errors.New("unknown compression codec")
 )
 
