@@ -86,7 +86,8 @@ func requestsPerGiB(t *testing.T, driver string, partitions int) {
 		}
 		_, now := count()
 		t.Logf("%s: %.0f GETs per GiB", what, (now-before)/gib)
-		if now-before > getsPerGiB*gib {
+		// Readers that begin in the same moment may each ask for a footer; the history is small, so that one is 8 in a GiB.
+		if now-before > getsPerGiB*gib+float64(readers-1) {
 			t.Errorf("%s: %.0f GETs for %.2f GiB", what, now-before, gib)
 		}
 	}

@@ -35,8 +35,23 @@ func spilled(t *testing.T) (*harness.Broker, *load) {
 		restart(t, b)
 		l.verify(b)
 	}
-	tiled(t, b)
+	sweptTiled(t, b)
 	return b, l
+}
+
+// sweptTiled is tiled after a SIGKILL, which may have come between an object's commit and its upload, or its expiry and its
+// deletion: the sweep is for those.
+func sweptTiled(t *testing.T, b *harness.Broker) {
+	t.Helper()
+	until(t, "the sweep leaves objects that are not in use", func() bool {
+		var sweep struct{ Objects, Orphans int }
+		if err := b.Ask(within(t, 30*time.Second), "POST", "/v1/tier/sweep?grace=1s", &sweep); err != nil {
+			t.Fatal(err)
+		}
+		p := storageOf(t, b, "data").Partitions[0]
+		return len(objects(t, b)) == p.Cold.Segments+p.Cold.Pages
+	})
+	tiled(t, b)
 }
 
 // tiled waits until the bucket holds what the broker says: so many segments and pages of the topic, and nothing else.
@@ -205,7 +220,7 @@ func TestPagesExpire(t *testing.T) {
 		t.Fatal(err)
 	}
 	restart(t, b)
-	tiled(t, b)
+	sweptTiled(t, b)
 	s := storageOf(t, b, "data").Partitions[0]
 	if s.Cold.Bytes < 1<<19-3*65536 {
 		t.Errorf("too much has expired: %+v", s)
