@@ -199,7 +199,7 @@ func (b *Broker) openBucket(ctx context.Context) error {
 	return nil
 }
 
-// flushing tells whether producers wait for flushes just now.
+// flushing tells whether producers are at work that wait for flushes: whether one has ended a moment ago.
 func (b *Broker) flushing() bool {
 	const recently = 20 * time.Millisecond
 	return time.Now().UnixNano()-b.flushed.Load() < int64(recently)

@@ -86,8 +86,13 @@ func requestsPerGiB(t *testing.T, driver string, partitions int) {
 		}
 		_, now := count()
 		t.Logf("%s: %.0f GETs per GiB", what, (now-before)/gib)
-		// Readers that begin in the same moment may each ask for a footer; the history is small, so that one is 8 in a GiB.
-		if now-before > getsPerGiB*gib+float64(readers-1) {
+		budget := getsPerGiB * gib
+		if readers > 1 {
+			// They share what they ask for in the same moment. How far they drift apart, and then ask again, is the scheduler's: without
+			// any sharing they would ask for nearly three times as much.
+			budget *= 2
+		}
+		if now-before > budget {
 			t.Errorf("%s: %.0f GETs for %.2f GiB", what, now-before, gib)
 		}
 	}

@@ -39,7 +39,7 @@ func spilled(t *testing.T) (*harness.Broker, *load) {
 	return b, l
 }
 
-// sweptTiled is tiled after a SIGKILL, which may have come between an object's commit and its upload, or its expiry and its
+// sweptTiled is tiled after a SIGKILL, which may have come between an object's upload and its commit, or its expiry and its
 // deletion: the sweep is for those.
 func sweptTiled(t *testing.T, b *harness.Broker) {
 	t.Helper()

@@ -126,7 +126,7 @@ func (c *call) take(frame *wire.Frame) {
 	c.frame, c.body = frame, body
 }
 
-// readAnswer reads n bytes, and takes little more than arrives.
+// readAnswer reads n bytes. Beyond firstBytes it takes no more than twice what has arrived.
 func readAnswer(in io.Reader, n int) (*wire.Frame, error) {
 	f := wire.GetFrame(min(n, firstBytes))
 	for read := 0; ; {

@@ -68,28 +68,29 @@ func run(ctx context.Context, o *options) error {
 		defer l.nc.Close()
 	}
 	// Once to warm up, unmeasured.
-	if _, err := measure(ctx, o, lanes, 0, 2*time.Second); err != nil {
+	if _, err := measure(o, lanes, 0, 2*time.Second); err != nil {
 		return err
 	}
-	most, err := measure(ctx, o, lanes, 0, time.Duration(o.seconds)*time.Second)
+	most, err := measure(o, lanes, 0, time.Duration(o.seconds)*time.Second)
 	if err != nil {
 		return err
 	}
-	print("most", o, most)
+	if err := tell("most", o, most); err != nil {
+		return err
+	}
 	rate := o.rate
 	if rate == 0 {
 		rate = most.rate / 2
 	}
-	even, err := measure(ctx, o, lanes, rate, time.Duration(o.seconds)*time.Second)
+	even, err := measure(o, lanes, rate, time.Duration(o.seconds)*time.Second)
 	if err != nil {
 		return err
 	}
-	print("even", o, even)
-	return nil
+	return tell("even", o, even)
 }
 
-func print(mode string, o *options, r result) {
-	_ = json.NewEncoder(os.Stdout).Encode(map[string]any{
+func tell(mode string, o *options, r result) error {
+	return json.NewEncoder(os.Stdout).Encode(map[string]any{
 		"mode": mode, "partitions": o.partitions, "requests_s": int(r.rate), "offsets_s": int(r.rate) * o.partitions,
 		"p50_ms": r.at(0.5), "p99_ms": r.at(0.99), "p999_ms": r.at(0.999),
 	})
@@ -182,7 +183,7 @@ func (r result) at(q float64) float64 {
 }
 
 // measure sends for a while: evenly at a rate, or, with rate 0, as soon as answers leave room.
-func measure(ctx context.Context, o *options, lanes []*lane, rate float64, d time.Duration) (result, error) {
+func measure(o *options, lanes []*lane, rate float64, d time.Duration) (result, error) {
 	var (
 		g    errgroup.Group
 		mu   sync.Mutex

@@ -38,35 +38,38 @@ type kind struct {
 	name    string
 	version uint8 // the newest, which is written; all from 1 on are read
 	decode  func(body []byte) (Command, error)
-	since   Level // the cluster's, at least, before it is proposed
 }
 
 // kinds is the registry: every command there is.
 var kinds = map[Kind]kind{
-	KindFormCluster:         {"FormCluster", 1, decode[FormCluster], 0},
-	KindRegisterBroker:      {"RegisterBroker", 2, decode[RegisterBroker], 0},
-	KindCreateTopic:         {"CreateTopic", 1, decode[CreateTopic], 0},
-	KindDeleteTopic:         {"DeleteTopic", 1, decode[DeleteTopic], 0},
-	KindAddPartitions:       {"AddPartitions", 1, decode[AddPartitions], 0},
-	KindSetConfigs:          {"SetConfigs", 1, decode[SetConfigs], 0},
-	KindElectLeaders:        {"ElectLeaders", 2, decode[ElectLeaders], 0},
-	KindCommitSegment:       {"CommitSegment", 1, decode[CommitSegment], 0},
-	KindTrimLog:             {"TrimLog", 1, decode[TrimLog], 0},
-	KindAllocateProducerIDs: {"AllocateProducerIDs", 1, decode[AllocateProducerIDs], 0},
-	KindCommitOffsets:       {"CommitOffsets", 2, decode[CommitOffsets], 0},
-	KindDeleteOffsets:       {"DeleteOffsets", 2, decode[DeleteOffsets], 0},
-	KindPutGroup:            {"PutGroup", 2, decode[PutGroup], 0},
-	KindDeleteGroup:         {"DeleteGroup", 2, decode[DeleteGroup], 0},
-	KindSetBrokerState:      {"SetBrokerState", 1, decode[SetBrokerState], 0},
-	KindDrainBroker:         {"DrainBroker", 1, decode[DrainBroker], 0},
-	KindUnregisterBroker:    {"UnregisterBroker", 1, decode[UnregisterBroker], 0},
-	KindAlterISR:            {"AlterISR", 1, decode[AlterISR], 0},
-	KindAssignReplicas:      {"AssignReplicas", 1, decode[AssignReplicas], 0},
-	KindFinishAssignments:   {"FinishAssignments", 1, decode[FinishAssignments], 0},
-	KindPlaceCoordinators:   {"PlaceCoordinators", 1, decode[PlaceCoordinators], 0},
-	KindSpillSegments:       {"SpillSegments", 1, decode[SpillSegments], 0},
-	KindSetLevel:            {"SetLevel", 1, decodeLevel, 0}, // proposed when all know it, which is what makes level 1
+	KindFormCluster:         {"FormCluster", 1, decode[FormCluster]},
+	KindRegisterBroker:      {"RegisterBroker", 2, decode[RegisterBroker]},
+	KindCreateTopic:         {"CreateTopic", 1, decode[CreateTopic]},
+	KindDeleteTopic:         {"DeleteTopic", 1, decode[DeleteTopic]},
+	KindAddPartitions:       {"AddPartitions", 1, decode[AddPartitions]},
+	KindSetConfigs:          {"SetConfigs", 1, decode[SetConfigs]},
+	KindElectLeaders:        {"ElectLeaders", 2, decode[ElectLeaders]},
+	KindCommitSegment:       {"CommitSegment", 1, decode[CommitSegment]},
+	KindTrimLog:             {"TrimLog", 1, decode[TrimLog]},
+	KindAllocateProducerIDs: {"AllocateProducerIDs", 1, decode[AllocateProducerIDs]},
+	KindCommitOffsets:       {"CommitOffsets", 2, decode[CommitOffsets]},
+	KindDeleteOffsets:       {"DeleteOffsets", 2, decode[DeleteOffsets]},
+	KindPutGroup:            {"PutGroup", 2, decode[PutGroup]},
+	KindDeleteGroup:         {"DeleteGroup", 2, decode[DeleteGroup]},
+	KindSetBrokerState:      {"SetBrokerState", 1, decode[SetBrokerState]},
+	KindDrainBroker:         {"DrainBroker", 1, decode[DrainBroker]},
+	KindUnregisterBroker:    {"UnregisterBroker", 1, decode[UnregisterBroker]},
+	KindAlterISR:            {"AlterISR", 1, decode[AlterISR]},
+	KindAssignReplicas:      {"AssignReplicas", 1, decode[AssignReplicas]},
+	KindFinishAssignments:   {"FinishAssignments", 1, decode[FinishAssignments]},
+	KindPlaceCoordinators:   {"PlaceCoordinators", 1, decode[PlaceCoordinators]},
+	KindSpillSegments:       {"SpillSegments", 1, decode[SpillSegments]},
+	KindSetLevel:            {"SetLevel", 1, decodeLevel},
 }
+
+// since are the kinds that are proposed only from a level on; the others always were there. SetLevel is none of them: it is
+// proposed when every broker knows it, which is what makes level 1.
+var since = map[Kind]Level{}
 
 // String is the command's name, for logs and metrics.
 func (k Kind) String() string {
@@ -78,8 +81,8 @@ func (k Kind) String() string {
 
 // Knows tells whether every broker of a cluster at the level knows commands of the kind, in their newest version.
 func (l Level) Knows(k Kind) error {
-	if since := kinds[k].since; since > l {
-		return fmt.Errorf("%w: %s needs %d, the cluster works at %d until every registered broker runs this release", ErrLevel, k, since, l)
+	if needed := since[k]; needed > l {
+		return fmt.Errorf("%w: %s needs %d, the cluster works at %d until every registered broker runs this release", ErrLevel, k, needed, l)
 	}
 	return nil
 }

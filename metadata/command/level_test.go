@@ -43,8 +43,9 @@ func TestNewerLevelIsNotDecoded(t *testing.T) {
 // A command would be proposed in a cluster that has brokers which do not know it.
 func TestKnows(t *testing.T) {
 	const later Kind = 9999
-	kinds[later] = kind{"Later", 1, decode[SetLevel], 2}
+	kinds[later], since[later] = kind{"Later", 1, decode[SetLevel]}, 2
 	defer delete(kinds, later)
+	defer delete(since, later)
 	if err := Level(1).Knows(later); !errors.Is(err, ErrLevel) || !strings.Contains(err.Error(), "Later needs 2") {
 		t.Error(err)
 	}

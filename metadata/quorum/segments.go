@@ -1,8 +1,11 @@
 package quorum
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -32,7 +35,7 @@ func openLog(dir string, meta types.MetaStore, logger hclog.Logger) (store *wal.
 		return nil, fmt.Errorf("open metadata log %s: %w", dir, err)
 	}
 	files := segment.NewFiler(dir, fs.New())
-	if err = finishRotation(dir, meta, files); err == nil {
+	if err = settleTail(dir, meta, files); err == nil {
 		store, err = wal.Open(dir, wal.WithMetaStore(meta), wal.WithSegmentSize(segmentBytes), wal.WithLogger(logger),
 			wal.WithSegmentFiler(segmentFiles{files}))
 	}
@@ -68,10 +71,12 @@ func forget(dir string) error {
 	return nil
 }
 
-// finishRotation begins the log's next file when the last one is full and its process ended before it could: raft-wal v0.4.0 rotates
-// in the background, after the entry that fills a file is stored, and does not look for this when it opens the log: "segment is sealed", to
-// every entry, at every start.
-func finishRotation(dir string, meta types.MetaStore, files types.SegmentFiler) error {
+// settleTail leaves the file that is written to as raft-wal v0.4.0 takes it for granted, and does not see to it. A full one whose
+// process ended before the next was begun is followed by it: rotation runs in the background, and is not looked for when the log is
+// opened. What a broken write left behind the last commit is zeroed: an index there counts as the file's seal though the batch that it
+// ends was never stored, and pieces of entries could count as entries once the next write has covered a part of them. Either seal has
+// every further entry refused, at every start: "segment is sealed".
+func settleTail(dir string, meta types.MetaStore, files types.SegmentFiler) error {
 	state, err := meta.Load(dir)
 	if err != nil || len(state.Segments) == 0 {
 		return err
@@ -87,9 +92,13 @@ func finishRotation(dir string, meta types.MetaStore, files types.SegmentFiler) 
 	if err != nil {
 		return err
 	}
-	full, indexStart, err := w.Sealed()
+	f, err := os.OpenFile(filepath.Join(dir, segment.FileName(*tail)), os.O_RDWR, 0)
+	if err != nil {
+		return errors.Join(err, w.Close())
+	}
+	sealed, indexStart, err := settleFile(f, *tail, w)
 	last := w.LastIndex()
-	if err := errors.Join(err, w.Close()); err != nil || !full {
+	if err := errors.Join(err, f.Close(), w.Close()); err != nil || !sealed {
 		return err
 	}
 	now := time.Now()
@@ -99,6 +108,65 @@ func finishRotation(dir string, meta types.MetaStore, files types.SegmentFiler) 
 	})
 	state.NextSegmentID++
 	return meta.CommitState(state)
+}
+
+// frameBytes is the size of the header that each of a file's frames (entries, commits, an index) begins with: 4 bytes of type, and 4 of
+// the length of what follows, which is padded to a multiple of as much. A commit has a checksum for a length, and nothing follows.
+const frameBytes = 8
+
+// settleFile says whether the tail's last commit holds its index, and where; if not, what is behind that commit is zeroed.
+func settleFile(f *os.File, tail types.SegmentInfo, w types.SegmentWriter) (sealed bool, indexStart uint64, err error) {
+	length := func(frame int64) (int64, error) {
+		var b [frameBytes]byte
+		_, err := f.ReadAt(b[:], frame)
+		return int64(binary.LittleEndian.Uint32(b[frameBytes/2:])), err
+	}
+	last := w.LastIndex()
+	if begun, start, err := w.Sealed(); err != nil {
+		return false, 0, err
+	} else if begun {
+		// Entries count as recovered with their commit, and an index is as long as the entries that its commit makes.
+		if n, err := length(int64(start) - frameBytes); err != nil || last != 0 && n == 4*int64(last-tail.BaseIndex+1) {
+			return err == nil, start, err
+		}
+	}
+	var end int64 // the file's header, too, is stored with the first commit
+	if last != 0 {
+		entry, err := w.(*segment.Writer).OffsetForFrame(last)
+		if err != nil {
+			return false, 0, err
+		}
+		n, err := length(int64(entry))
+		if err != nil {
+			return false, 0, err
+		}
+		end = int64(entry) + frameBytes + (n+frameBytes-1)/frameBytes*frameBytes + frameBytes
+	}
+	return false, 0, zeroFrom(f, end)
+}
+
+// zeroFrom stores zeros for whatever else f has from an offset on.
+func zeroFrom(f *os.File, offset int64) error {
+	zeros, b := make([]byte, 256<<10), make([]byte, 256<<10)
+	for wrote := false; ; {
+		n, err := f.ReadAt(b, offset)
+		if !bytes.Equal(b[:n], zeros[:n]) {
+			if _, err := f.WriteAt(zeros[:n], offset); err != nil {
+				return err
+			}
+			wrote = true
+		}
+		offset += int64(n)
+		switch {
+		case err == nil:
+		case err != io.EOF:
+			return err
+		case wrote:
+			return f.Sync()
+		default:
+			return nil
+		}
+	}
 }
 
 // damagedLog is what a person may do.

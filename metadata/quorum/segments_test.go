@@ -124,9 +124,9 @@ func TestDamagedLogIsRefused(t *testing.T) {
 	}
 }
 
-// A node that ended between the entry that fills a file of its log and the beginning of the next file would store nothing any more, at every start.
-func TestFullFileIsFollowed(t *testing.T) {
-	dir := t.TempDir()
+// filled is a log whose file is as full as raft-wal fills it, and not rotated: its last entry, and where that begins in the file.
+func filled(t *testing.T, dir string, entryBytes int) (file string, last uint64, at int64) {
+	t.Helper()
 	meta := &metadb.BoltMetaDB{}
 	store, err := openLog(dir, meta, hclog.NewNullLogger())
 	if err != nil {
@@ -135,7 +135,6 @@ func TestFullFileIsFollowed(t *testing.T) {
 	if err := store.Close(); err != nil {
 		t.Fatal(err)
 	}
-	// Filled as raft-wal fills it, and not rotated.
 	state, err := meta.Load(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -144,11 +143,10 @@ func TestFullFileIsFollowed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var last uint64
 	for full := false; !full; {
 		last++
 		var b bytes.Buffer
-		if err := (&wal.BinaryCodec{}).Encode(&raft.Log{Index: last, Data: make([]byte, segmentBytes/8)}, &b); err != nil {
+		if err := (&wal.BinaryCodec{}).Encode(&raft.Log{Index: last, Data: bytes.Repeat([]byte{7}, entryBytes)}, &b); err != nil {
 			t.Fatal(err)
 		}
 		if err := tail.Append([]types.LogEntry{{Index: last, Data: b.Bytes()}}); err != nil {
@@ -158,18 +156,28 @@ func TestFullFileIsFollowed(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := errors.Join(tail.Close(), meta.Close()); err != nil {
+	offset, err := tail.(*segment.Writer).OffsetForFrame(last)
+	if err := errors.Join(err, tail.Close(), meta.Close()); err != nil {
 		t.Fatal(err)
 	}
+	return filepath.Join(dir, segment.FileName(state.Segments[0])), last, int64(offset)
+}
+
+// goesOn opens a log that must end at last, and adds to it, twice.
+func goesOn(t *testing.T, dir string, last uint64) {
+	t.Helper()
 	for range 2 {
 		meta := &metadb.BoltMetaDB{}
 		store, err := openLog(dir, meta, hclog.NewNullLogger())
 		if err != nil {
 			t.Fatal(err)
 		}
+		if got, err := store.LastIndex(); got != last || err != nil {
+			t.Errorf("the log ends at %d (%v), not at %d", got, err, last)
+		}
 		last++
 		if err := store.StoreLog(&raft.Log{Index: last, Data: []byte("x")}); err != nil {
-			t.Fatal(err)
+			t.Error(err)
 		}
 		for i := range last {
 			if err := store.GetLog(i+1, new(raft.Log)); err != nil {
@@ -179,5 +187,56 @@ func TestFullFileIsFollowed(t *testing.T) {
 		if err := errors.Join(store.Close(), meta.Close()); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// A node that ended between the entry that fills a file of its log and the beginning of the next file would store nothing any more, at every start.
+func TestFullFileIsFollowed(t *testing.T) {
+	dir := t.TempDir()
+	_, last, _ := filled(t, dir, segmentBytes/8)
+	goesOn(t, dir, last)
+}
+
+// A node whose disk was full, or whose power was cut, while it stored the entry that fills a file of its log would take the piece of an
+// index that is there for the file's end: it would not start again, or store nothing any more.
+func TestTornSealIsCut(t *testing.T) {
+	const entries = 32
+	whole := t.TempDir()
+	file, last, at := filled(t, whole, segmentBytes/entries)
+	full, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	end := int64(len(full))
+	index := end - frameBytes - (int64(4*last)+frameBytes-1)/frameBytes*frameBytes - frameBytes
+	tear := func(b []byte, from, to int64) []byte {
+		b = bytes.Clone(b)
+		clear(b[from:to])
+		return b
+	}
+	for what, torn := range map[string][]byte{
+		"nothing of the entry":    tear(full, at, end),
+		"half an entry":           tear(full, (at+index)/2, end),
+		"an entry":                tear(full, index, end),
+		"an index's header":       tear(full, index+frameBytes, end),
+		"half an index":           tear(full, (index+end)/2, end),
+		"no commit":               tear(full, end-frameBytes, end),
+		"all but the entry":       tear(full, at+frameBytes, index),
+		"all but a piece of it":   tear(full, at+4096, at+8192),
+		"an index that is no end": tear(full, at, index),
+		"cut after the header":    full[:index+frameBytes],
+		"cut in the index":        full[:(index+end)/2],
+		"cut before the commit":   full[:end-frameBytes],
+	} {
+		t.Run(what, func(t *testing.T) {
+			dir := t.TempDir()
+			if err := os.CopyFS(dir, os.DirFS(whole)); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, filepath.Base(file)), torn, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			goesOn(t, dir, last-1)
+		})
 	}
 }
