@@ -217,6 +217,7 @@ func (q *Quorum) startRaft(between func(raft.LogStore) raft.LogStore) error {
 		return err
 	}
 	q.transport.moved = q.spread.kick
+	q.transport.leads = func() bool { now, _ := q.lead.get(); return now.ID == q.cfg.ID }
 	conf := q.raftConfig()
 	conf.Logger = logger
 	snapshots := usableSnapshots{SnapshotStore: files, logs: logs}
@@ -284,6 +285,7 @@ func (q *Quorum) release() error {
 	var errs []error
 	q.lead.close()
 	if q.raft != nil {
+		close(q.transport.ended)
 		ended := q.raft.Shutdown()
 		q.stream.cut()
 		errs = append(errs, ended.Error())

@@ -73,7 +73,7 @@ func (q *Quorum) tell(s raft.Server, m mark) {
 		Term:      m.term, PrevLogEntry: m.index, PrevLogTerm: m.term, LeaderCommitIndex: m.index,
 	}
 	var resp raft.AppendEntriesResponse
-	err := q.transport.AppendEntries(s.ID, s.Address, &args, &resp) // notes what was told
+	err := q.transport.append(s.ID, s.Address, &args, &resp) // notes what was told
 	q.transport.mu.Lock()
 	if p := q.transport.members[s.ID]; p != nil {
 		p.telling = false

@@ -46,7 +46,7 @@ func (q *Quorum) Status() Status {
 		Term:           q.raft.CurrentTerm(),
 		LastIndex:      q.raft.LastIndex(),
 		CommitIndex:    q.raft.CommitIndex(),
-		AppliedIndex:   q.raft.AppliedIndex(),
+		AppliedIndex:   max(q.raft.AppliedIndex(), q.Image().Index()), // Raft counts an entry only once its whole batch is applied
 		SnapshotIndex:  q.fsm.newest.index.Load(),
 		QueuedCommands: q.queue.len(),
 	}

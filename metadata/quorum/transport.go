@@ -144,8 +144,12 @@ type transport struct {
 	done  chan struct{}
 	once  sync.Once
 
-	// moved is called when a member has stored more. Set before Raft starts.
+	// ended is closed when Raft is about to be shut down: no failure is held any more.
+	ended chan struct{}
+
+	// moved is called when a member has stored more; leads says whether this node is the leader. Set before Raft starts.
 	moved func()
+	leads func() bool
 
 	mu      sync.Mutex
 	members map[raft.ServerID]*progress
@@ -153,15 +157,16 @@ type transport struct {
 
 // progress is what this node, as the leader, knows of a member.
 type progress struct {
-	contact  time.Time // of the last answer
-	caughtUp time.Time // when its log was last known to hold all that is committed
-	match    uint64    // its log is the leader's up to here
-	told     uint64    // the highest commit index that it was told, with a log that reaches there
-	telling  bool      // by spread, just now
+	contact  time.Time     // of the last answer
+	caughtUp time.Time     // when its log was last known to hold all that is committed
+	match    uint64        // its log is the leader's up to here
+	told     uint64        // the highest commit index that it was told, with a log that reaches there
+	telling  bool          // by spread, just now
+	heard    chan struct{} // closed with the next answer; nil when nobody waits for it
 }
 
 func newTransport(t *raft.NetworkTransport, clock func() time.Time) *transport {
-	w := &transport{NetworkTransport: t, clock: clock, rpcs: make(chan raft.RPC), done: make(chan struct{}), members: map[raft.ServerID]*progress{}}
+	w := &transport{NetworkTransport: t, clock: clock, rpcs: make(chan raft.RPC), done: make(chan struct{}), ended: make(chan struct{}), leads: func() bool { return true }, members: map[raft.ServerID]*progress{}}
 	go w.forward()
 	return w
 }
@@ -209,6 +214,16 @@ func (t *transport) order(command any) error {
 
 // AppendEntries implements raft.Transport.
 func (t *transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
+	heartbeat := args.PrevLogEntry == 0 && args.LeaderCommitIndex == 0 && len(args.Entries) == 0
+	err := t.append(id, target, args, resp)
+	if err != nil && !heartbeat {
+		t.hold(id)
+	}
+	return err
+}
+
+// append is AppendEntries that fails at once.
+func (t *transport) append(id raft.ServerID, target raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
 	if err := t.NetworkTransport.AppendEntries(id, target, args, resp); err != nil {
 		return err
 	}
@@ -223,21 +238,59 @@ func (t *transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, a
 // InstallSnapshot implements raft.Transport.
 func (t *transport) InstallSnapshot(id raft.ServerID, target raft.ServerAddress, args *raft.InstallSnapshotRequest, resp *raft.InstallSnapshotResponse, data io.Reader) error {
 	if err := t.NetworkTransport.InstallSnapshot(id, target, args, resp, data); err != nil {
+		t.hold(id)
 		return err
 	}
 	t.note(id, args.LastLogIndex, 0, resp.Success)
 	return nil
 }
 
-// note keeps what an answer says of a member.
-func (t *transport) note(id raft.ServerID, end, commit uint64, stored bool) {
+// holdCheck is how often a held failure looks whether this node still leads.
+const holdCheck = 500 * time.Millisecond
+
+// hold keeps a failure from Raft until the member has answered something, which heartbeats see to, or this node leads no more. Raft
+// doubles its pause with every failure that it is told of, up to 10 s: so long would a node that comes back after some minutes
+// wait for what it has missed.
+func (t *transport) hold(id raft.ServerID) {
 	t.mu.Lock()
+	p := t.member(id)
+	if p.heard == nil {
+		p.heard = make(chan struct{})
+	}
+	heard := p.heard
+	t.mu.Unlock()
+	look := time.NewTicker(holdCheck)
+	defer look.Stop()
+	for t.leads() {
+		select {
+		case <-heard:
+			return
+		case <-t.ended:
+			return
+		case <-look.C:
+		}
+	}
+}
+
+// member is what is known of one. mu is held.
+func (t *transport) member(id raft.ServerID) *progress {
 	p := t.members[id]
 	if p == nil {
 		p = &progress{}
 		t.members[id] = p
 	}
+	return p
+}
+
+// note keeps what an answer says of a member.
+func (t *transport) note(id raft.ServerID, end, commit uint64, stored bool) {
+	t.mu.Lock()
+	p := t.member(id)
 	p.contact = t.clock()
+	if p.heard != nil {
+		close(p.heard)
+		p.heard = nil
+	}
 	before := p.match
 	if stored {
 		p.match = max(p.match, end)
@@ -257,6 +310,11 @@ func (t *transport) note(id raft.ServerID, end, commit uint64, stored bool) {
 func (t *transport) forget() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	for _, p := range t.members {
+		if p.heard != nil {
+			close(p.heard)
+		}
+	}
 	t.members = map[raft.ServerID]*progress{}
 }
 
