@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -33,6 +34,9 @@ type System interface {
 	Records(c *Cluster, node int, topic string, topicID [16]byte, partition int32) string
 	// Files are kinds of files that faults may damage on a stopped node: a kind's name to patterns below Dir.
 	Files() map[string][]string
+	// Refuses says, from what a node that has ended printed since its start, that it will not run with what it has on its disk, and
+	// tells its operator to have it begin with nothing.
+	Refuses(printed string) bool
 	// Admin is HOST:PORT of a node's admin port, "" when it has none.
 	Admin(c *Cluster, node int) string
 	// Async says that an acknowledgement does not mean a disk: what power cuts may take.
@@ -176,7 +180,7 @@ func (c *Cluster) Start(i int) error {
 		return err
 	}
 	defer log.Close()
-	if _, err := fmt.Fprintf(log, "---- %s started: %s\n", time.Now().Format(time.TimeOnly), strings.Join(start.Args, " ")); err != nil {
+	if _, err := fmt.Fprintf(log, startMark+"%s started: %s\n", time.Now().Format(time.TimeOnly), strings.Join(start.Args, " ")); err != nil {
 		return err
 	}
 	cmd := exec.Command(start.Args[0], start.Args[1:]...)
@@ -213,6 +217,21 @@ func (n *node) wait(cmd *exec.Cmd, done chan struct{}) {
 	n.cmd = nil
 	close(done)
 }
+
+// Refused says whether a node has ended, and why, when it will not run with what it has on its disk (System.Refuses).
+func (c *Cluster) Refused(i int) (ended, refused bool, err error) {
+	if c.Running(i) {
+		return false, false, nil
+	}
+	b, err := os.ReadFile(c.Log(i))
+	if err != nil {
+		return true, false, err
+	}
+	return true, c.System.Refuses(string(b[max(bytes.LastIndex(b, []byte(startMark)), 0):])), nil
+}
+
+// startMark begins the line of a node's log that says how it was started.
+const startMark = "\n---- "
 
 // Running says whether a node's process lives, paused or not.
 func (c *Cluster) Running(i int) bool {

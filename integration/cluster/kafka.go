@@ -42,6 +42,9 @@ func (k Kafka) Start(c *Cluster, node int) (Start, error) {
 }
 
 // Admin is none.
+func (Kafka) Refuses(string) bool { return false }
+
+// Admin implements System.
 func (Kafka) Admin(*Cluster, int) string { return "" }
 
 // Records is the directory of a replica.

@@ -65,6 +65,11 @@ func (*Qanat) peer(c *Cluster, node int) string {
 	return fmt.Sprintf("%s:%d", c.Host(node), c.Port(node)+2)
 }
 
+// Refuses implements System: a voter must not vote on what it has forgotten.
+func (*Qanat) Refuses(printed string) bool {
+	return strings.Contains(printed, "start it with an empty directory")
+}
+
 // Admin is the port after the clients'.
 func (*Qanat) Admin(c *Cluster, node int) string {
 	return fmt.Sprintf("%s:%d", c.Host(node), c.Port(node)+1)

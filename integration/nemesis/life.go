@@ -63,7 +63,7 @@ func roll(ctx context.Context, b *Bench, targets []int, _ *rand.Rand) (undo, err
 func replace(ctx context.Context, b *Bench, targets []int, _ *rand.Rand) (undo, error) {
 	i, broker := targets[0], int32(targets[0]+1)
 	end := func(context.Context) error { return b.Start(i) }
-	client, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(b.Bootstrap(), ",")...), kgo.DialTimeout(2*time.Second), kgo.RetryTimeout(10*time.Second))
+	client, err := b.client()
 	if err != nil {
 		return end, err
 	}
@@ -96,6 +96,11 @@ func replace(ctx context.Context, b *Bench, targets []int, _ *rand.Rand) (undo, 
 	again, cancelAgain := context.WithTimeout(context.WithoutCancel(ctx), 2*patience)
 	defer cancelAgain()
 	return end, harness.Until(again, func() (bool, error) { return b.drain(again, i, false) == nil, nil })
+}
+
+// client is the operator's.
+func (b *Bench) client() (*kgo.Client, error) {
+	return kgo.NewClient(kgo.SeedBrokers(strings.Split(b.Bootstrap(), ",")...), kgo.DialTimeout(2*time.Second), kgo.RetryTimeout(10*time.Second))
 }
 
 // voters waits until the metadata quorum has its three.

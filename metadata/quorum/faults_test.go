@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -424,5 +425,36 @@ func TestRestoreTellsSubscribers(t *testing.T) {
 	}
 	if err := f.Restore(readCloser([]byte("garbage"))); !errors.Is(err, image.ErrCorrupt) {
 		t.Error(err)
+	}
+}
+
+// A node that was killed, and whose log has lost its end since, would vote on what it has forgotten.
+func TestCutAfterKillIsRefused(t *testing.T) {
+	cfg := Config{Dir: t.TempDir(), ID: 1}
+	q := start(t, cfg)
+	for i := range 20 {
+		propose(t, q, topic(fmt.Sprint("t", i)))
+		if i == 10 {
+			q.noteReached(overwrite) // makes the file
+		}
+	}
+	q.noteReached(overwrite) // as it does every second
+	killed := t.TempDir()
+	if err := os.CopyFS(killed, os.DirFS(cfg.Dir)); err != nil {
+		t.Fatal(err)
+	}
+	closeQuorum(t, q)
+	logs, err := filepath.Glob(filepath.Join(killed, "log", "*.wal"))
+	if err != nil || len(logs) != 1 {
+		t.Fatal(logs, err)
+	}
+	cfg.Dir = killed
+	again := start(t, cfg) // as it was left, it goes on
+	closeQuorum(t, again)
+	if err := os.Truncate(logs[0], 2000); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(complete(cfg), time.Now, slog.New(slog.DiscardHandler)); !errors.Is(err, ErrLost) || !strings.Contains(err.Error(), "empty directory") {
+		t.Errorf("opened with %v", err)
 	}
 }

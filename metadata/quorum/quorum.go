@@ -107,7 +107,8 @@ type Quorum struct {
 	changing   chan struct{} // holds a token while the membership is changed: one change at a time
 	demoted    demoted
 	leaderGone chan struct{} // capacity 1: a connection to the leader has ended
-	reached    uint64        // what reachedFile says
+	noting     sync.Mutex
+	reached    uint64 // what reachedFile says; held: noting
 	queue      *queue
 	lead       leadership
 	down       chan struct{} // closed when Raft has ended: it answers nothing any more
@@ -181,6 +182,7 @@ func open(cfg Config, clock func() time.Time, log *slog.Logger, between func(raf
 	q.running.Go(func() { q.followLeadership(ctx) })
 	q.running.Go(func() { p.run(ctx) })
 	q.running.Go(func() { q.makeSnapshots(ctx) })
+	q.running.Go(func() { q.keepReached(ctx) })
 	if err := q.hasten(ctx); err != nil {
 		return q, err
 	}
@@ -289,7 +291,7 @@ func (q *Quorum) release() error {
 		ended := q.raft.Shutdown()
 		q.stream.cut()
 		errs = append(errs, ended.Error())
-		q.noteReached()
+		q.noteReached(writeDurably)
 	}
 	close(q.down)
 	if q.transport != nil {

@@ -1,11 +1,8 @@
 package quorum
 
 import (
-	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -35,7 +32,7 @@ func openLog(dir string, meta types.MetaStore, logger hclog.Logger) (store *wal.
 		return nil, fmt.Errorf("open metadata log %s: %w", dir, err)
 	}
 	files := segment.NewFiler(dir, fs.New())
-	if err = settleTail(dir, meta, files); err == nil {
+	if err = settle(dir, meta); err == nil {
 		store, err = wal.Open(dir, wal.WithMetaStore(meta), wal.WithSegmentSize(segmentBytes), wal.WithLogger(logger),
 			wal.WithSegmentFiler(segmentFiles{files}))
 	}
@@ -71,107 +68,69 @@ func forget(dir string) error {
 	return nil
 }
 
-// settleTail leaves the file that is written to as raft-wal v0.4.0 takes it for granted, and does not see to it. A full one whose
-// process ended before the next was begun is followed by it: rotation runs in the background, and is not looked for when the log is
-// opened. What a broken write left behind the last commit is zeroed: an index there counts as the file's seal though the batch that it
-// ends was never stored, and pieces of entries could count as entries once the next write has covered a part of them. Either seal has
-// every further entry refused, at every start: "segment is sealed".
-func settleTail(dir string, meta types.MetaStore, files types.SegmentFiler) error {
+// settle checks every file of the log, and leaves the one that is written to as raft-wal v0.4.0 takes it for granted and does not see
+// to it. A full one whose process ended before the next was begun is followed by it: rotation runs in the background, and is not looked
+// for when the log is opened. What a broken write left behind the last commit is zeroed: an index there counts as the file's seal though
+// the batch that it ends was never stored, and pieces of entries could count as entries once the next write has covered a part of
+// them. Either seal has every further entry refused, at every start: "segment is sealed".
+func settle(dir string, meta types.MetaStore) error {
 	state, err := meta.Load(dir)
 	if err != nil || len(state.Segments) == 0 {
 		return err
 	}
-	tail := &state.Segments[len(state.Segments)-1]
-	if !tail.SealTime.IsZero() {
-		return nil
-	}
-	w, err := files.RecoverTail(*tail)
-	if errors.Is(err, os.ErrNotExist) {
-		return nil // not begun yet
-	}
-	if err != nil {
-		return err
-	}
-	f, err := os.OpenFile(filepath.Join(dir, segment.FileName(*tail)), os.O_RDWR, 0)
-	if err != nil {
-		return errors.Join(err, w.Close())
-	}
-	sealed, indexStart, err := settleFile(f, *tail, w)
-	last := w.LastIndex()
-	if err := errors.Join(err, f.Close(), w.Close()); err != nil || !sealed {
-		return err
-	}
-	now := time.Now()
-	tail.SealTime, tail.MaxIndex, tail.IndexStart = now, last, indexStart
-	state.Segments = append(state.Segments, types.SegmentInfo{
-		ID: state.NextSegmentID, BaseIndex: last + 1, MinIndex: last + 1, SizeLimit: segmentBytes, Codec: tail.Codec, CreateTime: now,
-	})
-	state.NextSegmentID++
-	return meta.CommitState(state)
-}
-
-// frameBytes is the size of the header that each of a file's frames (entries, commits, an index) begins with: 4 bytes of type, and 4 of
-// the length of what follows, which is padded to a multiple of as much. A commit has a checksum for a length, and nothing follows.
-const frameBytes = 8
-
-// settleFile says whether the tail's last commit holds its index, and where; if not, what is behind that commit is zeroed.
-func settleFile(f *os.File, tail types.SegmentInfo, w types.SegmentWriter) (sealed bool, indexStart uint64, err error) {
-	length := func(frame int64) (int64, error) {
-		var b [frameBytes]byte
-		_, err := f.ReadAt(b[:], frame)
-		return int64(binary.LittleEndian.Uint32(b[frameBytes/2:])), err
-	}
-	last := w.LastIndex()
-	if begun, start, err := w.Sealed(); err != nil {
-		return false, 0, err
-	} else if begun {
-		// Entries count as recovered with their commit, and an index is as long as the entries that its commit makes.
-		if n, err := length(int64(start) - frameBytes); err != nil || last != 0 && n == 4*int64(last-tail.BaseIndex+1) {
-			return err == nil, start, err
+	for _, info := range state.Segments {
+		found, err := settleFile(dir, info)
+		if errors.Is(err, os.ErrNotExist) && info.SealTime.IsZero() {
+			continue // not begun yet
 		}
-	}
-	var end int64 // the file's header, too, is stored with the first commit
-	if last != 0 {
-		entry, err := w.(*segment.Writer).OffsetForFrame(last)
 		if err != nil {
-			return false, 0, err
-		}
-		n, err := length(int64(entry))
-		if err != nil {
-			return false, 0, err
-		}
-		end = int64(entry) + frameBytes + (n+frameBytes-1)/frameBytes*frameBytes + frameBytes
-	}
-	return false, 0, zeroFrom(f, end)
-}
-
-// zeroFrom stores zeros for whatever else f has from an offset on.
-func zeroFrom(f *os.File, offset int64) error {
-	zeros, b := make([]byte, 256<<10), make([]byte, 256<<10)
-	for wrote := false; ; {
-		n, err := f.ReadAt(b, offset)
-		if !bytes.Equal(b[:n], zeros[:n]) {
-			if _, err := f.WriteAt(zeros[:n], offset); err != nil {
-				return err
-			}
-			wrote = true
-		}
-		offset += int64(n)
-		switch {
-		case err == nil:
-		case err != io.EOF:
 			return err
-		case wrote:
-			return f.Sync()
-		default:
-			return nil
+		}
+		if info.SealTime.IsZero() && found.sealed() {
+			state = followed(state, found)
+			return meta.CommitState(state)
 		}
 	}
+	return nil
 }
 
-// damagedLog is what a person may do.
-const damagedLog = "if its files are damaged this broker must not vote on what it has forgotten: where others have the metadata, " +
-	"start it with an empty directory under the same node.id, and it is taken in anew"
+// settleFile reads a file through. Of one that is written to, what is behind the last commit is zeroed.
+func settleFile(dir string, info types.SegmentInfo) (contents, error) {
+	f, err := os.OpenFile(filepath.Join(dir, segment.FileName(info)), os.O_RDWR, 0)
+	if err != nil {
+		return contents{}, err
+	}
+	found, err := readThrough(f)
+	switch {
+	case err != nil:
+	case !info.SealTime.IsZero():
+		if last := info.BaseIndex + found.entries - 1; last < info.MaxIndex {
+			err = fmt.Errorf("%w: %s ends at entry %d, not %d", types.ErrCorrupt, f.Name(), last, info.MaxIndex)
+		}
+	case !found.sealed():
+		err = zeroFrom(f, found.end)
+	}
+	return found, errors.Join(err, f.Close())
+}
+
+// followed is the state with another file behind its last one, which is full.
+func followed(state types.PersistentState, full contents) types.PersistentState {
+	now := time.Now()
+	tail := &state.Segments[len(state.Segments)-1]
+	tail.SealTime, tail.MaxIndex, tail.IndexStart = now, tail.BaseIndex+full.entries-1, uint64(full.index)
+	next := types.SegmentInfo{
+		ID: state.NextSegmentID, BaseIndex: tail.MaxIndex + 1, MinIndex: tail.MaxIndex + 1, SizeLimit: segmentBytes, Codec: tail.Codec, CreateTime: now,
+	}
+	state.Segments = append(state.Segments, next)
+	state.NextSegmentID++
+	return state
+}
+
+// damagedLog and takenInAnew are what a person may do.
+const (
+	damagedLog  = "if its files are damaged this broker must not vote on what it has forgotten: " + takenInAnew
+	takenInAnew = "where others have the metadata, start it with an empty directory under the same node.id, and it is taken in anew"
+)
 
 // segmentFiles opens the log's files, those among them that raft-wal v0.4.0 cannot read. When a follower's log is cut, because
 // another leader's has other entries, raft-wal seals the file that was written to without the index that sealed files end

@@ -208,7 +208,7 @@ func TestTornSealIsCut(t *testing.T) {
 		t.Fatal(err)
 	}
 	end := int64(len(full))
-	index := end - frameBytes - (int64(4*last)+frameBytes-1)/frameBytes*frameBytes - frameBytes
+	index := end - frameHeaderBytes - (int64(4*last)+frameHeaderBytes-1)/frameHeaderBytes*frameHeaderBytes - frameHeaderBytes
 	tear := func(b []byte, from, to int64) []byte {
 		b = bytes.Clone(b)
 		clear(b[from:to])
@@ -218,15 +218,15 @@ func TestTornSealIsCut(t *testing.T) {
 		"nothing of the entry":    tear(full, at, end),
 		"half an entry":           tear(full, (at+index)/2, end),
 		"an entry":                tear(full, index, end),
-		"an index's header":       tear(full, index+frameBytes, end),
+		"an index's header":       tear(full, index+frameHeaderBytes, end),
 		"half an index":           tear(full, (index+end)/2, end),
-		"no commit":               tear(full, end-frameBytes, end),
-		"all but the entry":       tear(full, at+frameBytes, index),
+		"no commit":               tear(full, end-frameHeaderBytes, end),
+		"all but the entry":       tear(full, at+frameHeaderBytes, index),
 		"all but a piece of it":   tear(full, at+4096, at+8192),
 		"an index that is no end": tear(full, at, index),
-		"cut after the header":    full[:index+frameBytes],
+		"cut after the header":    full[:index+frameHeaderBytes],
 		"cut in the index":        full[:(index+end)/2],
-		"cut before the commit":   full[:end-frameBytes],
+		"cut before the commit":   full[:end-frameHeaderBytes],
 	} {
 		t.Run(what, func(t *testing.T) {
 			dir := t.TempDir()
@@ -237,6 +237,65 @@ func TestTornSealIsCut(t *testing.T) {
 				t.Fatal(err)
 			}
 			goesOn(t, dir, last-1)
+		})
+	}
+}
+
+// What a disk has changed or lost in the middle of a log, or in a file that is complete, would be taken for an end that was never stored: the
+// node would vote on what it has forgotten.
+func TestChangedLogIsRefused(t *testing.T) {
+	whole := t.TempDir()
+	first, last, _ := filled(t, whole, segmentBytes/32)
+	meta := &metadb.BoltMetaDB{}
+	store, err := openLog(whole, meta, hclog.NewNullLogger()) // begins the second file
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		last++
+		if err := store.StoreLog(&raft.Log{Index: last, Data: bytes.Repeat([]byte{7}, 50_000)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	state, err := meta.Load(whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := filepath.Join(whole, segment.FileName(state.Segments[1]))
+	if err := errors.Join(store.Close(), meta.Close()); err != nil {
+		t.Fatal(err)
+	}
+	for what, x := range map[string]struct {
+		file string
+		do   func(b []byte) []byte
+	}{
+		"a bit in a full file":           {first, func(b []byte) []byte { b[len(b)/2] ^= 4; return b }},
+		"a bit in a full file's index":   {first, func(b []byte) []byte { b[len(b)-40] ^= 4; return b }},
+		"a full file cut":                {first, func(b []byte) []byte { return b[:len(b)/2] }},
+		"a full file emptied":            {first, func(b []byte) []byte { return nil }},
+		"a bit in the file written to":   {second, func(b []byte) []byte { b[60_000] ^= 1; return b }},
+		"a bit in its header's checksum": {second, func(b []byte) []byte { b[12] ^= 1; return b }},
+	} {
+		t.Run(what, func(t *testing.T) {
+			dir := t.TempDir()
+			if err := os.CopyFS(dir, os.DirFS(whole)); err != nil {
+				t.Fatal(err)
+			}
+			file := filepath.Join(dir, filepath.Base(x.file))
+			b, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(file, x.do(b), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			meta := &metadb.BoltMetaDB{}
+			if store, err := openLog(dir, meta, hclog.NewNullLogger()); err == nil {
+				end, err := store.LastIndex()
+				t.Errorf("opened, ends at %d of %d, %v", end, last, errors.Join(err, store.Close(), meta.Close()))
+			} else if !strings.Contains(err.Error(), "empty directory") {
+				t.Errorf("no remedy: %v", err)
+			}
 		})
 	}
 }
