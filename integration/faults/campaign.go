@@ -101,7 +101,7 @@ func (s *settings) under() (cluster.System, error) {
 		}
 		return k, nil
 	case "qanat":
-		q := &cluster.Qanat{Bin: s.qanat, Clock: s.faketime, Sets: []string{"log.retention.check.interval.ms=1000"}}
+		q := &cluster.Qanat{Bin: s.qanat, Clock: s.faketime, Sets: []string{"log.retention.check.interval.ms=1000", "raft.snapshot.entries=100"}}
 		if s.sets != "" {
 			q.Sets = append(q.Sets, strings.Split(s.sets, ",")...)
 		}
