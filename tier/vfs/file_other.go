@@ -13,3 +13,6 @@ func (f *osFile) Allocate(int64) error { return nil }
 
 // Forget implements File: not here.
 func (f *osFile) Forget() error { return nil }
+
+// WriteBack implements File: not here.
+func (f *osFile) WriteBack(int64, int64) error { return nil }
