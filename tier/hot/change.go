@@ -31,7 +31,7 @@ func (l *Log) ReleaseBefore(next kafka.Offset) (freed int64, err error) {
 		return 0, fmt.Errorf("release before %d: %w", start, err)
 	}
 	l.view.Store(&view{segments: v.segments[n:], tail: v.tail})
-	l.start.Store(int64(start))
+	l.startAt(start)
 	if d := l.damage.Load(); d != nil && d.Segment < start {
 		l.mended(v.segments[n:])
 	}
@@ -49,19 +49,20 @@ func (l *Log) ReleaseBefore(next kafka.Offset) (freed int64, err error) {
 	return freed, nil
 }
 
-// moveStart records, durably, that the log starts at start. The recovery point, if it was below, is start then: released
-// before it was flushed, or flushed up to the end of the segment that goes.
+// moveStart records, durably, that the log starts at start, which every later point repeats: the caller makes it so. The
+// recovery point, if it was below, is start then: released before it was flushed, or flushed up to the end of the segment that goes.
 func (l *Log) moveStart(start kafka.Offset) error {
 	p := &l.pending
 	p.mu.Lock()
+	p.start = start
 	if p.flushed.offset < start || p.flushed.base < start {
 		p.flushed = target{point: point{start, start, 0}, facts: noFacts, generation: p.generation}
 		l.flushed.Store(max(l.flushed.Load(), int64(start)))
 	}
 	rec := l.pointOf(p.flushed)
 	p.mu.Unlock()
-	rec.start = start
 	if err := l.env.Flusher.recovery.put(rec); err != nil {
+		l.startAt(l.Start())
 		return err
 	}
 	return l.env.Flusher.barrier(l.owedFiles(l.view.Load().tail), []string{l.dir})
@@ -148,6 +149,9 @@ func (l *Log) truncate(v *view, s *localSegment, where border) error {
 	l.setEpochs(epochsBefore(l.Epochs(), where.offset))
 	l.end.Store(int64(where.offset))
 	l.view.Store(&view{segments: v.segments[: i+1 : i+1], tail: t})
+	if v.tail.seg != s {
+		v.tail.file.Release()
+	}
 	if err := h.Truncate(where.pos); err != nil {
 		return err
 	}
@@ -157,9 +161,6 @@ func (l *Log) truncate(v *view, s *localSegment, where border) error {
 		if err := errors.Join(l.removeFile(gone.base, stateSuffix), l.removeFile(gone.base, logSuffix)); err != nil {
 			return err
 		}
-	}
-	if v.tail.seg != s {
-		v.tail.file.Release()
 	}
 	if err := l.env.Flusher.barrier(append(l.owedFiles(t), h), []string{l.dir}); err != nil {
 		return err
@@ -309,7 +310,7 @@ func (l *Log) quarantine(v *view, n int, start kafka.Offset) error {
 		return err
 	}
 	l.view.Store(&view{segments: v.segments[n:], tail: v.tail})
-	l.start.Store(int64(start))
+	l.startAt(start)
 	l.mended(v.segments[n:])
 	return nil
 }
@@ -339,7 +340,7 @@ func (l *Log) Close() error {
 	}
 	l.detach()
 	if err == nil && l.damage.Load() == nil && l.broken == nil {
-		rec := l.pointOf(target{point: point{t.end.offset, t.seg.base, t.end.pos}, facts: t.known})
+		rec := l.pointOf(target{point: point{t.end.offset, t.seg.base, t.end.pos}, facts: t.known}) // detached: nobody else looks
 		rec.clean = true
 		err = l.env.Flusher.recovery.put(rec)
 		if t.floor.pos == 0 && t.end.pos > 0 {

@@ -213,6 +213,12 @@ func (d onDisk) ReadDir(name string) ([]string, error) { return d.OS.ReadDir(d.a
 func (d onDisk) Stat(name string) (fs.FileInfo, error) { return d.OS.Stat(d.at(name)) }
 func (d onDisk) SyncDir(name string) error             { return d.OS.SyncDir(d.at(name)) }
 func (d onDisk) Lock(name string) (io.Closer, error)   { return d.OS.Lock(d.at(name)) }
+func (d onDisk) OpenDurable(name string) (vfs.File, error) {
+	return vfs.OpenDurable(d.OS, d.at(name))
+}
+func (d onDisk) OpenUncached(name string) (vfs.File, error) {
+	return vfs.OpenUncached(d.OS, d.at(name))
+}
 func (d onDisk) OpenVolume(dir string) (vfs.Volume, error) {
 	v, err := d.OS.OpenVolume(d.at(dir))
 	return diskVolume{v, d.root}, err

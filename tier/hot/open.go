@@ -188,7 +188,7 @@ func (l *Log) begin(start kafka.Offset, epochs []segment.EpochStart) error {
 		return err
 	}
 	l.setEpochs(epochs)
-	l.start.Store(int64(start))
+	l.startAt(start)
 	l.end.Store(int64(start))
 	l.view.Store(&view{segments: []*localSegment{t.seg}, tail: t})
 	l.retreat(start, target{point: rec.point, facts: rec.facts})
@@ -444,12 +444,12 @@ func (o *opening) finish() error {
 	}
 	o.publishOpened(s, h)
 	o.found.Clean = o.found.Scanned == 0 && o.found.Truncated == 0 && o.found.Damage == nil
-	if err := o.putPoint(); err != nil {
+	if err := errors.Join(o.putPoint(), o.loadState()); err != nil {
 		o.detach()
 		h.Release()
 		return err
 	}
-	return o.loadState()
+	return nil
 }
 
 // putPoint records what the scan has found, so that the next crash does not scan it again; never over damage, which the old point shows.
@@ -479,7 +479,7 @@ func (o *opening) publishOpened(s *localSegment, h *handle) {
 		t.ring.Store(r)
 	}
 	o.setEpochs(o.epochs)
-	o.Log.start.Store(int64(o.segments[0].base))
+	o.startAt(o.segments[0].base)
 	o.end.Store(int64(end.offset))
 	o.view.Store(&view{segments: o.segments, tail: t})
 	o.settleAll(target{point: point{end.offset, s.base, end.pos}, facts: o.last})
@@ -577,11 +577,12 @@ func (o *opening) epochsOf(s *localSegment, next kafka.Offset) error {
 	return err
 }
 
-// usableState reads a state file; a corrupt one counts as missing.
-func (o *opening) usableState(base kafka.Offset) (*stateFile, error) {
-	state, err := readState(o.env.FS, o.dir, base)
-	if errors.Is(err, errBadState) {
-		o.env.Log.Warn("state file not usable", "partition", o.partition.String(), "error", err)
+// usableState reads a state file; one that is corrupt, or that the disk does not give, counts as missing. A newer release's
+// is an error: its log is not to be guessed at.
+func (l *Log) usableState(base kafka.Offset) (*stateFile, error) {
+	state, err := readState(l.env.FS, l.dir, base)
+	if err != nil && !errors.Is(err, ErrNewer) {
+		l.env.Log.Warn("state file not usable", "partition", l.partition.String(), "error", err)
 		return nil, nil
 	}
 	return state, err

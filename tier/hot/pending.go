@@ -20,11 +20,12 @@ type target struct {
 // the flusher. Its mutex is held for nanoseconds only, never over I/O.
 type pending struct {
 	mu         sync.Mutex
-	queued     bool   // in the flusher's dirty list
-	detached   bool   // closed: owes nothing any more
-	generation uint64 // counts truncations: a flush that began before one promises nothing after it
-	reached    target // what was written
-	flushed    target // what is on disk; Log.flushed is its offset
+	queued     bool         // in the flusher's dirty list
+	detached   bool         // closed: owes nothing any more
+	generation uint64       // counts truncations: a flush that began before one promises nothing after it
+	start      kafka.Offset // Log.start as recovery points have it: what it is about to be, while segments are released
+	reached    target       // what was written
+	flushed    target       // what is on disk; Log.flushed is its offset
 	files      []*handle
 	names      bool
 	unstaged   bool // something was written that the journal does not have
@@ -106,7 +107,7 @@ func (l *Log) reached(last recoveryPoint) (recoveryPoint, bool) {
 }
 
 // pointOf makes the record of a flushed target. It carries the epochs that begin in the segment, and the one before them, so
-// that the segment's own state file is not needed to know its epochs.
+// that the segment's own state file is not needed to know its epochs. pending.mu is held, or nobody else has the log.
 func (l *Log) pointOf(t target) recoveryPoint {
 	epochs := epochsBefore(l.Epochs(), t.offset)
 	from := len(epochs)
@@ -114,7 +115,7 @@ func (l *Log) pointOf(t target) recoveryPoint {
 		from--
 	}
 	from = max(from-1, 0)
-	return recoveryPoint{partition: l.partition, start: l.Start(), point: t.point, facts: t.facts, epochs: epochs[from:]}
+	return recoveryPoint{partition: l.partition, start: l.pending.start, point: t.point, facts: t.facts, epochs: epochs[from:]}
 }
 
 // retreat takes back every promise above at: flushes under way promise nothing, DurableEnd is at most at.
@@ -131,6 +132,15 @@ func (l *Log) retreat(at kafka.Offset, to target) {
 	}
 	l.flushed.Store(min(l.flushed.Load(), int64(at)))
 	l.durable.Store(min(l.durable.Load(), int64(at)))
+}
+
+// startAt says where the log starts, to readers and in recovery points.
+func (l *Log) startAt(start kafka.Offset) {
+	p := &l.pending
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.start = start
+	l.start.Store(int64(start))
 }
 
 // settleAll records, without the flusher, that everything below t is on disk.

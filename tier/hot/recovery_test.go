@@ -2,10 +2,12 @@ package hot
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"path/filepath"
 	"reflect"
+	"syscall"
 	"testing"
 
 	"github.com/qanat-io/qanat/tier/vfs"
@@ -192,5 +194,129 @@ func TestPointLostToAFlippedBit(t *testing.T) {
 	}
 	if want := int64(4 * len(all[0])); w.found.Scanned != want {
 		t.Fatalf("%d bytes were scanned, want %d", w.found.Scanned, want)
+	}
+}
+
+// False if it failed: "a checkpoint beside a release does not take the log's new start back, so that a power cut leaves no hole where some of
+// the files had gone".
+func TestCheckpointBesideARelease(t *testing.T) {
+	crash := vfs.NewCrash()
+	fsys := vfs.NewFaulty(crash)
+	w := newWorld(t, fsys, Config{})
+	w.must(crash.SyncDir("/"))
+	for range 3 {
+		w.append(4, 50)
+		w.must(w.log.Roll())
+		w.flush()
+	}
+	w.flusher.Checkpoint()
+	w.append(2, 50)
+	reached := w.log.pending.reached
+	once := true
+	fsys.SetHook(func(op vfs.Op) error {
+		if op.Kind == vfs.KindSyncVol && once { // the release's barrier; a round whose flush was just before it ends now
+			once = false
+			w.log.settle(reached)
+			return w.flusher.recovery.checkpoint([]*Log{w.log})
+		}
+		return nil
+	})
+	if _, err := w.log.ReleaseBefore(12); err != nil {
+		t.Fatal(err)
+	}
+	if once {
+		t.Fatal("no barrier")
+	}
+	want := content(t, w.log, 1000)
+	for seed := range uint64(40) {
+		after := &world{t: t, fs: crash.CutNow(vfs.Cut{Data: vfs.Keep, Names: vfs.Shuffle, Seed: seed}), now: testTime}
+		w.must(after.start(Config{}, 0))
+		if got := content(t, after.log, 1000); after.found.Damage != nil || !sameBatches(got, want) {
+			t.Fatalf("seed %d: %d batches from %d on, want %d; %v", seed, len(got), after.log.Start(), len(want), after.found.Damage)
+		}
+	}
+}
+
+// stateFails has the disk not give state files any more after so many reads of them.
+func stateFails(fsys *vfs.Faulty, after int, err error) {
+	fsys.SetHook(func(op vfs.Op) error {
+		if op.Kind == vfs.KindRead && filepath.Ext(op.Path) == stateSuffix {
+			if after--; after < 0 {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// False if it failed: "a state file that the disk does not give costs a look at headers: the log opens, and its segments can be judged and uploaded".
+func TestUnreadableState(t *testing.T) {
+	fsys := vfs.NewFaulty(vfs.NewCrash())
+	w := newWorld(t, fsys, Config{})
+	for range 3 {
+		w.append(4, 50)
+		w.must(w.log.Roll())
+	}
+	w.flush()
+	w.flusher.Checkpoint()
+	want, epochs := w.log.Segments(), w.log.Epochs()
+	stateFails(fsys, 0, syscall.EIO)
+	w.restart(Config{})
+	if w.found.Damage != nil || w.found.State != nil || !reflect.DeepEqual(w.log.Epochs(), epochs) {
+		t.Errorf("%+v, epochs %v, want %v", w.found, w.log.Epochs(), epochs)
+	}
+	for i, s := range w.log.Segments() {
+		if s.MaxTimestamp != want[i].MaxTimestamp || s.Size != want[i].Size {
+			t.Errorf("segment %d: %+v, was %+v", s.Base, s, want[i])
+		}
+	}
+	sealed, err := w.log.OpenSealed(0)
+	w.must(err)
+	w.must(sealed.Close())
+}
+
+// counted counts the files that are open.
+type counted struct {
+	vfs.FS
+	open int
+}
+
+type countedFile struct {
+	vfs.File
+	of *counted
+}
+
+func (c *counted) count(f vfs.File, err error) (vfs.File, error) {
+	if err != nil {
+		return nil, err
+	}
+	c.open++
+	return countedFile{f, c}, nil
+}
+
+func (c *counted) Open(name string) (vfs.File, error)   { return c.count(c.FS.Open(name)) }
+func (c *counted) OpenRW(name string) (vfs.File, error) { return c.count(c.FS.OpenRW(name)) }
+func (f countedFile) Close() error                      { f.of.open--; return f.File.Close() }
+
+// False if it failed: "a log that cannot be opened leaves no file open, and can be opened later".
+func TestFailedOpenLeavesNoFileOpen(t *testing.T) {
+	faulty := vfs.NewFaulty(vfs.NewCrash())
+	fsys := &counted{FS: faulty}
+	w := newWorld(t, fsys, Config{})
+	w.append(4, 50)
+	w.must(w.log.Roll())
+	w.flush()
+	w.must(w.log.Close())
+	before := fsys.open
+	stateFails(faulty, 1, ErrNewer) // the first read looks for epochs, the second for the snapshot
+	if _, _, err := Open(w.env, testDir, testPartition, Config{}, 0, func(kafka.Offset) {}); !errors.Is(err, ErrNewer) {
+		t.Fatal(err)
+	}
+	if fsys.open != before {
+		t.Errorf("%d files are open, before %d", fsys.open, before)
+	}
+	faulty.SetHook(nil)
+	if _, _, err := Open(w.env, testDir, testPartition, Config{}, 0, func(kafka.Offset) {}); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -27,12 +27,12 @@ func (f *Flusher) openJournal(cfg journal.Config) error {
 		}
 	}
 	j, err := journal.Open(f.fs, f.dir, cfg, f.log)
-	if err != nil {
-		if errors.Is(err, journal.ErrDamaged) || errors.Is(err, journal.ErrNewer) {
-			return err
-		}
+	if errors.Is(err, journal.ErrNone) {
 		f.log.Warn("no journal: every flush is one of the whole volume", "error", err)
 		return nil
+	}
+	if err != nil {
+		return err
 	}
 	if err := f.redo(j); err != nil {
 		return errors.Join(err, j.Close())

@@ -3,6 +3,7 @@ package hot
 import (
 	"bytes"
 	"errors"
+	"syscall"
 	"testing"
 
 	"github.com/qanat-io/qanat/tier/journal"
@@ -107,6 +108,35 @@ func TestDamagedJournalStopsTheStart(t *testing.T) {
 	}
 	w.must(crash.Rename(testRoot+"/journal.0", testRoot+"/aside"))
 	w.restart(Config{})
+}
+
+// False if it failed: "a journal that cannot be read stops the start: what was acknowledged is in it alone, and is there when it can be read again".
+func TestUnreadableJournalStopsTheStart(t *testing.T) {
+	crash := vfs.NewCrash()
+	w := newWorld(t, crash, Config{})
+	w.must(crash.SyncDir("/"))
+	w.append(1, 10)
+	w.flush()
+	w.append(3, 10)
+	w.flush()
+	want := content(t, w.log, 1000)
+	cut := crash.CutNow(vfs.Cut{Data: vfs.Lose, Names: vfs.Lose})
+	fsys := vfs.NewFaulty(cut)
+	fsys.SetHook(func(op vfs.Op) error {
+		if op.Kind == vfs.KindRead && op.Path == testRoot+"/journal.0" {
+			return syscall.EIO
+		}
+		return nil
+	})
+	after := &world{t: t, fs: fsys, now: testTime}
+	if err := after.start(Config{}, 0); !errors.Is(err, syscall.EIO) {
+		t.Fatalf("started without it: %v", err)
+	}
+	fsys.SetHook(nil)
+	w.must(after.start(Config{}, 0))
+	if got := content(t, after.log, 1000); !sameBatches(got, want) {
+		t.Fatalf("%d batches, want %d", len(got), len(want))
+	}
 }
 
 // False if it failed: "what could not be written is not taken for durable by the next process, though the page cache still has

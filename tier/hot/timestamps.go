@@ -1,7 +1,6 @@
 package hot
 
 import (
-	"errors"
 	"math"
 	"sort"
 
@@ -207,13 +206,13 @@ func (l *Log) factsOf(v *view, s *localSegment) (facts, error) {
 		return *f, nil
 	}
 	next := kafka.Offset(s.next.Load())
-	state, err := readState(l.env.FS, l.dir, next)
-	if err == nil && state != nil && state.prev != nil && state.prev.base == s.base && state.prev.size == s.size.Load() {
+	state, err := l.usableState(next)
+	if err != nil {
+		return noFacts, err
+	}
+	if state != nil && state.prev != nil && state.prev.base == s.base && state.prev.size == s.size.Load() {
 		s.facts.CompareAndSwap(nil, &state.prev.facts)
 		return state.prev.facts, nil
-	}
-	if err != nil && !errors.Is(err, errBadState) {
-		return noFacts, err
 	}
 	h, err := s.acquire(&l.env)
 	if err != nil {

@@ -34,12 +34,15 @@ type half struct {
 	page       []byte // aligned, for headers
 }
 
+// errNotMade says that a half was not there, and is not now.
+var errNotMade = errors.New("cannot be made")
+
 // openHalf opens a half, or makes one. end is behind the last good frame.
 func openHalf(fsys vfs.FS, dir, name string, size int64) (*half, error) {
 	path := filepath.Join(dir, name)
 	if _, err := fsys.Stat(path); errors.Is(err, fs.ErrNotExist) {
 		if err := makeHalf(fsys, dir, name, size); err != nil {
-			return nil, fmt.Errorf("make it: %w", err)
+			return nil, fmt.Errorf("%w: %w", errNotMade, err)
 		}
 	} else if err != nil {
 		return nil, err

@@ -19,6 +19,8 @@ var (
 	ErrDamaged = errors.New("journal is damaged")
 	// ErrNewer says that a later release wrote the journal.
 	ErrNewer = errors.New("journal was written by a later release")
+	// ErrNone says that there is no journal and that none can be made (on a full disk, say): nothing durable is in one.
+	ErrNone = errors.New("there is no journal")
 )
 
 // Record is bytes of a log's segment, and where they lie.
@@ -68,15 +70,30 @@ type Journal struct {
 }
 
 // Open opens the journal in dir, or makes one. Replay must follow, then Retire.
+//
+// Errors: ErrNone, with which one can do without. After any other what is durable may be in the journal only: to go on would lose
+// it, and a later replay would write it over what has been appended in its place.
 func Open(fsys vfs.FS, dir string, cfg Config, log *slog.Logger) (*Journal, error) {
 	j := &Journal{cfg: cfg.withDefaults(), fs: fsys, log: log, next: 1}
+	var failed error
+	none := true
 	for i := range j.halves {
 		h, err := openHalf(fsys, dir, name(i), j.cfg.FirstBytes)
 		if err != nil {
-			return nil, errors.Join(fmt.Errorf("open journal %s: %w", filepath.Join(dir, name(i)), err), j.Close())
+			failed = errors.Join(failed, fmt.Errorf("open journal %s: %w", filepath.Join(dir, name(i)), err))
+			none = none && errors.Is(err, errNotMade)
+			continue
 		}
+		none = none && !h.used()
 		j.halves[i] = h
 		j.next = max(j.next, h.generation+1)
+	}
+	if failed != nil {
+		failed = errors.Join(failed, j.Close())
+		if none {
+			return nil, fmt.Errorf("%w: %w", ErrNone, failed)
+		}
+		return nil, failed
 	}
 	if j.halves[1].generation < j.halves[0].generation {
 		j.at = 1
@@ -86,13 +103,14 @@ func Open(fsys vfs.FS, dir string, cfg Config, log *slog.Logger) (*Journal, erro
 	return j, nil
 }
 
-// Exists tells whether there is a journal in dir.
+// Exists tells whether there is a journal in dir, or half of one.
 func Exists(fsys vfs.FS, dir string) (bool, error) {
-	_, err := fsys.Stat(filepath.Join(dir, name(0)))
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
+	for i := range 2 {
+		if _, err := fsys.Stat(filepath.Join(dir, name(i))); !errors.Is(err, fs.ErrNotExist) {
+			return err == nil, err
+		}
 	}
-	return err == nil, err
+	return false, nil
 }
 
 func name(half int) string { return fmt.Sprintf("journal.%d", half) }

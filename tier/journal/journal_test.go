@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/qanat-io/qanat/tier/vfs"
@@ -223,6 +224,62 @@ func TestHeader(t *testing.T) {
 	}
 	if _, err := Open(fsys, dir, Config{}, silent); !errors.Is(err, ErrNewer) {
 		t.Errorf("later version: %v", err)
+	}
+}
+
+// False if it failed: "a journal that cannot be opened counts as none only if nothing can be in it".
+func TestUnopened(t *testing.T) {
+	written := func() *vfs.Crash {
+		fsys := vfs.NewCrash()
+		j := open(t, fsys, Config{})
+		stage(t, j, record(1))
+		if _, _, err := j.Write(); err != nil {
+			t.Fatal(err)
+		}
+		return fsys
+	}
+	full := func(fsys *vfs.Crash) vfs.FS {
+		fsys.SetCapacity(1)
+		return fsys
+	}
+	fails := func(fsys *vfs.Crash, kind vfs.Kind, err error) vfs.FS {
+		faulty := vfs.NewFaulty(fsys)
+		faulty.SetHook(func(op vfs.Op) error {
+			if op.Kind == kind {
+				return err
+			}
+			return nil
+		})
+		return faulty
+	}
+	without := func(fsys *vfs.Crash, half string) *vfs.Crash {
+		if err := fsys.Remove(dir + "/" + half); err != nil {
+			t.Fatal(err)
+		}
+		return fsys
+	}
+	empty := vfs.NewCrash()
+	if err := empty.MkdirAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name string
+		fsys vfs.FS
+		none bool
+	}{
+		{"new, on a full disk", full(empty), true},
+		{"void but for what a full disk does not give", full(without(written(), "journal.0")), true},
+		{"its second half gone, on a full disk", full(without(written(), "journal.1")), false},
+		{"unreadable", fails(written(), vfs.KindRead, syscall.EIO), false},
+		{"too many open files", fails(written(), vfs.KindCreate, syscall.EMFILE), false},
+		{"not to be looked for", fails(written(), vfs.KindStat, syscall.EIO), false},
+	} {
+		if _, err := Open(c.fsys, dir, Config{}, silent); err == nil || errors.Is(err, ErrNone) != c.none {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+	if there, err := Exists(without(written(), "journal.0"), dir); !there || err != nil {
+		t.Errorf("half a journal: %v, %v", there, err)
 	}
 }
 
