@@ -3,6 +3,7 @@ package archive
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"runtime"
 	"strings"
 	"testing"
@@ -314,6 +315,33 @@ func TestACommitWithALostAnswerIsAskedAgain(t *testing.T) {
 		}
 		if s := a.Stats(); s.Uploads != 3 || s.Deletions != 0 {
 			t.Errorf("stats %+v", s)
+		}
+	})
+}
+
+// False if: a partition that is removed while its segment's commit is under way, and a worker happens to have the segment too,
+// loses the object that the commit names.
+func TestACommitUnderWayKeepsItsObject(t *testing.T) {
+	run(t, 1, func(t *testing.T, w *world) {
+		p := w.parts[0]
+		p.log.fill(1, 0)
+		w.put("named")
+		a := New(w.bucket, w.quorum, Config{Cluster: cluster}, time.Now, slog.New(slog.DiscardHandler))
+		a.Add(p)
+		part := a.parts[p.id]
+		j := &job{part: part, state: uploaded, key: "named", committing: true, running: true}
+		part.jobs, part.committing, a.named["named"] = []*job{j}, true, struct{}{}
+		a.Remove(p.id)
+		a.work(t.Context(), j)
+		if _, named := a.named["named"]; len(a.deletes.queue) != 0 || !named {
+			t.Errorf("to be deleted: %v; safe from sweeps: %v", a.deletes.queue, named)
+		}
+		a.mu.Lock()
+		j.committing = false
+		a.committedOr(part, j, j.entry, nil, false)
+		a.mu.Unlock()
+		if _, named := a.named["named"]; len(a.deletes.queue) != 0 || named {
+			t.Errorf("after the commit: to be deleted %v, still held %v", a.deletes.queue, named)
 		}
 	})
 }

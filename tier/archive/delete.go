@@ -34,7 +34,8 @@ func (d *deletes) add(what deletion, stats *counters) {
 }
 
 // deleteSome works the queue off, one request at a time, until it is empty or
-// the bucket fails. Deleting is never urgent.
+// the bucket fails. Deleting is never urgent. What fails goes to the queue's end: one object that cannot be deleted, for a lock
+// on it, say, keeps no other.
 func (a *Archive) deleteSome(ctx context.Context) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -46,7 +47,10 @@ func (a *Archive) deleteSome(ctx context.Context) {
 		a.mu.Unlock()
 		err := a.delete(ctx, what)
 		a.mu.Lock()
+		d.queue[0] = deletion{}
+		d.queue = d.queue[1:]
 		if err != nil {
+			d.queue = append(d.queue, what)
 			if ctx.Err() == nil {
 				d.failures++
 				d.notBefore = time.Now().Add(delay(d.failures))
@@ -56,8 +60,6 @@ func (a *Archive) deleteSome(ctx context.Context) {
 			return
 		}
 		d.failures = 0
-		d.queue[0] = deletion{}
-		d.queue = d.queue[1:]
 	}
 }
 

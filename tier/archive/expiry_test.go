@@ -189,6 +189,51 @@ func TestDeletionsAreRetried(t *testing.T) {
 	})
 }
 
+// undeletable is an object that the store will not delete, as one under a lock.
+func undeletable(w *world, key string) {
+	w.bucket.Add(object.Rule{Verb: object.Delete, Prefix: key, Fault: object.Fault{Err: object.ErrDenied}})
+}
+
+// False if: one object that cannot be deleted keeps those behind it in the bucket.
+func TestAnUndeletableObjectKeepsNoOther(t *testing.T) {
+	run(t, 1, func(t *testing.T, w *world) {
+		p := w.parts[0]
+		p.log.fill(6, 0)
+		a, stop := w.start(Config{})
+		defer stop()
+		after(time.Second)
+		locked := p.Manifest().At(0).Key(cluster, p.id)
+		undeletable(w, locked)
+		if err := w.quorum.TrimSegments(t.Context(), p.id, 0, 180); err != nil {
+			t.Fatal(err)
+		}
+		after(time.Minute)
+		if left := w.objects(); len(left) != 1 || left[0] != locked || a.Stats().DeletesWaiting != 1 {
+			t.Errorf("left: %v, %d waiting", left, a.Stats().DeletesWaiting)
+		}
+	})
+}
+
+// False if: an orphan that cannot be deleted ends every sweep where it lies, or is not told of.
+func TestASweepPassesWhatItCannotDelete(t *testing.T) {
+	run(t, 1, func(t *testing.T, w *world) {
+		a, stop := w.start(Config{})
+		defer stop()
+		var orphans []string
+		for i := range 6 {
+			e := manifest.Entry{Base: kafka.Offset(i), Next: kafka.Offset(i + 1)}
+			orphans = append(orphans, e.Key(cluster, w.parts[0].id))
+			w.put(orphans[i])
+		}
+		after(2 * time.Hour)
+		undeletable(w, orphans[1])
+		r, err := a.Sweep(t.Context(), w.quorum.live, time.Hour, false)
+		if left := w.objects(); !errors.Is(err, object.ErrDenied) || r.Deleted != 5 || len(left) != 1 || left[0] != orphans[1] {
+			t.Errorf("left: %v, %+v, %v", left, r, err)
+		}
+	})
+}
+
 // False if: a deleted topic's objects stay, or another's go, or its uploads go on.
 func TestADeletedPartitionLeavesTheBucket(t *testing.T) {
 	run(t, 12, func(t *testing.T, w *world) {

@@ -28,7 +28,7 @@ type job struct {
 	state      jobState
 	queued     bool // waits in Archive.uploads
 	running    bool // a worker has it
-	committing bool // the quorum is being asked
+	committing bool // the quorum is being asked; perhaps by another worker than the one that has it
 	dropped    bool // nobody wants it any more
 	// attempted: a commit was tried and its outcome is not known, so the object must not be deleted here.
 	attempted bool

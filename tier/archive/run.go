@@ -39,19 +39,25 @@ func (a *Archive) pump(ctx context.Context, group *sync.WaitGroup) time.Duration
 	defer a.mu.Unlock()
 	now := time.Now()
 	next := now.Add(time.Hour)
-	soonest := func(t time.Time) {
-		if t.Before(next) {
-			next = t
+	for _, start := range []func(context.Context, *sync.WaitGroup, time.Time) time.Time{a.startLooks, a.startUploads, a.startDeletes, a.startSweep} {
+		if at := start(ctx, group, now); !at.IsZero() && at.Before(next) {
+			next = at
 		}
 	}
+	return max(0, next.Sub(now))
+}
 
+// The parts of pump: each starts what it can, and returns when there is more to start if nothing else happens before; zero for
+// never. mu is held.
+
+func (a *Archive) startLooks(ctx context.Context, group *sync.WaitGroup, now time.Time) (next time.Time) {
 	for len(a.due) > 0 && !a.due[0].at.After(now) {
 		p := a.due[0]
 		a.unschedule(p)
 		a.ready = append(a.ready, p)
 	}
 	if len(a.due) > 0 {
-		soonest(a.due[0].at)
+		next = a.due[0].at
 	}
 	for a.looks < maxLooks && len(a.ready) > 0 {
 		p := a.ready[0]
@@ -64,11 +70,13 @@ func (a *Archive) pump(ctx context.Context, group *sync.WaitGroup) time.Duration
 		p.again = false
 		group.Go(func() { a.visit(ctx, p) })
 	}
+	return next
+}
 
+func (a *Archive) startUploads(ctx context.Context, group *sync.WaitGroup, now time.Time) (next time.Time) {
 	for a.working < a.cfg.Workers && len(a.uploads) > 0 {
 		if at := a.pace.next(now); at.After(now) {
-			soonest(at)
-			break
+			return at
 		}
 		j := a.uploads[0]
 		a.uploads[0] = nil
@@ -82,25 +90,30 @@ func (a *Archive) pump(ctx context.Context, group *sync.WaitGroup) time.Duration
 		j.running = true // from here on: nobody else may queue it
 		group.Go(func() { a.work(ctx, j) })
 	}
+	return time.Time{}
+}
 
-	if !a.deletes.running && len(a.deletes.queue) > 0 {
-		if a.deletes.notBefore.After(now) {
-			soonest(a.deletes.notBefore)
-		} else {
-			a.deletes.running = true
-			group.Go(func() { a.deleteSome(ctx) })
-		}
+func (a *Archive) startDeletes(ctx context.Context, group *sync.WaitGroup, now time.Time) (next time.Time) {
+	if d := &a.deletes; d.running || len(d.queue) == 0 {
+		return time.Time{}
+	} else if d.notBefore.After(now) {
+		return d.notBefore
 	}
+	a.deletes.running = true
+	group.Go(func() { a.deleteSome(ctx) })
+	return time.Time{}
+}
 
-	if a.live != nil && !a.sweeping {
-		if a.sweepDue.After(now) {
-			soonest(a.sweepDue)
-		} else {
-			a.sweeping = true
-			group.Go(func() { a.sweepNow(ctx) })
-		}
+func (a *Archive) startSweep(ctx context.Context, group *sync.WaitGroup, now time.Time) (next time.Time) {
+	if a.live == nil || a.sweeping {
+		return time.Time{}
 	}
-	return max(0, next.Sub(now))
+	if a.sweepDue.After(now) {
+		return a.sweepDue
+	}
+	a.sweeping = true
+	group.Go(func() { a.sweepNow(ctx) })
+	return time.Time{}
 }
 
 // visit looks at a partition and arranges the next look.

@@ -6,8 +6,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"time"
 
 	"github.com/qanat-io/qanat/tier/manifest"
@@ -184,8 +182,8 @@ func (a *Archive) holds(ctx context.Context, p kafka.Partition, m manifest.Manif
 		r.unread = map[manifest.Page]error{}
 	}
 	r.unread[page] = fmt.Errorf("objects of a manifest page are not swept: %w", err)
-	if len(r.unread) > maxUnread || ctx.Err() != nil {
-		return true, errors.Join(slices.Collect(maps.Values(r.unread))...)
+	if len(r.unread) > maxLeft || ctx.Err() != nil {
+		return true, r.left()
 	}
 	return true, nil
 }

@@ -25,13 +25,21 @@ type SweepReport struct {
 
 	// unread are the manifest pages that could not be read, and with that no segment of theirs be judged.
 	unread map[manifest.Page]error
+	// undeleted are the deletions that failed.
+	undeleted []error
+}
+
+// left is what the sweep could not do; nil when it has done all.
+func (r *SweepReport) left() error {
+	return errors.Join(append(slices.Collect(maps.Values(r.unread)), r.undeleted...)...)
 }
 
 // maxSweepKeys bounds the report's list.
 const maxSweepKeys = 10_000
 
-// maxUnread is how many manifest pages a sweep may find unreadable: with more it is the bucket, and the sweep ends.
-const maxUnread = 4
+// maxLeft is how many manifest pages a sweep may find unreadable, and how many orphans it may fail to delete: with more it is the
+// bucket, and the sweep ends.
+const maxLeft = 4
 
 // Sweep lists the bucket and deletes objects older than the grace that no manifest names; live answers for every
 // partition in the image. It touches only names that a segment of this
@@ -39,7 +47,8 @@ const maxUnread = 4
 // younger than the grace, by the store's clock and this one's.
 //
 // The grace must be longer than any broker takes from the beginning of an
-// upload to its publication. What a page names that cannot be read is left alone, and reported as an error at the end.
+// upload to its publication. What a page names that cannot be read is left alone, and reported as an error at the end, as is
+// what cannot be deleted.
 // On error the report tells of what was done.
 func (a *Archive) Sweep(ctx context.Context, live Live, grace time.Duration, dryRun bool) (SweepReport, error) {
 	var r SweepReport
@@ -59,7 +68,7 @@ func (a *Archive) Sweep(ctx context.Context, live Live, grace time.Duration, dry
 			}
 		}
 		if !more {
-			return r, errors.Join(slices.Collect(maps.Values(r.unread))...)
+			return r, r.left()
 		}
 	}
 }
@@ -127,7 +136,11 @@ func (a *Archive) sweepObject(ctx context.Context, live Live, o object.Info, dry
 		return nil
 	}
 	if err := a.deleteObject(ctx, o); err != nil {
-		return err
+		r.undeleted = append(r.undeleted, err)
+		if len(r.undeleted) > maxLeft || ctx.Err() != nil {
+			return r.left()
+		}
+		return nil
 	}
 	r.Deleted++
 	return nil

@@ -27,6 +27,7 @@ func (a *Archive) work(ctx context.Context, j *job) {
 	a.mu.Lock()
 	j.running = false
 	switch {
+	case j.committing: // another worker has taken it to the quorum, whose answer says what becomes of the object
 	case j.dropped:
 		a.discard(j)
 	case err != nil:
