@@ -155,7 +155,7 @@ func (b *Broker) openMetadata(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	b.member, err = member.Open(ctx, b.memberConfig(formed), time.Now, b.log.With("part", "quorum"))
+	b.member, err = member.Open(ctx, b.memberConfig(formed), time.Now, b.log)
 	if err != nil {
 		return err
 	}

@@ -268,7 +268,7 @@ func (b *Broker) announce() {
 		b.log.Warn("say that the broker is ready", "error", err)
 	}
 	b.log.Info("broker is ready", "version", b.opts.Version, "node", b.node, "cluster", b.dir.Meta.ClusterID,
-		"partitions", b.hosted.Len(), "took", time.Since(b.started).Round(time.Millisecond))
+		"partitions", b.hosted.Len(), "took", time.Since(b.started))
 }
 
 // Addr is where clients connect, HOST:PORT; the first listener's.

@@ -268,7 +268,7 @@ func (s *Session) Stop(ctx context.Context) (moved bool, err error) {
 			return true, fmt.Errorf("%d partitions cannot do without broker %d yet: %w", held, s.cfg.Node, ctx.Err())
 		}
 	}
-	s.log.Info("others lead what this broker led", "took", time.Since(began).Round(time.Millisecond))
+	s.log.Info("others lead what this broker led", "took", time.Since(began))
 	if leader, _ := s.quorum.Leader(); leader.ID == s.cfg.Node {
 		if err := s.quorum.TransferLeadership(ctx); err != nil {
 			return true, fmt.Errorf("hand over the metadata quorum: %w", err)

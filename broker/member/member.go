@@ -56,9 +56,9 @@ const serverGrace = 500 * time.Millisecond
 // Open opens the listener, forms or joins a cluster if the directory is part of none, and starts the quorum. It waits for the
 // other nodes as long as ctx allows.
 func Open(ctx context.Context, cfg Config, clock func() time.Time, log *slog.Logger) (m *Member, err error) {
-	m = &Member{cfg: cfg, clock: clock, log: log}
+	m = &Member{cfg: cfg, clock: clock, log: log.With("part", "quorum")}
 	m.self.Store(&wire.Peer{Node: cfg.Quorum.ID, Release: cfg.Release, Directory: cfg.Quorum.Directory})
-	if err := m.listen(ctx); err != nil {
+	if err := m.listen(ctx, log.With("part", "peers")); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -86,7 +86,7 @@ func Open(ctx context.Context, cfg Config, clock func() time.Time, log *slog.Log
 	if known {
 		m.introduce(who)
 	}
-	if m.Quorum, err = quorum.Open(q, clock, log); err != nil {
+	if m.Quorum, err = quorum.Open(q, clock, m.log); err != nil {
 		return m, err
 	}
 	m.introduce(m.Quorum.Who())
@@ -102,7 +102,7 @@ func (m *Member) introduce(who quorum.Identity) {
 }
 
 // listen opens the listener between brokers and serves the private API on it.
-func (m *Member) listen(ctx context.Context) error {
+func (m *Member) listen(ctx context.Context, log *slog.Logger) error {
 	l := m.cfg.Listener
 	if l == nil {
 		var lc net.ListenConfig
@@ -111,7 +111,6 @@ func (m *Member) listen(ctx context.Context) error {
 			return fmt.Errorf("cluster.listener: %w (another program may use the address: choose another)", err)
 		}
 	}
-	log := m.log.With("part", "peers")
 	m.Hub = peer.New(peer.Config{
 		Self: m.whoAmI, Address: m.addresses, Check: m.check, Token: m.cfg.Token, Dial: m.cfg.Dial,
 	}, l, log)

@@ -318,6 +318,24 @@ func TestLogger(t *testing.T) {
 	}
 }
 
+// Durations are read by people, in either format, whoever adds them.
+func TestLoggedDurations(t *testing.T) {
+	for format, want := range map[string]string{
+		"json": `"took":"1.235s","with":{"retry_in":"4.568ms"},"least":"789ns"`,
+		"text": "took=1.235s with.retry_in=4.568ms least=789ns",
+	} {
+		var b bytes.Buffer
+		log, err := NewLogger(&b, "info", format)
+		if err != nil {
+			t.Fatal(err)
+		}
+		log.With("took", 1234567890*time.Nanosecond).Info("done", slog.Group("with", "retry_in", 4567890*time.Nanosecond), "least", 789*time.Nanosecond)
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("%s: %s", format, b.String())
+		}
+	}
+}
+
 // Recording a request costs some hundred nanoseconds and no memory.
 func BenchmarkRequest(b *testing.B) {
 	tm := start(b, 1)

@@ -11,10 +11,10 @@ import (
 	"github.com/hashicorp/go-hclog"
 )
 
-// raftLogger lets Raft and its log write to slog. Raft calls Info what only
+// raftLogger lets Raft and its log write to slog, marked as theirs. Raft calls Info what only
 // its debugger wants to know, so that becomes Debug.
 func raftLogger(to *slog.Logger) hclog.Logger {
-	return &adapter{to: to.With("part", "raft")}
+	return &adapter{to: to.With("library", "raft")}
 }
 
 // adapter implements hclog.Logger.

@@ -55,7 +55,7 @@ func (a *Archive) deleteSome(ctx context.Context) {
 				d.failures++
 				d.notBefore = time.Now().Add(delay(d.failures))
 				a.stats.deleteFailures.Add(1)
-				a.log.Warn("object was not deleted", "error", err, "queued", len(d.queue), "retry_in", time.Until(d.notBefore).Round(time.Millisecond))
+				a.log.Warn("object was not deleted", "error", err, "queued", len(d.queue), "retry_in", time.Until(d.notBefore))
 			}
 			return
 		}

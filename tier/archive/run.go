@@ -150,7 +150,7 @@ func (a *Archive) failed(p *part, err error) {
 	if p.heapIndex >= 0 && p.notBefore.Before(p.at) {
 		a.schedule(p, p.notBefore)
 	}
-	log := a.log.With("topic", p.topic, "partition", p.id.Index, "error", err, "failures", p.failures, "retry_in", time.Until(p.notBefore).Round(time.Millisecond))
+	log := a.log.With("topic", p.topic, "partition", p.id.Index, "error", err, "failures", p.failures, "retry_in", time.Until(p.notBefore))
 	if a.warnings.due(time.Now()) {
 		log.Warn("archive failed", "not_shown_before", a.warnings.taken())
 	} else {

@@ -195,7 +195,7 @@ func (r *Reader) settleDownload(ctx context.Context, sl *slab, err error) {
 			r.giveUp(sl, fmt.Errorf("%w: object %s: %w", ErrCorrupt, sl.remote.key, bad.err), corruptCooldown)
 			return
 		}
-		r.log.Warn("remote segment is read again: what came is corrupt", "key", sl.remote.key, "err", bad.err)
+		r.log.Warn("remote segment is read again: what came is corrupt", "key", sl.remote.key, "error", bad.err)
 		sl.reread = bad.block
 		r.retries = append(r.retries, sl)
 	case errors.Is(err, object.ErrNotFound) || sl.attempts >= attemptsMost:
@@ -220,7 +220,7 @@ func (r *Reader) settleDownload(ctx context.Context, sl *slab, err error) {
 
 // giveUp reports err to who waits for the slab's next block, and frees the rest.
 func (r *Reader) giveUp(sl *slab, err error, d time.Duration) {
-	r.log.Warn("remote segment cannot be read", "key", sl.remote.key, "err", err)
+	r.log.Warn("remote segment cannot be read", "key", sl.remote.key, "error", err)
 	sl.remote.fail(r, sl.ready, err, d)
 	sl.truncate()
 }

@@ -69,7 +69,7 @@ func (r *Reader) loadFooter(ctx context.Context, rm *remote) {
 		rm.plan(r)
 	default:
 		rm.load = loadNone
-		r.log.Warn("footer of remote segment cannot be read", "key", rm.key, "err", err)
+		r.log.Warn("footer of remote segment cannot be read", "key", rm.key, "error", err)
 		rm.fail(r, footerBlock, err, cooldown)
 		rm.curious = nil
 	}

@@ -239,7 +239,7 @@ func (x *Index) Close() error {
 func (x *Index) hasSpace() bool {
 	n, err := x.free(x.dir)
 	if err != nil {
-		x.log.Warn("free space of the index's volume is not known", "dir", x.dir, "err", err)
+		x.log.Warn("free space of the index's volume is not known", "dir", x.dir, "error", err)
 		return false
 	}
 	return n >= minFree

@@ -89,7 +89,7 @@ func (x *Index) read(s segmentID, find func(*badger.Iterator) (*page, error)) *p
 	pg, err := view(db, s, find)
 	if err != nil {
 		if x.stats.damaged.Add(1) == 1 {
-			x.log.Warn("index is damaged: the segment is forgotten", "partition", s.partition.String(), "base", s.base, "err", err)
+			x.log.Warn("index is damaged: the segment is forgotten", "partition", s.partition.String(), "base", s.base, "error", err)
 		}
 		x.Drop(s.partition, s.base)
 		return nil

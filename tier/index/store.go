@@ -66,7 +66,7 @@ func openStore(dir string, log *slog.Logger) (*badger.DB, error) {
 	}
 	db, err := tryBadger(store, log)
 	if err != nil && !lockedByAnother(err) {
-		log.Warn("index does not open and is made anew", "dir", store, "err", err)
+		log.Warn("index does not open and is made anew", "dir", store, "error", err)
 		if err := os.RemoveAll(store); err != nil {
 			return nil, fmt.Errorf("remove index: %w", err)
 		}

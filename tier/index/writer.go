@@ -33,7 +33,7 @@ func (x *Index) round() {
 
 	if err := x.apply(x.writing); err != nil {
 		if x.stats.failed.Add(1) == 1 {
-			x.log.Warn("index entries are not kept", "dir", x.dir, "err", err)
+			x.log.Warn("index entries are not kept", "dir", x.dir, "error", err)
 		}
 	}
 
