@@ -22,8 +22,8 @@
 //     halts (Config.Fatal). It skips nothing and leads on no broken disk. Its
 //     last snapshot holds nothing that came after the fault.
 //
-// One voter is formed by Bootstrap. More members join in leadership.go and
-// transport.go, where their places are marked.
+// A quorum of one is formed by Bootstrap, one of several by form.go; who comes later joins (join.go). Voters are kept at the wanted
+// number by membership.go. How members speak with each other stands in peers.go and, a file for each call, beside it.
 //
 // Start reading at Open, then proposer.go, then fsm.go.
 package quorum

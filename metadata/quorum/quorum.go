@@ -75,6 +75,22 @@ type Config struct {
 	Fatal func(error)
 }
 
+func (c Config) withDefaults() Config {
+	if c.SnapshotEntries == 0 {
+		c.SnapshotEntries = defaultSnapshotEntries
+	}
+	if c.StallTimeout == 0 {
+		c.StallTimeout = defaultStallTimeout
+	}
+	if c.StableAfter == 0 {
+		c.StableAfter = defaultStableAfter
+	}
+	if c.GoneAfter == 0 {
+		c.GoneAfter = defaultGoneAfter
+	}
+	return c
+}
+
 const (
 	defaultSnapshotEntries = 2048
 	defaultStallTimeout    = 30 * time.Second
@@ -130,24 +146,7 @@ func Open(cfg Config, clock func() time.Time, log *slog.Logger) (*Quorum, error)
 
 // open is Open with something put between Raft and its log, which tests make fail.
 func open(cfg Config, clock func() time.Time, log *slog.Logger, between func(raft.LogStore) raft.LogStore) (q *Quorum, err error) {
-	if cfg.SnapshotEntries == 0 {
-		cfg.SnapshotEntries = defaultSnapshotEntries
-	}
-	if cfg.StallTimeout == 0 {
-		cfg.StallTimeout = defaultStallTimeout
-	}
-	if cfg.StableAfter == 0 {
-		cfg.StableAfter = defaultStableAfter
-	}
-	if cfg.GoneAfter == 0 {
-		cfg.GoneAfter = defaultGoneAfter
-	}
-	q = &Quorum{cfg: cfg, log: log, clock: clock, queue: newQueue(), down: make(chan struct{}), leaderGone: make(chan struct{}, 1)}
-	q.changing = make(chan struct{}, 1)
-	q.lead.init(cfg.ID)
-	q.spread.wake = make(chan struct{}, 1)
-	q.fsm = newFSM(q.fail, cfg.SnapshotEntries)
-	q.fsm.spread = &q.spread
+	q = newQuorum(cfg.withDefaults(), clock, log)
 	defer func() {
 		if err != nil {
 			if q.stop != nil {
@@ -161,40 +160,61 @@ func open(cfg Config, clock func() time.Time, log *slog.Logger, between func(raf
 	if q.lock, err = lockDir(cfg.Dir); err != nil {
 		return q, err
 	}
-	if cfg.Existing {
-		if _, err := os.Stat(filepath.Join(cfg.Dir, identityFile)); errors.Is(err, fs.ErrNotExist) {
-			return q, lost(cfg.Dir)
-		}
-	}
-	if q.who, err = claim(cfg.Dir, Identity{Cluster: cfg.ClusterID, Node: cfg.ID, Directory: cfg.Directory}, cfg.Bootstrap); err != nil {
+	if err := q.claim(); err != nil {
 		return q, err
 	}
-	q.clusterID = q.who.Cluster
 	if err := q.startRaft(between); err != nil {
 		return q, err
 	}
+	return q, q.run()
+}
+
+func newQuorum(cfg Config, clock func() time.Time, log *slog.Logger) *Quorum {
+	q := &Quorum{
+		cfg: cfg, log: log, clock: clock, queue: newQueue(), down: make(chan struct{}), leaderGone: make(chan struct{}, 1), changing: make(chan struct{}, 1),
+	}
+	q.lead.init(cfg.ID)
+	q.spread.wake = make(chan struct{}, 1)
+	q.fsm = newFSM(q.fail, cfg.SnapshotEntries)
+	q.fsm.spread = &q.spread
+	return q
+}
+
+// claim makes sure that the directory is this node's, and learns who that is.
+func (q *Quorum) claim() (err error) {
+	if q.cfg.Existing {
+		if _, err := os.Stat(filepath.Join(q.cfg.Dir, identityFile)); errors.Is(err, fs.ErrNotExist) {
+			return lost(q.cfg.Dir)
+		}
+	}
+	q.who, err = claim(q.cfg.Dir, Identity{Cluster: q.cfg.ClusterID, Node: q.cfg.ID, Directory: q.cfg.Directory}, q.cfg.Bootstrap)
+	q.clusterID = q.who.Cluster
+	return err
+}
+
+// run starts what goes on beside Raft until stop.
+func (q *Quorum) run() error {
 	p, err := q.newProposer()
 	if err != nil {
-		return q, err
+		return err
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	q.stop = stop
-	q.running.Go(func() { q.followLeadership(ctx) })
-	q.running.Go(func() { p.run(ctx) })
-	q.running.Go(func() { q.makeSnapshots(ctx) })
-	q.running.Go(func() { q.keepReached(ctx) })
+	for _, part := range []func(context.Context){q.followLeadership, p.run, q.makeSnapshots, q.keepReached} {
+		q.running.Go(func() { part(ctx) })
+	}
 	if err := q.hasten(ctx); err != nil {
-		return q, err
+		return err
 	}
-	if cfg.Peers != nil {
-		q.running.Go(func() { q.spreadCommits(ctx) })
-		q.running.Go(func() { q.watchLeader(ctx) })
-		q.running.Go(func() { q.spreadFounding(ctx) })
-		q.running.Go(func() { q.announce(ctx) })
-		q.Leading(q.pilot)
-		cfg.Peers.OnClose(q.noteClosed)
+	if q.cfg.Peers == nil {
+		return nil
 	}
-	return q, nil
+	for _, part := range []func(context.Context){q.spreadCommits, q.watchLeader, q.spreadFounding, q.announce} {
+		q.running.Go(func() { part(ctx) })
+	}
+	q.Leading(q.pilot)
+	q.cfg.Peers.OnClose(q.noteClosed)
+	return nil
 }
 
 // startRaft opens what Raft needs and starts it.
@@ -331,10 +351,6 @@ func (q *Quorum) Propose(ctx context.Context, c command.Command) (result any, er
 	body, err := q.encode(c)
 	if err != nil {
 		return nil, err
-	}
-	type answer struct {
-		result any
-		err    error
 	}
 	answered := make(chan answer, 1)
 	p := &proposal{body: body, done: func(r any, err error) { answered <- answer{r, err} }}

@@ -106,7 +106,7 @@ func (q *Quorum) listen(log hclog.Logger) error {
 	if at == "" {
 		var err error
 		if at, err = Reachable(s.Listener.Addr()); err != nil {
-			return fmt.Errorf("find metadata listener's address: %w", err)
+			return errors.Join(fmt.Errorf("find metadata listener's address: %w", err), s.Close())
 		}
 	}
 	q.self = place{node: q.cfg.ID, address: at, directory: q.who.Directory, admission: q.who.Admission}
