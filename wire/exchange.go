@@ -43,9 +43,6 @@ type Owner interface {
 	OnHurry(x *Exchange, f func())
 }
 
-// NewOwnedExchange returns an exchange to be filled by its owner.
-func NewOwnedExchange(o Owner) *Exchange { return &Exchange{owner: o} }
-
 // Own sets the owner of an exchange that lies in another struct.
 func (x *Exchange) Own(o Owner) { x.owner = o }
 

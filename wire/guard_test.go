@@ -248,6 +248,17 @@ func TestRecycleForgets(t *testing.T) {
 	}
 }
 
+// A request of a stranger's size is not kept, or every small one that is decoded into it would cost what it did.
+func TestLargeRequestsAreNotKept(t *testing.T) {
+	for room, kept := range map[int]bool{1: true, maxRecycled - 1: true, maxRecycled: false, 1 << 20: false} {
+		req := kmsg.NewPtrProduceRequest()
+		req.Topics = []kmsg.ProduceRequestTopic{{Partitions: make([]kmsg.ProduceRequestTopicPartition, room)}}
+		if tidy(req) != kept {
+			t.Errorf("with room for %d partitions, kept: %v", room, !kept)
+		}
+	}
+}
+
 func BenchmarkDecodeProduce(b *testing.B) {
 	req := kmsg.NewPtrProduceRequest()
 	req.SetVersion(12)

@@ -93,19 +93,29 @@ func newRequest(key int16) kmsg.Request {
 
 // Recycle takes back a decoded request that nobody uses any more, for the next of its kind.
 func Recycle(r kmsg.Request) {
-	p, ok := r.(*kmsg.ProduceRequest)
-	if !ok || cap(p.Topics) > 128 {
-		return
+	if p, ok := r.(*kmsg.ProduceRequest); ok && tidy(p) {
+		produceRequests.Put(p)
 	}
+}
+
+// maxRecycled is how many topics and partitions a request may have room for that is kept: all of it is gone through each time.
+const maxRecycled = 4096
+
+// tidy lets go of what a request points to; false when it is too large to be kept.
+func tidy(p *kmsg.ProduceRequest) bool {
 	p.TransactionID = nil
 	topics := p.Topics[:cap(p.Topics)]
+	room := len(topics)
 	for i := range topics {
 		partitions := topics[i].Partitions[:cap(topics[i].Partitions)]
+		if room += len(partitions); room > maxRecycled {
+			return false
+		}
 		for j := range partitions {
 			partitions[j].Records = nil // else the request would keep a frame alive
 		}
 	}
-	produceRequests.Put(p)
+	return true
 }
 
 // ResponseHeaderLen is the most that AppendResponseHeader writes.

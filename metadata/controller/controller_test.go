@@ -121,7 +121,7 @@ func TestPlaceRefuses(t *testing.T) {
 // A starting broker gets a new leader epoch for every partition that it leads, and those without a leader for which it is
 // in sync; no other partition is touched, and no command is larger than its bound.
 func TestStartLeaders(t *testing.T) {
-	many := make([][]kafka.BrokerID, 2*electionsPerCommand)
+	many := make([][]kafka.BrokerID, 2*changesPerCommand)
 	for i := range many {
 		many[i] = []kafka.BrokerID{1}
 	}
@@ -136,7 +136,7 @@ func TestStartLeaders(t *testing.T) {
 		t.Errorf("%d commands", len(commands))
 	}
 	for _, c := range commands {
-		if n := len(c.(command.ElectLeaders).Elections); n > electionsPerCommand || n == 0 {
+		if n := len(c.(command.ElectLeaders).Elections); n > changesPerCommand || n == 0 {
 			t.Errorf("%d elections in a command", n)
 		}
 	}

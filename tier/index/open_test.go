@@ -64,6 +64,16 @@ func probeDamaged(t *testing.T, made, name string, bad []byte, what string) {
 			}
 		}
 	}
+	// The writer reads the old pages, too.
+	for i := range 20 {
+		x.Drop(partition(i), 0)
+	}
+	x.Flush()
+	x.Put(partition(1), 0, want)
+	x.Flush()
+	if e, ok := x.Lookup(partition(1), 0, want[7].Offset); ok && e != want[7] {
+		t.Fatalf("%s, %s: %+v for %+v, put anew", name, what, e, want[7])
+	}
 	mustClose(t, x)
 }
 

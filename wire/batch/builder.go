@@ -54,9 +54,6 @@ func (b *Builder) Add(timestampMs int64, key, value []byte, headers ...Header) {
 	b.count++
 }
 
-// Len is the number of records added.
-func (b *Builder) Len() int { return int(b.count) }
-
 // Size is the number of bytes that the batch would have uncompressed.
 func (b *Builder) Size() int { return HeaderLen + len(b.records) }
 
