@@ -26,7 +26,7 @@ func TestCheck(t *testing.T) {
 			if _, err := w.log.Check(t.Context(), 8, nil); !errors.Is(err, ErrOutOfRange) {
 				t.Fatalf("the active segment: %v", err)
 			}
-			was, err := readFile(fsys, logPath(4))
+			was, err := vfs.ReadFile(fsys, logPath(4))
 			w.must(err)
 			overwrite(t, fsys, logPath(4), at, []byte{was[at] ^ 0x80})
 			var damage *DamageError

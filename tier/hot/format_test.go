@@ -87,7 +87,7 @@ func TestRecoveryFormat(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	b, err := readFile(fsys, "/"+recoveryName)
+	b, err := vfs.ReadFile(fsys, "/"+recoveryName)
 	if err != nil {
 		t.Fatal(err)
 	}

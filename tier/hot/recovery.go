@@ -88,7 +88,7 @@ const (
 // openRecovery reads the file and writes it anew, without what is no longer needed.
 func openRecovery(fsys vfs.FS, dir string, log *slog.Logger) (*recoveryFile, error) {
 	r := &recoveryFile{fs: fsys, dir: dir, log: log, live: make(map[kafka.Partition]recoveryPoint)}
-	b, err := readFile(fsys, filepath.Join(dir, recoveryName))
+	b, err := vfs.ReadFile(fsys, filepath.Join(dir, recoveryName))
 	whole := false
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

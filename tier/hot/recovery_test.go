@@ -64,7 +64,7 @@ func writeRecovery(t *testing.T, rng *rand.Rand, fsys vfs.FS) written {
 			w.by, w.ends = append(w.by, p), append(w.ends, r.size)
 		}
 	}
-	b, err := readFile(fsys, recoveryPath())
+	b, err := vfs.ReadFile(fsys, recoveryPath())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -185,7 +185,7 @@ func TestPointLostToAFlippedBit(t *testing.T) {
 	w.flush()
 	w.must(w.log.Close())
 	w.must(w.flusher.Close())
-	b, err := readFile(fsys, recoveryPath())
+	b, err := vfs.ReadFile(fsys, recoveryPath())
 	w.must(err)
 	overwrite(t, fsys, recoveryPath(), recoveryHeader+50, []byte{b[recoveryHeader+50] ^ 4})
 	w.restart(Config{})

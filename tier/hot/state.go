@@ -153,7 +153,7 @@ func writeState(fsys vfs.FS, dir string, s *stateFile) error {
 
 // readState returns nil without error when there is no such file.
 func readState(fsys vfs.FS, dir string, base kafka.Offset) (*stateFile, error) {
-	b, err := readFile(fsys, filepath.Join(dir, fileName(base, stateSuffix)))
+	b, err := vfs.ReadFile(fsys, filepath.Join(dir, fileName(base, stateSuffix)))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -168,21 +168,4 @@ func readState(fsys vfs.FS, dir string, base kafka.Offset) (*stateFile, error) {
 		return nil, fmt.Errorf("state of segment %d: %w", base, err)
 	}
 	return s, nil
-}
-
-func readFile(fsys vfs.FS, name string) ([]byte, error) {
-	f, err := fsys.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	size, err := f.Size()
-	var b []byte
-	if err == nil {
-		b = make([]byte, size)
-		err = readFull(f, b, 0)
-	}
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
-	return b, err
 }

@@ -68,41 +68,45 @@ func Prefix(cluster string, p kafka.Partition) string {
 // or not this cluster's; only the exact spelling of Key is taken, so that
 // nothing foreign in a bucket is ever mistaken for a segment.
 func ParseKey(cluster, key string) (kafka.Partition, Entry, error) {
-	var p kafka.Partition
-	var e Entry
-	bad := fmt.Errorf("object key %q does not name a segment of cluster %q", key, cluster)
-	rest, ok := strings.CutPrefix(key, cluster+"/")
-	if !ok {
-		return p, e, bad
+	n, ok := parseName(cluster, key)
+	epoch, err := strconv.ParseInt(strings.TrimPrefix(n.kind, "e"), 10, 32)
+	e := Entry{Base: n.base, Next: n.next, Epoch: kafka.LeaderEpoch(epoch), UUID: n.uuid}
+	if !ok || err != nil || e.Key(cluster, n.partition) != key {
+		return kafka.Partition{}, Entry{}, fmt.Errorf("object key %q does not name a segment of cluster %q", key, cluster)
 	}
+	return n.partition, e, nil
+}
+
+// objectName is what the names of segments and of pages have in common:
+// <cluster>/<topic id>/<partition>/<base>-<next>.<kind>.<uuid>.
+type objectName struct {
+	partition  kafka.Partition
+	base, next kafka.Offset
+	kind       string
+	uuid       [16]byte
+}
+
+// parseName takes a name apart. It takes more than is ever written: the caller compares the key that it makes of the parts.
+func parseName(cluster, key string) (n objectName, ok bool) {
+	rest, ours := strings.CutPrefix(key, cluster+"/")
 	parts := strings.Split(rest, "/")
-	if len(parts) != 3 {
-		return p, e, bad
-	}
-	id, err := kafka.ParseTopicID(parts[0])
-	if err != nil {
-		return p, e, bad
-	}
-	index, err := strconv.ParseInt(parts[1], 10, 32)
-	if err != nil {
-		return p, e, bad
+	if !ours || len(parts) != 3 {
+		return n, false
 	}
 	fields := strings.Split(parts[2], ".")
-	if len(fields) != 3 || !strings.HasPrefix(fields[1], "e") {
-		return p, e, bad
+	if len(fields) != 3 {
+		return n, false
 	}
-	base, next, _ := strings.Cut(fields[0], "-")
-	b, err1 := strconv.ParseInt(base, 10, 64)
-	n, err2 := strconv.ParseInt(next, 10, 64)
-	epoch, err3 := strconv.ParseInt(fields[1][1:], 10, 32)
-	uuid, err4 := hex.DecodeString(fields[2])
-	if errors.Join(err1, err2, err3, err4) != nil || len(uuid) != len(e.UUID) {
-		return p, e, bad
+	topic, err1 := kafka.ParseTopicID(parts[0])
+	index, err2 := strconv.ParseInt(parts[1], 10, 32)
+	from, to, _ := strings.Cut(fields[0], "-")
+	base, err3 := strconv.ParseInt(from, 10, 64)
+	next, err4 := strconv.ParseInt(to, 10, 64)
+	uuid, err5 := hex.DecodeString(fields[2])
+	if errors.Join(err1, err2, err3, err4, err5) != nil || len(uuid) != len(n.uuid) {
+		return n, false
 	}
-	p = kafka.Partition{Topic: id, Index: int32(index)}
-	e = Entry{Base: kafka.Offset(b), Next: kafka.Offset(n), Epoch: kafka.LeaderEpoch(epoch), UUID: [16]byte(uuid)}
-	if e.Key(cluster, p) != key {
-		return kafka.Partition{}, Entry{}, bad
-	}
-	return p, e, nil
+	return objectName{
+		partition: kafka.Partition{Topic: topic, Index: int32(index)}, base: kafka.Offset(base), next: kafka.Offset(next), kind: fields[1], uuid: [16]byte(uuid),
+	}, true
 }

@@ -2,14 +2,11 @@ package manifest
 
 import (
 	"encoding/binary"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"hash/crc32"
 	"slices"
 	"sort"
-	"strconv"
-	"strings"
 
 	"github.com/qanat-io/qanat/wire/kafka"
 )
@@ -252,34 +249,12 @@ func (p Page) Key(cluster string, of kafka.Partition) string {
 
 // ParsePageKey reads what Page.Key made, as ParseKey does for segments: a page of which only the fields in the name are set.
 func ParsePageKey(cluster, key string) (of kafka.Partition, p Page, err error) {
-	bad := fmt.Errorf("object key %q does not name a manifest page of cluster %q", key, cluster)
-	rest, ok := strings.CutPrefix(key, cluster+"/")
-	if !ok {
-		return of, p, bad
+	n, ok := parseName(cluster, key)
+	p = Page{Base: n.base, Next: n.next, UUID: n.uuid}
+	if !ok || p.Key(cluster, n.partition) != key {
+		return kafka.Partition{}, Page{}, fmt.Errorf("object key %q does not name a manifest page of cluster %q", key, cluster)
 	}
-	parts := strings.Split(rest, "/")
-	if len(parts) != 3 {
-		return of, p, bad
-	}
-	fields := strings.Split(parts[2], ".")
-	if len(fields) != 3 || fields[1] != "page" {
-		return of, p, bad
-	}
-	topic, err1 := kafka.ParseTopicID(parts[0])
-	index, err2 := strconv.ParseInt(parts[1], 10, 32)
-	base, next, _ := strings.Cut(fields[0], "-")
-	b, err3 := strconv.ParseInt(base, 10, 64)
-	n, err4 := strconv.ParseInt(next, 10, 64)
-	uuid, err5 := hex.DecodeString(fields[2])
-	if errors.Join(err1, err2, err3, err4, err5) != nil || len(uuid) != len(p.UUID) {
-		return of, p, bad
-	}
-	of = kafka.Partition{Topic: topic, Index: int32(index)}
-	p = Page{Base: kafka.Offset(b), Next: kafka.Offset(n), UUID: [16]byte(uuid)}
-	if p.Key(cluster, of) != key {
-		return kafka.Partition{}, Page{}, bad
-	}
-	return of, p, nil
+	return n.partition, p, nil
 }
 
 // HoldsPage tells whether this very page is in the manifest.

@@ -29,7 +29,7 @@ type place struct {
 const saveEvery = time.Minute
 
 func readPlace(fsys vfs.FS, name string, log *slog.Logger) (p place) {
-	b, err := readFile(fsys, name)
+	b, err := vfs.ReadFile(fsys, name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return p
 	}
@@ -44,19 +44,6 @@ func readPlace(fsys vfs.FS, name string, log *slog.Logger) (p place) {
 		return place{}
 	}
 	return p
-}
-
-func readFile(fsys vfs.FS, name string) (b []byte, err error) {
-	f, err := fsys.Open(name)
-	if err != nil {
-		return nil, err
-	}
-	size, err := f.Size()
-	if err == nil {
-		b = make([]byte, size)
-		_, err = f.ReadAt(b, 0)
-	}
-	return b, errors.Join(err, f.Close())
 }
 
 // save writes the place down, beside itself first.

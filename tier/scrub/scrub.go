@@ -77,10 +77,11 @@ type Scrubber struct {
 	suspected chan suspect
 	checking  sync.Mutex // held over one check
 
+	place  place                 // Run's own
+	looked map[suspect]time.Time // when a suspect was last looked at; of the goroutine that looks
+
 	mu     sync.Mutex
 	status Status
-	place  place
-	looked map[suspect]time.Time // when a suspect was last looked at
 }
 
 type suspect struct {
@@ -115,8 +116,8 @@ func (s *Scrubber) Status() Status {
 
 // Run makes rounds, and looks at suspects, until ctx ends.
 func (s *Scrubber) Run(ctx context.Context) error {
-	s.mu.Lock()
 	s.place = readPlace(s.fs, s.cfg.File, s.log)
+	s.mu.Lock()
 	s.status.Began, s.status.Finished, s.status.Whole = s.place.Began, s.place.Finished, s.place.Whole
 	s.mu.Unlock()
 	var looks sync.WaitGroup
