@@ -71,8 +71,8 @@ func inert(why string) option {
 
 // Reasons for inert keys.
 const (
-	noCompaction  = "Compaction does not exist yet."
-	noReplication = "There are no other brokers to replicate to yet."
-	ownIndex      = "The index is a cache with a spacing of its own (64 KiB)."
-	groupCommit   = "Writes are made durable in groups before they are acknowledged (flush.mode); there is no interval to choose."
+	noCompaction = "Compaction does not exist yet."
+	noThrottle   = "The rate of replication is not limited; `cluster.moves.max` bounds how many partitions move at one time."
+	ownIndex     = "The index is a cache with a spacing of its own (64 KiB)."
+	groupCommit  = "Writes are made durable in groups before they are acknowledged (flush.mode); there is no interval to choose."
 )

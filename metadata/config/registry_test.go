@@ -198,6 +198,18 @@ func TestValidateTopic(t *testing.T) {
 	}
 }
 
+// False if it failed: "nothing that decides who leads is said to be without effect".
+func TestDurabilityActs(t *testing.T) {
+	b := load(t)
+	for key, value := range map[string]string{"min.insync.replicas": "2", "unclean.leader.election.enable": "true", "flush.mode": "async"} {
+		k, ok := Lookup(TopicScope, key)
+		minISR, unclean, async := b.Durability(map[string]string{key: value}, nil)
+		if !ok || k.Accepted != "" || minISR == 1 && !unclean && !async {
+			t.Errorf("%s=%s: %d, %v, %v; %q", key, value, minISR, unclean, async, k.Accepted)
+		}
+	}
+}
+
 // A broker's read-only keys are refused to AlterConfigs, its dynamic ones are not.
 func TestValidateBroker(t *testing.T) {
 	if err := ValidateBroker("listeners", "PLAINTEXT://:1"); err == nil || !strings.Contains(err.Error(), "read-only") {

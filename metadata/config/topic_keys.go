@@ -134,13 +134,13 @@ func replicationKeys() []Key {
 			"How many replicas must hold a write before acks=all is answered.",
 			allow(between(1, 1<<31-1)), from("min.insync.replicas")),
 		define("unclean.leader.election.enable", Boolean, "false",
-			"Whether a replica that may have lost acknowledged data may lead.",
-			from("unclean.leader.election.enable"), inert(noReplication)),
+			"Whether a replica that may have lost acknowledged data may lead, when no other can.",
+			from("unclean.leader.election.enable")),
 		define("leader.replication.throttled.replicas", List, "",
 			"Replicas whose leaders' replication traffic is limited.",
-			allow(throttledReplicas()), inert(noReplication)),
+			allow(throttledReplicas()), inert(noThrottle)),
 		define("follower.replication.throttled.replicas", List, "",
 			"Replicas whose followers' replication traffic is limited.",
-			allow(throttledReplicas()), inert(noReplication)),
+			allow(throttledReplicas()), inert(noThrottle)),
 	}
 }
