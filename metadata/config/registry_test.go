@@ -210,16 +210,6 @@ func TestDurabilityActs(t *testing.T) {
 	}
 }
 
-// A broker's read-only keys are refused to AlterConfigs, its dynamic ones are not.
-func TestValidateBroker(t *testing.T) {
-	if err := ValidateBroker("listeners", "PLAINTEXT://:1"); err == nil || !strings.Contains(err.Error(), "read-only") {
-		t.Errorf("listeners: %v", err)
-	}
-	if err := ValidateBroker("log.retention.ms", "5"); err != nil {
-		t.Error(err)
-	}
-}
-
 // DescribeConfigs lists every key; the first synonym is the value, the last the default; sources are Kafka's numbers.
 func TestDescribe(t *testing.T) {
 	b := load(t, "log.retention.hours=5")

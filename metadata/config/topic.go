@@ -191,18 +191,6 @@ func checkTogether(get func(string) (string, bool)) []error {
 	return errs
 }
 
-// ValidateBroker checks a change of a broker's dynamic configuration:
-// read-only keys are refused.
-func ValidateBroker(name, value string) error {
-	if err := Validate(BrokerScope, name, value); err != nil {
-		return err
-	}
-	if registry[BrokerScope].byName[name].ReadOnly {
-		return fmt.Errorf("%s is read-only: set it in the broker's configuration file and start it again", name)
-	}
-	return nil
-}
-
 func sortedKeys(m map[string]string) []string {
 	names := make([]string, 0, len(m))
 	for name := range m {

@@ -67,7 +67,7 @@ func (ps *pageState) failure() error {
 	return nil
 }
 
-// touch makes a loaded page the last to be forgotten.
+// touchPage makes a loaded page the last to be forgotten.
 func (r *Reader) touchPage(ps *pageState) { r.pages.used.MoveToFront(ps.element) }
 
 // resolve returns a manifest that has the offset's entry in memory: m itself, or the page's. For a page that is not here it

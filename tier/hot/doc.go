@@ -1,7 +1,6 @@
 // Package hot is the local log of one partition: append, group flush, read,
 // truncate, recover, retain.
 //
-//	<data dir>/lock                           one broker at a time (LockDir)
 //	<data dir>/recovery                       recovery points of all logs (recovery.go)
 //	<data dir>/journal.0, journal.1           what small rounds have made durable (redo.go, tier/journal)
 //	<data dir>/<topic id>/<partition>/

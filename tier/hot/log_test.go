@@ -432,27 +432,6 @@ func TestDelete(t *testing.T) {
 	}
 }
 
-// False if it failed: "a second broker on the same directory is refused".
-func TestLockDir(t *testing.T) {
-	fsys := vfs.NewCrash()
-	if err := fsys.MkdirAll(testRoot); err != nil {
-		t.Fatal(err)
-	}
-	lock, err := LockDir(fsys, testRoot)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := LockDir(fsys, testRoot); !errors.Is(err, vfs.ErrLocked) {
-		t.Fatalf("second lock: %v", err)
-	}
-	if err := lock.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := LockDir(fsys, testRoot); err != nil {
-		t.Fatalf("after the first was let go: %v", err)
-	}
-}
-
 // False if it failed: "readers without locks see whole, right batches while the log grows, rolls, releases and is closed, and no file is closed under them".
 func TestConcurrentReaders(t *testing.T) {
 	w := newWorld(t, onDisk{root: t.TempDir()}, Config{SegmentBytes: 20_000})

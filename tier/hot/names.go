@@ -3,7 +3,6 @@ package hot
 import (
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"path/filepath"
 	"slices"
@@ -23,7 +22,6 @@ const (
 	quarantineDir = "quarantine" // in a log's directory: segments set aside because of damage
 	recoveryName  = "recovery"   // in the data directory: recovery points of all logs
 	recoveryTemp  = "recovery.new"
-	lockName      = "lock" // in the data directory: held while a broker uses it
 )
 
 // fileName is the base offset in 20 digits, so that names sort as offsets do.
@@ -58,15 +56,6 @@ func parseName(name, suffix string) (kafka.Offset, bool) {
 	}
 	n, err := strconv.ParseInt(digits, 10, 64)
 	return kafka.Offset(n), err == nil && n >= 0
-}
-
-// LockDir takes the data directory for this process; another broker that holds it makes it fail with vfs.ErrLocked.
-func LockDir(fsys vfs.FS, dir string) (io.Closer, error) {
-	lock, err := fsys.Lock(filepath.Join(dir, lockName))
-	if err != nil {
-		return nil, fmt.Errorf("lock data directory: %w", err)
-	}
-	return lock, nil
 }
 
 // RemoveDeleted removes what interrupted deletions left below root, which holds

@@ -8,7 +8,7 @@
 // frames are of no use and the half that holds them is retired. After a crash what frames say is written into the files again (Replay).
 //
 //	Stage ──► staged frame ── Write ──► half 0 … full ──► half 1 … full ──► (volume sync by the caller) ──► Retire
-//	                                      └── cleaned beside: volume sync, RetireOther
+//	                                      └── cleaned beside: volume sync, Clean
 //
 // What must stay true:
 //
