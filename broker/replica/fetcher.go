@@ -3,6 +3,7 @@ package replica
 import (
 	"context"
 	"errors"
+	"math"
 	"sync"
 	"time"
 
@@ -14,7 +15,9 @@ import (
 	"github.com/qanat-io/qanat/wire/kafka"
 )
 
-// fetcher fetches from one leader, one request at a time.
+// fetcher fetches from one leader, one request at a time. Only when partitions come while one waits at the leader is the next sent behind
+// it: the leader answers the first at once, since it is the same session's. Giving it up instead would end the session, and name
+// every partition again for each that comes.
 //
 // A partition is in one of these places: due (to be named in the next request), in the session (the leader answers when it
 // has news), or aside (failed, or busy with the bucket), from where it comes back as due. Whatever is no longer in its place in
@@ -29,13 +32,29 @@ type fetcher struct {
 	left      []kafka.Partition // to be forgotten by the session
 	asides    int               // how many are aside
 	changed   bool              // since the last Go
-	cancel    context.CancelFunc
-	wake      chan struct{} // holds a token when there is something to do
+	flying    *flight           // the request whose answer comes next
+	second    *flight           // the one behind it, which nudge has sent
+	wake      chan struct{}     // holds a token when there is something to do
+	session   int32
+	epoch     int32  // of the session, in the request after flying: 0 begins one
+	denied    bool   // the leader has no room for a session: everything is named each time
+	asked     uint64 // requests made
 
 	// The run's own.
-	session int32
-	epoch   int32 // of the session: 0 begins one
-	logs    []*hot.Log
+	logs []*hot.Log
+}
+
+// flight is a request on its way.
+type flight struct {
+	number  uint64 // by asked
+	epoch   int32  // of the session
+	req     *kmsg.FetchRequest
+	ctx     context.Context
+	cancel  context.CancelFunc
+	done    chan struct{} // closed when the answer is here; nil when nobody but the run waits for it
+	resp    kmsg.Response
+	release func()
+	err     error
 }
 
 // followed is a partition on its way. Guarded by the fetcher's mu, but p.
@@ -45,6 +64,8 @@ type followed struct {
 	epoch kafka.LeaderEpoch
 	place place
 	at    partition.Position // that the session has
+	// named is the number of the request that told it: earlier ones' answers are of somewhere else.
+	named uint64
 }
 
 type place int
@@ -88,18 +109,45 @@ func (of *fetcher) drop(fo *followed) {
 	of.changed = true
 }
 
-// nudge makes changes take effect: a request that waits at the leader is given up for one that knows of them.
-func (of *fetcher) nudge() {
+// nudge makes changes take effect, whatever waits at the leader. ctx is the run's; nil before it.
+func (of *fetcher) nudge(ctx context.Context) {
 	of.mu.Lock()
 	defer of.mu.Unlock()
-	if !of.changed {
+	if !of.changed || of.second != nil { // with a second one on its way there are news soon
 		return
 	}
 	of.changed = false
-	if of.cancel != nil {
-		of.cancel()
+	switch fl := of.flying; {
+	case fl == nil:
+		of.signal()
+	case fl.epoch > 0 && fl.epoch < math.MaxInt32 && ctx != nil:
+		of.follow(ctx, fl)
+	case of.denied:
+		fl.cancel()
+	} // otherwise it begins a session, which the leader answers at once
+}
+
+// follow sends a request behind one that is on its way. mu is held.
+func (of *fetcher) follow(ctx context.Context, fl *flight) {
+	second := &flight{epoch: fl.epoch + 1, done: make(chan struct{})}
+	second.ctx, second.cancel = context.WithTimeout(ctx, of.f.cfg.MaxWait+requestSlack)
+	of.second = second
+	of.f.running.Go(func() {
+		defer close(second.done)
+		of.mu.Lock()
+		of.name(second)
+		of.mu.Unlock()
+		second.ask(of)
+	})
+}
+
+// ask has the leader answer.
+func (fl *flight) ask(of *fetcher) {
+	if fl.req == nil {
+		fl.err = errNothing
+		return
 	}
-	of.signal()
+	fl.resp, fl.release, fl.err = of.f.leaders.Request(fl.ctx, of.leader, fl.req)
 }
 
 // signal wakes the run; mu is held.
@@ -144,36 +192,77 @@ func (of *fetcher) again(fo *followed) {
 func (of *fetcher) run(ctx context.Context) {
 	failures := 0
 	for ctx.Err() == nil {
-		asked, cancel, req := of.request(ctx)
-		if req == nil {
+		fl := of.fly(ctx)
+		if fl == nil {
 			select {
 			case <-of.wake:
 			case <-ctx.Done():
 			}
 			continue
 		}
-		resp, release, err := of.f.leaders.Request(asked, of.leader, req)
+		if fl.done != nil {
+			<-fl.done
+		} else {
+			fl.ask(of)
+		}
 		of.mu.Lock()
-		of.cancel = nil
+		of.flying = nil
 		of.mu.Unlock()
-		givenUp := asked.Err() != nil && ctx.Err() == nil && errors.Is(err, context.Canceled)
-		cancel()
+		givenUp := fl.ctx.Err() != nil && ctx.Err() == nil && errors.Is(fl.err, context.Canceled)
+		fl.cancel()
 		switch {
-		case err == nil:
+		case fl.err == nil:
 			failures = 0
-			of.handle(ctx, resp.(*kmsg.FetchResponse))
-			release()
+			of.handle(ctx, fl)
+			fl.release()
 		case givenUp:
 			of.restart() // what was answered nobody knows
+		case errors.Is(fl.err, errNothing):
 		case ctx.Err() == nil:
 			of.restart()
 			if failures++; failures == 1 {
-				of.f.log.Info("fetch from a leader failed", "leader", of.leader, "error", err)
+				of.f.log.Info("fetch from a leader failed", "leader", of.leader, "error", fl.err)
 			}
 			of.pause(ctx, min(of.f.cfg.BackOff<<min(failures-1, 5), time.Second))
 		}
 	}
+	of.abandon()
 }
+
+// fly is the request whose answer is to be waited for: the one that nudge has sent, or a new one; nil when there is nothing to fetch.
+func (of *fetcher) fly(ctx context.Context) *flight {
+	of.mu.Lock()
+	if of.second != nil {
+		of.flying, of.second = of.second, nil
+	} else {
+		of.flying = of.request(ctx)
+	}
+	fl, changed := of.flying, of.changed
+	of.mu.Unlock()
+	if changed && fl != nil {
+		of.nudge(ctx)
+	}
+	return fl
+}
+
+// abandon gives up the request that nudge has sent, if there is one.
+func (of *fetcher) abandon() {
+	of.mu.Lock()
+	second := of.second
+	of.second = nil
+	of.mu.Unlock()
+	if second == nil {
+		return
+	}
+	second.cancel()
+	<-second.done
+	if second.err == nil {
+		second.release()
+	}
+}
+
+// errNothing says that there is nothing to fetch.
+var errNothing = errors.New("nothing to fetch")
 
 // pause waits.
 func (of *fetcher) pause(ctx context.Context, d time.Duration) {
@@ -187,6 +276,7 @@ func (of *fetcher) pause(ctx context.Context, d time.Duration) {
 
 // restart begins with a new session: every partition is named again.
 func (of *fetcher) restart() {
+	of.abandon()
 	of.mu.Lock()
 	defer of.mu.Unlock()
 	of.epoch, of.left = 0, nil
@@ -201,70 +291,87 @@ func (of *fetcher) restart() {
 // fetchVersion names topics by id and this broker by its registration.
 const fetchVersion = 17
 
-// request makes the next one; nil when there is nothing to fetch.
-func (of *fetcher) request(ctx context.Context) (context.Context, context.CancelFunc, *kmsg.FetchRequest) {
+// request makes the next one; nil when there is nothing to fetch. mu is held, but let go of while logs are flushed.
+func (of *fetcher) request(ctx context.Context) *flight {
+	fl := &flight{epoch: of.epoch}
+	if of.name(fl); fl.req == nil {
+		return nil
+	}
+	fl.ctx, fl.cancel = context.WithTimeout(ctx, of.f.cfg.MaxWait+requestSlack)
+	return fl
+}
+
+// name gives a flight its request, which names what is due; none when there is nothing to fetch. mu is held, but let go of while logs are
+// flushed.
+func (of *fetcher) name(fl *flight) {
 	cfg := &of.f.cfg
+	if len(of.partition) == 0 {
+		of.due, of.left, of.epoch = nil, nil, 0
+		return
+	}
 	req := kmsg.NewPtrFetchRequest()
 	req.Version = fetchVersion
 	req.ReplicaState.ID, req.ReplicaState.Epoch = int32(cfg.Node), int64(of.f.epoch())
 	req.MaxWaitMillis, req.MinBytes, req.MaxBytes = int32(cfg.MaxWait.Milliseconds()), 1, cfg.MaxBytes
-	of.mu.Lock()
-	defer of.mu.Unlock()
-	if len(of.partition) == 0 {
-		of.due, of.left, of.epoch = nil, nil, 0
-		return nil, nil, nil
-	}
-	if of.asides > 0 { // they are not to wait for what the others wait for
+	switch {
+	case fl.epoch == 0 && !of.denied:
+		req.MaxWaitMillis = 0 // until there is a session, what comes cannot be named behind it
+	case of.asides > 0: // they are not to wait for what the others wait for
 		req.MaxWaitMillis = int32(min(cfg.MaxWait, cfg.BackOff).Milliseconds())
 	}
-	due := of.due
+	of.asked++
+	fl.number = of.asked
+	listed, logs := of.nameDue(req, fl)
+	if len(logs) > 0 {
+		of.mu.Unlock()
+		of.flushed(logs)
+		of.mu.Lock()
+		more, _ := of.nameDue(req, fl)
+		listed += more
+	}
+	switch {
+	case fl.epoch > 0:
+		req.SessionID = of.session
+		of.forget(req)
+	case listed == 0:
+		return // all are aside
+	default:
+		of.left = nil
+	}
+	req.SessionEpoch = fl.epoch
+	fl.req = req
+}
+
+// nameDue has a request name what is due, and counts it. What somebody who led before has written is to be flushed first: its logs. mu is held.
+func (of *fetcher) nameDue(req *kmsg.FetchRequest, fl *flight) (listed int, unflushed []*hot.Log) {
+	list := of.due
 	of.due = nil
-	listed := 0
-	for _, fo := range due {
+	for _, fo := range list {
 		if fo.place == gone || fo.place == aside {
 			continue
 		}
 		at, flushed := fo.p.Position()
-		if !flushed { // written by whoever led before; the flush is under way
-			of.logs = append(of.logs, fo.p.Log().Hot())
+		if !flushed {
+			unflushed = append(unflushed, fo.p.Log().Hot())
 			of.due = append(of.due, fo)
 			continue
 		}
-		fo.place, fo.at = inSession, at
-		of.name(req, fo)
+		fo.place, fo.at, fo.named = inSession, at, fl.number
+		addTo(req, fo, of.f.cfg.MaxPartitionBytes)
 		listed++
 	}
-	if len(of.due) > 0 {
-		of.mu.Unlock()
-		of.flush()
-		of.mu.Lock()
-		of.signal()
-	}
-	if of.epoch == 0 {
-		of.left = nil
-		if listed == 0 {
-			return nil, nil, nil // all are aside
-		}
-		req.SessionID = 0
-	} else {
-		req.SessionID = of.session
-		of.forget(req)
-	}
-	req.SessionEpoch = of.epoch
-	asked, cancel := context.WithTimeout(ctx, cfg.MaxWait+requestSlack)
-	of.cancel = cancel
-	return asked, cancel, req
+	return listed, unflushed
 }
 
 // requestSlack is how much longer than it was asked to wait a leader may take.
 const requestSlack = 10 * time.Second
 
-func (of *fetcher) name(req *kmsg.FetchRequest, fo *followed) {
+func addTo(req *kmsg.FetchRequest, fo *followed, maxBytes int32) {
 	p := kmsg.NewFetchRequestTopicPartition()
 	p.Partition = fo.p.ID().Index
 	p.CurrentLeaderEpoch, p.LastFetchedEpoch = int32(fo.epoch), int32(fo.at.Last)
 	p.FetchOffset, p.LogStartOffset = int64(fo.at.From), int64(fo.p.LogStart())
-	p.PartitionMaxBytes = of.f.cfg.MaxPartitionBytes
+	p.PartitionMaxBytes = maxBytes
 	if n := len(req.Topics); n == 0 || req.Topics[n-1].TopicID != fo.p.ID().Topic {
 		t := kmsg.NewFetchRequestTopic()
 		t.TopicID = fo.p.ID().Topic
@@ -288,49 +395,50 @@ func (of *fetcher) forget(req *kmsg.FetchRequest) {
 }
 
 // handle acts on an answer: everything is appended, then made durable at once.
-func (of *fetcher) handle(ctx context.Context, resp *kmsg.FetchResponse) {
+func (of *fetcher) handle(ctx context.Context, fl *flight) {
+	resp := fl.resp.(*kmsg.FetchResponse)
 	if resp.ErrorCode != 0 {
 		of.f.log.Debug("fetch session ends", "leader", of.leader, "error", kerr.ErrorForCode(resp.ErrorCode))
-		failed := of.epoch == 0
 		of.restart()
-		if failed {
+		if fl.epoch == 0 {
 			of.pause(ctx, of.f.cfg.BackOff)
 		}
 		return
 	}
-	of.session = resp.SessionID
-	if of.epoch++; of.session == 0 || of.epoch < 0 {
-		of.epoch = 0
-	}
+	of.mu.Lock()
+	of.session, of.epoch = resp.SessionID, fl.epoch+1
+	of.denied = of.session == 0
+	again := of.denied || of.epoch < 0
+	of.mu.Unlock()
 	for i := range resp.Topics {
 		t := &resp.Topics[i]
 		for j := range t.Partitions {
 			p := &t.Partitions[j]
 			of.mu.Lock()
 			fo := of.partition[kafka.Partition{Topic: t.TopicID, Index: p.Partition}]
-			here := fo != nil && fo.place == inSession
+			here := fo != nil && fo.place == inSession && fo.named <= fl.number
 			of.mu.Unlock()
 			if here {
 				of.take(ctx, fo, p)
 			}
 		}
 	}
-	of.flush()
-	if of.epoch == 0 {
-		of.restart() // the leader has no room for a session: everything is named each time
+	of.flushed(of.logs)
+	clear(of.logs)
+	of.logs = of.logs[:0]
+	if again {
+		of.restart() // everything is named each time
 	}
 }
 
-// flush makes what was appended durable. An error is the process's end already.
-func (of *fetcher) flush() {
-	if len(of.logs) == 0 {
+// flushed makes what was appended to logs durable. An error is the process's end already.
+func (of *fetcher) flushed(logs []*hot.Log) {
+	if len(logs) == 0 {
 		return
 	}
-	if err := of.f.flusher.FlushLogs(of.logs); err != nil {
+	if err := of.f.flusher.FlushLogs(logs); err != nil {
 		of.f.log.Error("flush what was replicated", "error", err)
 	}
-	clear(of.logs)
-	of.logs = of.logs[:0]
 }
 
 // take acts on one partition of an answer.

@@ -115,7 +115,7 @@ func (f *Fetchers) Go() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, of := range f.by {
-		of.nudge()
+		of.nudge(f.ctx)
 	}
 }
 

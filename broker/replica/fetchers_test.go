@@ -44,14 +44,58 @@ func TestFollowersCatchUp(t *testing.T) {
 				t.Errorf("partition %d: the leader knows of %d, %d are durable", i, r.Durable, q.Log().DurableEnd())
 			}
 		}
-		if f.Len() != 5 || f.Bytes() == 0 || l.full > 2 {
-			t.Errorf("%d partitions, %d bytes, %d sessions", f.Len(), f.Bytes(), l.full)
+		if f.Len() != 5 || f.Bytes() == 0 || l.count().full > 2 {
+			t.Errorf("%d partitions, %d bytes, %d sessions", f.Len(), f.Bytes(), l.count().full)
 		}
-		before, named := l.requests, l.named
+		synctest.Wait()
+		before := l.count()
 		time.Sleep(10 * time.Second)
 		synctest.Wait()
-		if n := l.requests - before; n > 20 || l.named != named {
-			t.Errorf("%d requests in 10 idle seconds, %d partitions named", n, l.named-named)
+		if now := l.count(); now.requests-before.requests > 20 || now.named != before.named {
+			t.Errorf("asked in 10 idle seconds: %+v, before %+v", now, before)
+		}
+	})
+}
+
+// Every partition that comes would have all others named again, or wait until the leader has news of those.
+func TestNewcomersKeepTheSession(t *testing.T) {
+	const first, more = 50, 20
+	synctest.Test(t, func(t *testing.T) {
+		bucket := object.NewMem(time.Now)
+		a, b := newHost(t, 1, bucket), newHost(t, 2, bucket)
+		l := newLeader(a)
+		f := follow(t, b, l)
+		add := func(i int32) {
+			p := a.open(id(i), nil)
+			a.lead(p, 3)
+			q := b.open(id(i), nil)
+			q.Follow(1, 3)
+			f.Follow(q)
+		}
+		for i := range int32(first) {
+			add(i)
+		}
+		f.Go()
+		synctest.Wait()
+		before, began := l.count(), time.Now()
+		for i := range int32(more) {
+			add(first + i)
+			f.Go()
+			a.produce(a.parts[id(first+i)], 100)
+			if q := b.parts[id(first+i)]; q.LocalEnd() != 1 || q.Log().DurableEnd() != 1 {
+				t.Errorf("newcomer %d has %d records", i, q.LocalEnd())
+			}
+			f.Forget(id(i))
+			f.Go()
+			synctest.Wait()
+		}
+		if now := l.count(); now.full != before.full || now.named-before.named > 2*more+1 || time.Since(began) != 0 {
+			t.Errorf("asked %+v, before %+v, %v ago", now, before, time.Since(began))
+		}
+		a.produce(a.parts[id(0)], 100)
+		a.produce(a.parts[id(more)], 100)
+		if gone, stays := b.parts[id(0)].LocalEnd(), b.parts[id(more)].LocalEnd(); gone != 0 || stays != 1 {
+			t.Errorf("the one that was forgotten has %d records, one of the others %d", gone, stays)
 		}
 	})
 }

@@ -109,12 +109,20 @@ func (h *host) open(id kafka.Partition, change func(*config.Topic)) *partition.P
 	if err != nil {
 		h.t.Fatal(err)
 	}
+	h.mu.Lock()
 	h.parts[id] = p
+	h.mu.Unlock()
 	if settings.RemoteStorage {
 		h.archive.Add(p.Log())
 		h.publish = append(h.publish, p)
 	}
 	return p
+}
+
+func (h *host) part(id kafka.Partition) *partition.Partition {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.parts[id]
 }
 
 // CommitSegment and TrimSegments stand in for the quorum.
@@ -162,7 +170,14 @@ func (h *host) produce(p *partition.Partition, size int) {
 	synctest.Wait()
 }
 
-// leader answers fetches as broker/api does, with sessions, one at a time; that package has its own tests.
+// counts is what a leader was asked.
+type counts struct {
+	requests int
+	named    int // partitions, over all requests
+	full     int // requests that began a session
+}
+
+// leader answers fetches as broker/api does, with sessions; a fetch that waits is answered when the session's next comes. That package has its own tests.
 type leader struct {
 	h *host
 
@@ -171,14 +186,19 @@ type leader struct {
 	sessions int32
 	epoch    int32
 	slots    map[kafka.Partition]*kmsg.FetchRequestTopicPartition
-	requests int
-	named    int // partitions, over all requests
-	full     int // requests that began a session
+	counts   counts
 	appended chan struct{}
+	next     chan struct{} // closed when another request comes
 }
 
 func newLeader(h *host) *leader {
-	return &leader{h: h, slots: map[kafka.Partition]*kmsg.FetchRequestTopicPartition{}, appended: make(chan struct{}, 1)}
+	return &leader{h: h, slots: map[kafka.Partition]*kmsg.FetchRequestTopicPartition{}, appended: make(chan struct{}, 1), next: make(chan struct{})}
+}
+
+func (l *leader) count() counts {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.counts
 }
 
 // Advanced implements partition.Listener.
@@ -203,12 +223,9 @@ func (l *leader) answer(ctx context.Context, node kafka.BrokerID, r kmsg.Request
 	defer wait.Stop()
 	resp := kmsg.NewPtrFetchResponse()
 	resp.Version = req.Version
-	if err := l.take(req, resp); err != nil || resp.ErrorCode != 0 {
+	next, err := l.take(req, resp)
+	if err != nil || resp.ErrorCode != 0 || resp.SessionID == 0 {
 		return resp, err
-	}
-	if len(l.slots) == 0 {
-		resp.SessionID = 0 // nothing is left of it
-		return resp, nil
 	}
 	for {
 		if l.read(req, resp); len(resp.Topics) > 0 {
@@ -218,6 +235,8 @@ func (l *leader) answer(ctx context.Context, node kafka.BrokerID, r kmsg.Request
 		case <-l.appended:
 		case <-wait.C:
 			return resp, nil
+		case <-next:
+			return resp, nil
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
@@ -225,22 +244,24 @@ func (l *leader) answer(ctx context.Context, node kafka.BrokerID, r kmsg.Request
 }
 
 // take notes what a request says.
-func (l *leader) take(req *kmsg.FetchRequest, resp *kmsg.FetchResponse) error {
+func (l *leader) take(req *kmsg.FetchRequest, resp *kmsg.FetchResponse) (next chan struct{}, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	close(l.next)
+	l.next = make(chan struct{})
 	if l.down {
-		return &net.OpError{Op: "dial", Err: errors.New("refused")}
+		return nil, &net.OpError{Op: "dial", Err: errors.New("refused")}
 	}
-	l.requests++
+	l.counts.requests++
 	switch {
 	case req.SessionEpoch == 0:
-		l.full++
+		l.counts.full++
 		clear(l.slots)
 		l.sessions++
 		l.epoch = 0
 	case req.SessionID != l.sessions || req.SessionEpoch != l.epoch+1:
 		resp.ErrorCode = kerr.FetchSessionIDNotFound.Code
-		return nil
+		return nil, nil
 	default:
 		l.epoch++
 	}
@@ -249,10 +270,10 @@ func (l *leader) take(req *kmsg.FetchRequest, resp *kmsg.FetchResponse) error {
 		t := &req.Topics[i]
 		for j := range t.Partitions {
 			p := &t.Partitions[j]
-			l.named++
+			l.counts.named++
 			key := kafka.Partition{Topic: t.TopicID, Index: p.Partition}
 			l.slots[key] = p
-			if part := l.h.parts[key]; part != nil {
+			if part := l.h.part(key); part != nil {
 				_, _ = part.ReplicaFetched(partition.Replica{ID: 2, Epoch: kafka.BrokerEpoch(req.ReplicaState.Epoch)}, kafka.LeaderEpoch(p.CurrentLeaderEpoch),
 					partition.Position{From: kafka.Offset(p.FetchOffset), Last: kafka.LeaderEpoch(p.LastFetchedEpoch)})
 				part.SubscribeAppends(l)
@@ -264,7 +285,10 @@ func (l *leader) take(req *kmsg.FetchRequest, resp *kmsg.FetchResponse) error {
 			delete(l.slots, kafka.Partition{Topic: req.ForgottenTopics[i].TopicID, Index: index})
 		}
 	}
-	return nil
+	if len(l.slots) == 0 {
+		resp.SessionID = 0 // nothing is left of it
+	}
+	return l.next, nil
 }
 
 // read answers with what there is.
@@ -274,7 +298,7 @@ func (l *leader) read(req *kmsg.FetchRequest, resp *kmsg.FetchResponse) {
 	for key, want := range l.slots {
 		got := kmsg.NewFetchResponseTopicPartition()
 		got.Partition = key.Index
-		p := l.h.parts[key]
+		p := l.h.part(key)
 		if p == nil {
 			got.ErrorCode = kerr.UnknownTopicID.Code
 		} else {

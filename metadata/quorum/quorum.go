@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -239,7 +240,10 @@ func (q *Quorum) startRaft(between func(raft.LogStore) raft.LogStore) error {
 		return err
 	}
 	q.transport.moved = q.spread.kick
-	q.transport.leads = func() bool { now, _ := q.lead.get(); return now.ID == q.cfg.ID }
+	q.transport.leads = func(id raft.ServerID) bool {
+		now, _ := q.lead.get() // before Raft runs, nobody
+		return now.ID == q.cfg.ID && slices.ContainsFunc(q.servers(), func(s raft.Server) bool { return s.ID == id })
+	}
 	conf := q.raftConfig()
 	conf.Logger = logger
 	snapshots := usableSnapshots{SnapshotStore: files, logs: logs}

@@ -147,9 +147,9 @@ type transport struct {
 	// ended is closed when Raft is about to be shut down: no failure is held any more.
 	ended chan struct{}
 
-	// moved is called when a member has stored more; leads says whether this node is the leader. Set before Raft starts.
+	// moved is called when a member has stored more; leads says whether this node leads a quorum that the member is of. Set before Raft starts.
 	moved func()
-	leads func() bool
+	leads func(id raft.ServerID) bool
 
 	mu      sync.Mutex
 	members map[raft.ServerID]*progress
@@ -166,7 +166,7 @@ type progress struct {
 }
 
 func newTransport(t *raft.NetworkTransport, clock func() time.Time) *transport {
-	w := &transport{NetworkTransport: t, clock: clock, rpcs: make(chan raft.RPC), done: make(chan struct{}), ended: make(chan struct{}), leads: func() bool { return true }, members: map[raft.ServerID]*progress{}}
+	w := &transport{NetworkTransport: t, clock: clock, rpcs: make(chan raft.RPC), done: make(chan struct{}), ended: make(chan struct{}), leads: func(raft.ServerID) bool { return true }, members: map[raft.ServerID]*progress{}}
 	go w.forward()
 	return w
 }
@@ -245,10 +245,10 @@ func (t *transport) InstallSnapshot(id raft.ServerID, target raft.ServerAddress,
 	return nil
 }
 
-// holdCheck is how often a held failure looks whether this node still leads.
+// holdCheck is how often a held failure looks whether this node still leads, and the member is one.
 const holdCheck = 500 * time.Millisecond
 
-// hold keeps a failure from Raft until the member has answered something, which heartbeats see to, or this node leads no more. Raft
+// hold keeps a failure from Raft until the member has answered something, which heartbeats see to, or is one no more, or this node leads no more. Raft
 // doubles its pause with every failure that it is told of, up to 10 s: so long would a node that comes back after some minutes
 // wait for what it has missed.
 func (t *transport) hold(id raft.ServerID) {
@@ -261,7 +261,7 @@ func (t *transport) hold(id raft.ServerID) {
 	t.mu.Unlock()
 	look := time.NewTicker(holdCheck)
 	defer look.Stop()
-	for t.leads() {
+	for t.leads(id) {
 		select {
 		case <-heard:
 			return

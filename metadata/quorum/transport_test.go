@@ -38,7 +38,7 @@ func TestFailuresAreHeldUntilAnAnswer(t *testing.T) {
 		}), time.Now)
 		var leads atomic.Bool
 		leads.Store(true)
-		w.leads = leads.Load
+		w.leads = func(raft.ServerID) bool { return leads.Load() }
 		var resp raft.AppendEntriesResponse
 		if err := w.AppendEntries("2", to, &raft.AppendEntriesRequest{Term: 1}, &resp); err == nil {
 			t.Fatal("a heartbeat to nobody succeeded")
