@@ -572,3 +572,26 @@ func TestProposalsUnderLeadershipStorm(t *testing.T) {
 		t.Logf("%d of %d proposals were not answered in time", unknown, len(got)+unknown)
 	}
 }
+
+// A broker that can join nobody could hide why: another token, a port for clients, nobody there.
+func TestWhyNothingIsJoined(t *testing.T) {
+	c := newCluster(t, 3, 2)
+	c.start(1, 2)
+	c.nodes[2].Hub.Close()
+	cfg := c.config(3)
+	cfg.Token = "another"
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	said := once(cancel)
+	_, err := Open(ctx, cfg, time.Now, slog.New(slog.NewTextHandler(said, nil)))
+	for _, w := range []string{"broker 1: ", "cluster.join.token", "broker 2: ", "refused"} {
+		if err == nil || !strings.Contains(err.Error(), w) {
+			t.Errorf("the error leaves out %q: %v", w, err)
+		}
+	}
+}
+
+// once calls f when something is written.
+type once func()
+
+func (f once) Write(p []byte) (int, error) { f(); return len(p), nil }

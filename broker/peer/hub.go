@@ -30,7 +30,8 @@ type Config struct {
 }
 
 const (
-	// pending bounds the connections that are in their handshake: more are closed at once.
+	// pending bounds the accepted connections that are in their handshake: for one more the oldest is closed. A broker is
+	// through in some milliseconds; who holds connections open and says nothing holds up himself alone.
 	pending = 256
 	// handedOver is how many accepted connections wait for whoever takes them; one more is closed.
 	handedOver = 64
@@ -49,9 +50,11 @@ type Hub struct {
 	mu       sync.Mutex
 	closed   bool
 	listener net.Listener
-	open     map[net.Conn]struct{} // in their handshake
+	open     map[net.Conn]uint64 // in their handshake; accepted ones by the order in which they came, dialed ones 0
+	accepted uint64
 	onClose  []func(kafka.BrokerID)
 	clients  []*Client
+	refused  refusals
 	running  sync.WaitGroup
 }
 
@@ -64,7 +67,7 @@ func New(cfg Config, l net.Listener, log *slog.Logger) *Hub {
 		var d net.Dialer
 		cfg.Dial = func(ctx context.Context, address string) (net.Conn, error) { return d.DialContext(ctx, "tcp", address) }
 	}
-	h := &Hub{cfg: cfg, log: log, addr: l.Addr(), listener: l, open: map[net.Conn]struct{}{}}
+	h := &Hub{cfg: cfg, log: log, addr: l.Addr(), listener: l, open: map[net.Conn]uint64{}}
 	h.raft, h.peers = newQueue(l.Addr()), newQueue(l.Addr())
 	h.running.Go(h.acceptAll)
 	return h
@@ -149,15 +152,38 @@ func (h *Hub) isClosed() bool {
 	return h.closed
 }
 
-// enter counts a connection that is in its handshake, if there is room.
-func (h *Hub) enter(nc net.Conn, bounded bool) bool {
+// enter counts a connection that is in its handshake.
+func (h *Hub) enter(nc net.Conn, accepted bool) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.closed || bounded && len(h.open) >= pending {
+	if h.closed {
 		return false
 	}
-	h.open[nc] = struct{}{}
+	h.open[nc] = 0
+	if accepted {
+		h.makeRoom()
+		h.accepted++
+		h.open[nc] = h.accepted
+	}
 	return true
+}
+
+// makeRoom closes the oldest accepted connection when there are as many as may be. Its handshake fails, and leaves. Under mu.
+func (h *Hub) makeRoom() {
+	var oldest net.Conn
+	n, first := 0, uint64(0)
+	for nc, at := range h.open {
+		if at == 0 {
+			continue
+		}
+		if n++; oldest == nil || at < first {
+			oldest, first = nc, at
+		}
+	}
+	if n >= pending {
+		delete(h.open, oldest)
+		_ = oldest.Close() // it has not become ours
+	}
 }
 
 func (h *Hub) leave(nc net.Conn) {
@@ -176,10 +202,10 @@ func (h *Hub) admit(nc net.Conn) {
 		if err := h.welcome(nc); err != nil {
 			_ = nc.Close() // whatever it was, it ends here
 			level := slog.LevelDebug
-			if CodeOf(err) != 0 {
+			if code := CodeOf(err); code != 0 && h.refused.news(nc.RemoteAddr(), code, time.Now()) {
 				level = slog.LevelWarn
 			}
-			h.log.Log(context.Background(), level, "connection of a broker refused", "from", nc.RemoteAddr(), "cause", err)
+			h.log.Log(context.Background(), level, "connection of a broker refused", "from", nc.RemoteAddr().String(), "cause", err)
 		}
 	})
 }

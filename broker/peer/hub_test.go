@@ -549,3 +549,55 @@ func TestCloseDuringHandshakes(t *testing.T) {
 		}
 	}
 }
+
+// Connections on which nothing more comes could keep brokers out.
+func TestStrangersHoldUpThemselvesAlone(t *testing.T) {
+	var b book
+	a := start(t, &b, who(1), nil)
+	a.mux.Register(KeyHello, echo)
+	var held []net.Conn
+	for range 4 {
+		for range pending {
+			nc := dial(t, a.addr)
+			if _, err := nc.Write([]byte(magic)); err != nil {
+				t.Fatal(err)
+			}
+			held = append(held, nc)
+		}
+		if _, err := start(t, &b, who(2), nil).NewClient().Do(t.Context(), 1, KeyHello, 0, nil); err != nil {
+			t.Fatalf("a broker was kept out by %d connections: %v", len(held), err)
+		}
+	}
+	if rest := hungUp(t, held[0]); len(rest) > 0 {
+		t.Errorf("the oldest was answered with %q", rest)
+	}
+}
+
+// Whoever is refused again and again could fill the log, or hide in it who else is.
+func TestRefusalsAreNewsOnce(t *testing.T) {
+	var r refusals
+	host := func(n int) net.Addr { return &net.TCPAddr{IP: net.IPv4(10, 0, byte(n>>8), byte(n)), Port: n} }
+	now := time.Unix(1, 0)
+	news := func(n int, code Code, want bool) {
+		t.Helper()
+		if r.news(host(n), code, now) != want {
+			t.Errorf("host %d, code %d after %v: want news %v", n, code, now.Sub(time.Unix(1, 0)), want)
+		}
+	}
+	news(1, CodeToken, true)
+	news(1, CodeToken, false)
+	news(1, CodeCluster, true)
+	news(2, CodeToken, true)
+	now = now.Add(sayAgain)
+	news(1, CodeToken, true)
+	news(1, CodeToken, false)
+	for n := range 2 * maxRefusals {
+		r.news(host(n), CodeMalformed, now)
+	}
+	if len(r.said) > maxRefusals {
+		t.Errorf("%d are remembered, at most %d", len(r.said), maxRefusals)
+	}
+	news(5*maxRefusals, CodeToken, false)
+	now = now.Add(sayAgain)
+	news(5*maxRefusals, CodeToken, true)
+}

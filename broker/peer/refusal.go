@@ -3,6 +3,9 @@ package peer
 import (
 	"errors"
 	"fmt"
+	"net"
+	"sync"
+	"time"
 )
 
 // Code is why a broker refuses another, its connection or its request. Numbers are never used again.
@@ -44,4 +47,43 @@ func CodeOf(err error) Code {
 		return r.Code
 	}
 	return 0
+}
+
+// refusals knows what was refused lately: who is refused comes back ten times a second, and a stranger as often as he likes.
+// The zero value is ready.
+type refusals struct {
+	mu   sync.Mutex
+	said map[string]time.Time // by host and code
+}
+
+const (
+	sayAgain    = time.Minute
+	maxRefusals = 1000 // hosts and codes that are remembered; of more than that nothing is news
+)
+
+// news tells whether this is worth a line in the log: the first refusal of a host with a code, and one a minute after it.
+func (r *refusals) news(from net.Addr, code Code, now time.Time) bool {
+	host, _, err := net.SplitHostPort(from.String())
+	if err != nil {
+		host = from.String()
+	}
+	key := fmt.Sprintf("%d %s", code, host)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if at, ok := r.said[key]; ok && now.Sub(at) < sayAgain {
+		return false
+	}
+	for k, at := range r.said {
+		if len(r.said) >= maxRefusals && now.Sub(at) >= sayAgain {
+			delete(r.said, k)
+		}
+	}
+	if _, ok := r.said[key]; !ok && len(r.said) >= maxRefusals {
+		return false
+	}
+	if r.said == nil {
+		r.said = map[string]time.Time{}
+	}
+	r.said[key] = now
+	return true
 }

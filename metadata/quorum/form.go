@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -85,13 +86,13 @@ func (e *Entry) Enter(ctx context.Context) (Identity, error) {
 		if who.Cluster != "" {
 			return who, nil
 		}
-		if waits != said {
+		if waits != said && ctx.Err() == nil { // else it waits for nothing but its own end
 			e.Log.Info("waiting to be part of a cluster", "for", waits)
 			said = waits
 		}
 		select {
 		case <-ctx.Done():
-			return Identity{}, fmt.Errorf("not part of a cluster: %s: %w", waits, ctx.Err())
+			return Identity{}, fmt.Errorf("not part of a cluster: %s: %w", said, ctx.Err())
 		case <-e.formed:
 		case <-round.C:
 		}
@@ -136,7 +137,7 @@ func (e *Entry) try(ctx context.Context) (waits string, err error) {
 	}
 	ids := e.ids()
 	if !slices.Contains(ids, e.Node) {
-		return "a cluster at one of cluster.peers: none of them is part of one", nil
+		return "a cluster at one of cluster.peers: " + unformed(others), nil
 	}
 	for _, o := range others {
 		switch {
@@ -154,6 +155,20 @@ func (e *Entry) try(ctx context.Context) (waits string, err error) {
 		return fmt.Sprintf("broker %d to form the cluster", ids[0]), nil
 	}
 	return "", e.form(others)
+}
+
+// unformed says of each node why nothing can be joined there.
+func unformed(others []found) string {
+	var list []string
+	for _, o := range others {
+		switch {
+		case o.err != nil:
+			list = append(list, fmt.Sprintf("broker %d: %v", o.seed.Node, o.err))
+		default:
+			list = append(list, fmt.Sprintf("broker %d is not part of one yet", o.seed.Node))
+		}
+	}
+	return strings.Join(list, "; ")
 }
 
 // ids are the nodes of cluster.peers, sorted.
