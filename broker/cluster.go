@@ -180,10 +180,15 @@ func (b backend) Balance() console.Balance {
 	w := controller.World{Image: m, Rules: control.Rules(b.cfg, m), Bytes: b.localBytes}
 	for _, mv := range controller.Plan(w, math.MaxInt) {
 		p, _ := m.Partition(mv.Partition)
-		out.Moves = append(out.Moves, console.BalanceMove{
+		move := console.BalanceMove{
 			Topic: topicName(m, mv.Partition), Partition: mv.Partition.Index, Replicas: numbers(p.Replicas), Target: numbers(mv.Target), Bytes: mv.Bytes,
-		})
-		out.Bytes += mv.Bytes
+		}
+		if b.hosted.Get(mv.Partition) == nil { // it is not on this disk
+			move.Bytes = -1
+			out.Unknown++
+		}
+		out.Moves = append(out.Moves, move)
+		out.Bytes += max(move.Bytes, 0)
 	}
 	return out
 }

@@ -72,6 +72,9 @@ func (b *Broker) join(ctx context.Context) error {
 	}
 	b.clean = clean
 	r := b.registration()
+	if err := b.dir.Begin(b.fs, r.Incarnation); err != nil {
+		return err
+	}
 	r.Unclean = !clean
 	for {
 		err := b.session.Register(ctx, r)

@@ -11,6 +11,7 @@ import (
 	"github.com/qanat-io/qanat/broker/api"
 	"github.com/qanat-io/qanat/broker/console"
 	"github.com/qanat-io/qanat/broker/coordinator"
+	"github.com/qanat-io/qanat/broker/datadir"
 	"github.com/qanat-io/qanat/broker/hosted"
 	"github.com/qanat-io/qanat/broker/member"
 	"github.com/qanat-io/qanat/broker/partition"
@@ -201,7 +202,7 @@ func (b *Broker) openListeners(ctx context.Context) error {
 
 func (b *Broker) registration() command.RegisterBroker {
 	r := command.RegisterBroker{
-		ID: b.node, Incarnation: kafka.NewTopicID(), Rack: b.cfg.String("broker.rack"),
+		ID: b.node, Incarnation: datadir.NewLife(), Rack: b.cfg.String("broker.rack"),
 		Version:   command.WithLevel(b.opts.Version, command.NewestLevel),
 		Directory: b.dir.Meta.Directory(), Cluster: b.quorum.Addr(),
 	}

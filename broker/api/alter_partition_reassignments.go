@@ -17,6 +17,7 @@ import (
 //
 //   - A reassignment of a partition that is being reassigned replaces the one before.
 //   - The replication factor may change, unless v1+ says that it may not.
+//   - Of a partition that is named twice in one request only the first counts; the second is INVALID_REQUEST.
 //   - New replicas must be active brokers that are not being drained. One that has the partition already may be in any state.
 
 func (h *Handler) alterPartitionReassignments(x *wire.Exchange) {

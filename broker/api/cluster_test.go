@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -187,6 +188,21 @@ func TestReassignments(t *testing.T) {
 			t.Errorf("%s: %v", what, kerr.ErrorForCode(got))
 		}
 	}
+	// Both of these could be refused, and yet be carried out in turns.
+	twice := kmsg.NewPtrAlterPartitionAssignmentsRequest()
+	for _, replicas := range [][]int32{{1}, {2}} {
+		rt := kmsg.NewAlterPartitionAssignmentsRequestTopic()
+		rt.Topic = "t"
+		rp := kmsg.NewAlterPartitionAssignmentsRequestTopicPartition()
+		rp.Partition, rp.Replicas = 0, replicas
+		rt.Partitions = append(rt.Partitions, rp)
+		twice.Topics = append(twice.Topics, rt)
+	}
+	r := ask[*kmsg.AlterPartitionAssignmentsResponse](s, twice, 1)
+	if first, second := r.Topics[0].Partitions[0].ErrorCode, r.Topics[1].Partitions[0]; first != 0 || second.ErrorCode != kerr.InvalidRequest.Code || !strings.Contains(*second.ErrorMessage, "twice") {
+		t.Errorf("a partition that is named twice: %v, %v", kerr.ErrorForCode(first), kerr.ErrorForCode(second.ErrorCode))
+	}
+	alter(1, true, 0, nil)
 	list := kmsg.NewPtrListPartitionReassignmentsRequest()
 	if r := ask[*kmsg.ListPartitionReassignmentsResponse](s, list, 0); len(r.Topics) != 1 || len(r.Topics[0].Partitions) != 1 ||
 		!slices.Equal(r.Topics[0].Partitions[0].AddingReplicas, []int32{2}) || !slices.Equal(r.Topics[0].Partitions[0].RemovingReplicas, []int32{1}) {

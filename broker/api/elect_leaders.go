@@ -114,6 +114,7 @@ func (h *Handler) change(ctx context.Context, list []changing, decide func(*imag
 		var elections []command.Election
 		var assignments []command.Assignment
 		var open []*changing
+		named := map[kafka.Partition]bool{}
 		for i := range list {
 			c := &list[i]
 			if c.done {
@@ -123,13 +124,15 @@ func (h *Handler) change(ctx context.Context, list []changing, decide func(*imag
 			p, err := partitionNamed(m, c.topic, c.index)
 			if err == nil {
 				c.id = p.Partition
-				change, err = decide(m, p, c)
+				if change, err = decide(m, p, c); err == nil && named[c.id] { // each would undo the other, time and again
+					err = refuse(kerr.InvalidRequest, "partition %d of topic %q is named twice in one request", c.index, c.topic)
+				}
 			}
 			if c.err = err; err != nil {
 				c.done = true
 				continue
 			}
-			open = append(open, c)
+			open, named[c.id] = append(open, c), true
 			switch change := change.(type) {
 			case command.Election:
 				elections = append(elections, change)

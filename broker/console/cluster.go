@@ -81,6 +81,8 @@ type Balance struct {
 	// Moves would balance the cluster as it is now.
 	Moves []BalanceMove `json:"moves"`
 	Bytes int64         `json:"bytes"` // to be copied, as far as this broker knows the sizes
+	// Unknown are the moves of partitions that are not on this broker's disk: it does not know their sizes.
+	Unknown int `json:"unknown"`
 }
 
 // BalanceMove is one of Balance's.
@@ -89,7 +91,7 @@ type BalanceMove struct {
 	Partition int32   `json:"partition"`
 	Replicas  []int32 `json:"replicas"`
 	Target    []int32 `json:"target"`
-	Bytes     int64   `json:"bytes"`
+	Bytes     int64   `json:"bytes"` // -1: not known
 }
 
 // Done is the answer to a change that has nothing else to say.

@@ -68,7 +68,7 @@ func (d *Dir) Partition(p kafka.Partition) string {
 // that is alone then gets a cluster id of its own, any other when its cluster is known (see Settle).
 func Open(fsys vfs.FS, path, clusterID string, node kafka.BrokerID, alone bool) (*Dir, error) {
 	if err := fsys.MkdirAll(path); err != nil {
-		return nil, fmt.Errorf("create data directory %s: %w (choose another with --dir or log.dirs)", path, err)
+		return nil, fmt.Errorf("create data directory %s: %w (choose another with data.dir, or dev --dir)", path, err)
 	}
 	lock, err := fsys.Lock(filepath.Join(path, "broker.lock"))
 	switch {

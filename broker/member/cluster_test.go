@@ -581,7 +581,6 @@ func TestWhyNothingIsJoined(t *testing.T) {
 	cfg := c.config(3)
 	cfg.Token = "another"
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
 	said := once(cancel)
 	_, err := Open(ctx, cfg, time.Now, slog.New(slog.NewTextHandler(said, nil)))
 	for _, w := range []string{"broker 1: ", "cluster.join.token", "broker 2: ", "refused"} {
@@ -589,6 +588,48 @@ func TestWhyNothingIsJoined(t *testing.T) {
 			t.Errorf("the error leaves out %q: %v", w, err)
 		}
 	}
+}
+
+// A broker that says it is where nobody finds it could become a member that hears nothing for ever, whatever it says later;
+// and so could one whose log was never begun, when it is told its right address.
+func TestAdmittedWhereItIsFound(t *testing.T) {
+	c := newCluster(t, 4, 3)
+	c.start(1, 2, 3)
+	lead := c.leader(1, 2, 3)
+	cfg := c.config(4)
+	cfg.Quorum.Advertise = "nowhere.invalid:9645"
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	said := once(cancel)
+	_, err := Open(ctx, cfg, time.Now, slog.New(slog.NewTextHandler(said, nil)))
+	if err == nil || !strings.Contains(err.Error(), "nowhere.invalid") || !strings.Contains(err.Error(), "cluster.advertised") {
+		t.Errorf("it is not told why: %v", err)
+	}
+	if n := c.nodes[lead].Quorum.Status().NonVoters; len(n) > 0 {
+		t.Errorf("it was admitted: %v", n)
+	}
+
+	// A broker that was admitted and stopped before it heard anything, then moved.
+	ctx, cancel = context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	m, err := Open(ctx, c.config(4), time.Now, c.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"log", "snapshots", "reached.json"} {
+		if err := os.RemoveAll(filepath.Join(c.nodes[4].dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.nodes[4].addr = l.Addr().String()
+	l.Close()
+	c.start(4)
 }
 
 // once calls f when something is written.

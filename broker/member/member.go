@@ -79,6 +79,9 @@ func Open(ctx context.Context, cfg Config, clock func() time.Time, log *slog.Log
 	}
 	q := cfg.Quorum
 	q.Peers = peers{m}
+	for _, s := range cfg.Seeds {
+		q.Seeds = append(q.Seeds, s.Node)
+	}
 	if q.Advertise, err = m.advertised(); err != nil {
 		return m, err
 	}

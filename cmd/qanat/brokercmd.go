@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -24,6 +25,8 @@ func (a *app) brokerCommand() *cobra.Command {
 }
 
 func (a *app) allBrokers(ctx context.Context) (list []console.Broker, err error) {
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
 	err = a.ask(ctx, http.MethodGet, "/v1/brokers", nil, &list)
 	return list, err
 }
@@ -83,7 +86,13 @@ which answers as it knows it.`,
 				t.add(strconv.Itoa(int(b.ID)), stateText(b), addressText(b), b.Rack, strconv.Itoa(b.Replicas), strconv.Itoa(b.OutOfSync),
 					strconv.Itoa(b.Leaders), strconv.Itoa(b.Preferred), strconv.Itoa(b.Groups), quorumText(b), b.Cluster, strconv.FormatInt(b.Epoch, 10), b.Version)
 			}
-			return a.show(list, t)
+			if err := a.show(list, t); err != nil {
+				return err
+			}
+			if !slices.ContainsFunc(list, func(b console.Broker) bool { return b.Controller }) {
+				fmt.Fprintln(a.stderr, "the metadata quorum has no leader: states are those from before; `qanat quorum status` shows who is missing")
+			}
+			return nil
 		},
 	})
 }

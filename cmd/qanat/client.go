@@ -22,6 +22,7 @@ const (
 	dialTimeout  = 3 * time.Second
 	reachTimeout = 6 * time.Second
 	adminTimeout = 30 * time.Second
+	lookTimeout  = 5 * time.Second // of what the broker knows by heart
 )
 
 // seeds are the brokers to connect to: flag, environment, default.
@@ -154,9 +155,12 @@ func refused(status int, base string, body []byte) error {
 	if json.Unmarshal(body, &f) != nil || f.Error == "" {
 		return failf(exitFailed, "is this Qanat's admin port?", "%s answered %s", base, http.StatusText(status))
 	}
-	code := exitRefused
-	if status == http.StatusNotFound {
+	code, remedy := exitRefused, ""
+	switch status {
+	case http.StatusNotFound:
 		code = exitNotFound
+	case http.StatusServiceUnavailable:
+		remedy = "`qanat quorum status` shows whether the cluster can change anything, and who is missing"
 	}
-	return failf(code, "", "%s", f.Error)
+	return failf(code, remedy, "%s", f.Error)
 }

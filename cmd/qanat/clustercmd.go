@@ -53,6 +53,8 @@ With --watch, print a line whenever that changes, until everything is well (exit
 }
 
 func (a *app) health(ctx context.Context) (h console.Cluster, err error) {
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
 	err = a.ask(ctx, http.MethodGet, "/v1/cluster", nil, &h)
 	return h, err
 }
@@ -62,7 +64,11 @@ func unhealthy(h console.Cluster) error {
 	if h.Healthy {
 		return nil
 	}
-	return failf(exitUnhealthy, "`qanat broker list` shows the brokers", "the cluster is not healthy: %s", h.Problems[0])
+	remedy := "`qanat broker list` shows the brokers"
+	if h.Controller < 0 {
+		remedy = "bring back brokers that vote: `qanat quorum status` shows who is missing"
+	}
+	return failf(exitUnhealthy, remedy, "the cluster is not healthy: %s", h.Problems[0])
 }
 
 func (a *app) showHealth(h console.Cluster) error {

@@ -162,7 +162,7 @@ cluster.balance=once; when everything is in balance, that is off again. cluster.
 			if dryRun || len(b.Moves) == 0 {
 				return a.showBalance(b, dryRun)
 			}
-			if err := a.confirm(fmt.Sprintf("Change the replicas of %s, copying about %s", count(len(b.Moves), "partition"), bytesText(b.Bytes))); err != nil {
+			if err := a.confirm(fmt.Sprintf("Change the replicas of %s, copying %s", count(len(b.Moves), "partition"), toCopy(b))); err != nil {
 				return err
 			}
 			if err := a.setBalance(ctx, "once"); err != nil || !wait {
@@ -195,7 +195,7 @@ func (a *app) setBalance(ctx context.Context, mode string) error {
 }
 
 func (a *app) showBalance(b console.Balance, dryRun bool) error {
-	t := table{footer: fmt.Sprintf("%s, about %s to copy; %d being moved now; cluster.balance is %s", count(len(b.Moves), "change"), bytesText(b.Bytes), b.Moving, b.Mode)}
+	t := table{footer: fmt.Sprintf("%s, %s to copy; %d being moved now; cluster.balance is %s", count(len(b.Moves), "change"), toCopy(b), b.Moving, b.Mode)}
 	if len(b.Moves) > 0 {
 		t.columns = []string{"TOPIC", "#PARTITION", "REPLICAS", "WOULD-BE", "#COPY"}
 	} else if !dryRun {
@@ -205,9 +205,21 @@ func (a *app) showBalance(b console.Balance, dryRun bool) error {
 		}
 	}
 	for _, m := range b.Moves {
-		t.add(m.Topic, strconv.Itoa(int(m.Partition)), idList(m.Replicas), idList(m.Target), bytesText(m.Bytes))
+		size := "?"
+		if m.Bytes >= 0 {
+			size = bytesText(m.Bytes)
+		}
+		t.add(m.Topic, strconv.Itoa(int(m.Partition)), idList(m.Replicas), idList(m.Target), size)
 	}
 	return a.show(b, t)
+}
+
+// toCopy is how much a balance copies, as far as the broker that was asked knows: it sees its own disk.
+func toCopy(b console.Balance) string {
+	if b.Unknown > 0 {
+		return fmt.Sprintf("%s and what %s not on that broker's disk take", bytesText(b.Bytes), count(b.Unknown, "partition"))
+	}
+	return "about " + bytesText(b.Bytes)
 }
 
 func (a *app) watchBalance(ctx context.Context) error {

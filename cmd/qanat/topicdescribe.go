@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -106,11 +107,11 @@ func describeTopic(ctx context.Context, adm *kadm.Client, topic string) (*topicD
 	if err != nil {
 		return nil, err
 	}
-	starts, err := adm.ListStartOffsets(ctx, topic)
+	starts, err := answered(adm.ListStartOffsets(ctx, topic))
 	if err != nil {
 		return nil, fmt.Errorf("list start offsets: %w", err)
 	}
-	ends, err := adm.ListEndOffsets(ctx, topic)
+	ends, err := answered(adm.ListEndOffsets(ctx, topic))
 	if err != nil {
 		return nil, fmt.Errorf("list end offsets: %w", err)
 	}
@@ -148,6 +149,38 @@ func describeTopic(ctx context.Context, adm *kadm.Client, topic string) (*topicD
 	}
 	slices.SortFunc(d.Configs, func(x, y configRow) int { return strings.Compare(x.Key, y.Key) })
 	return d, nil
+}
+
+// answered is a list of offsets as far as brokers have answered. The partitions of one that has not, which is dead perhaps and
+// not fenced yet, have its error: a look at a topic is wanted just then.
+func answered(list kadm.ListedOffsets, err error) (kadm.ListedOffsets, error) {
+	var failed *kadm.ShardErrors
+	if !errors.As(err, &failed) {
+		return list, err
+	}
+	for _, f := range failed.Errs {
+		req, ok := f.Req.(*kmsg.ListOffsetsRequest)
+		if !ok {
+			return list, err
+		}
+		for _, t := range req.Topics {
+			if list[t.Topic] == nil {
+				list[t.Topic] = map[int32]kadm.ListedOffset{}
+			}
+			for _, p := range t.Partitions {
+				list[t.Topic][p.Partition] = kadm.ListedOffset{Topic: t.Topic, Partition: p.Partition, Err: unanswered(f)}
+			}
+		}
+	}
+	return list, nil
+}
+
+func unanswered(f kadm.ShardError) error {
+	var ke *kerr.Error
+	if f.Broker.NodeID < 0 || errors.As(f.Err, &ke) {
+		return f.Err
+	}
+	return fmt.Errorf("broker %d does not answer: %w", f.Broker.NodeID, rootCause(f.Err))
 }
 
 // addEligible asks for the eligible leader replicas; a broker that does not know them has none.

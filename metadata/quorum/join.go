@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
+	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -133,6 +136,21 @@ func (q *Quorum) admit(ctx context.Context, node kafka.BrokerID, j joinQuestion)
 	return answer, err
 }
 
+// reaches looks whether a directory is where it says: a member that the leader cannot speak to would wait for the log for ever,
+// and nobody would know why.
+func (q *Quorum) reaches(ctx context.Context, node kafka.BrokerID, j joinQuestion) error {
+	ctx, cancel := context.WithTimeout(ctx, heartbeatTimeout) // nobody else's membership is changed meanwhile
+	defer cancel()
+	a, _, err := askAt[helloAnswer](ctx, q.cfg.Peers, node, j.Address, CallHello, helloQuestion{})
+	if err == nil && a.Directory != j.Directory {
+		err = errors.New("another directory answers there")
+	}
+	if err != nil {
+		return fmt.Errorf("broker %d, which leads, does not reach broker %d at %s: correct its cluster.advertised: %v", q.cfg.ID, node, j.Address, err)
+	}
+	return nil
+}
+
 func (q *Quorum) admitAlone(ctx context.Context, node kafka.BrokerID, j joinQuestion) (joinAnswer, error) {
 	answer := joinAnswer{Cluster: q.clusterID, Floor: q.who.Floor, Leader: kafka.NoBroker}
 	var known *raft.Server
@@ -147,6 +165,9 @@ func (q *Quorum) admitAlone(ctx context.Context, node kafka.BrokerID, j joinQues
 	case known == nil && !j.Empty:
 		return answer, fmt.Errorf("%w: broker %d is not a member of cluster %s any more: to bring it back, start it with an empty directory", ErrStale, node, q.clusterID)
 	case known == nil:
+		if err := q.reaches(ctx, node, j); err != nil {
+			return answer, err
+		}
 		return q.add(node, j, answer)
 	}
 	have := placeOf(*known)
@@ -159,6 +180,9 @@ func (q *Quorum) admitAlone(ctx context.Context, node kafka.BrokerID, j joinQues
 	}
 	if alive, who := q.cfg.Peers.Probe(ctx, node, have.address); alive == Alive && who.Directory == have.directory {
 		return answer, fmt.Errorf("%w: broker %d lives at %s with another directory: give this one a node.id of its own, or stop that one first", ErrRefused, node, have.address)
+	}
+	if err := q.reaches(ctx, node, j); err != nil {
+		return answer, err
 	}
 	q.log.Warn("a broker has come back with an empty directory: it is replaced", "broker", node, "address", j.Address)
 	if err := q.change(q.raft.RemoveServer(serverID(node), 0, changeWait)); err != nil {
@@ -196,6 +220,9 @@ func (q *Quorum) moved(ctx context.Context, known raft.Server, j joinQuestion, a
 		if alive, who := q.cfg.Peers.Probe(ctx, have.node, have.address); alive == Alive && who.Directory == have.directory {
 			return answer, fmt.Errorf("%w: broker %d lives at %s too: one of the two is a copy", ErrRefused, have.node, have.address)
 		}
+		if err := q.reaches(ctx, have.node, j); err != nil {
+			return answer, err
+		}
 	}
 	return answer, q.rename(known, now)
 }
@@ -223,10 +250,14 @@ func stale(node kafka.BrokerID) error {
 	return fmt.Errorf("%w: broker %d was replaced by another directory: start it with an empty one", ErrStale, node)
 }
 
-// announce tells the leader where this node is, until one has heard it. A node that knows no leader asks the others: one that
-// was replaced is told so, by whoever knows.
+// patience is how long this broker may be on its way into the quorum, at an ordinary start, without a line that tells why.
+const patience = 2 * time.Second
+
+// announce tells the leader where this node is, until one has heard it. A node that knows no leader asks the others, those of
+// cluster.peers too, for its log may be empty: one that was replaced is told so, by whoever knows.
 func (q *Quorum) announce(ctx context.Context) {
 	question := joinQuestion{Address: q.self.address, Directory: q.who.Directory, Admission: q.who.Admission}
+	said, began := "", q.clock()
 	for pause := firstPause; ; pause = min(2*pause, entryCall) {
 		err := q.announceOnce(ctx, question)
 		switch {
@@ -236,7 +267,10 @@ func (q *Quorum) announce(ctx context.Context) {
 			q.fail(err)
 			return
 		}
-		q.log.Debug("tell the metadata leader where this broker is", "error", err)
+		if err.Error() != said && q.clock().Sub(began) > patience {
+			said = err.Error()
+			q.log.Warn("the metadata quorum's leader has not been told where this broker is", "cause", said)
+		}
 		if q.lead.pause(ctx, pause) != nil {
 			return
 		}
@@ -254,23 +288,51 @@ func (q *Quorum) announceOnce(ctx context.Context, question joinQuestion) error 
 		}
 		return q.exclusively(ctx, q.placeSelf)
 	case err == nil:
-		call, cancel := context.WithTimeout(ctx, entryCall)
+		call, cancel := context.WithTimeout(ctx, 2*entryCall)
 		defer cancel()
 		_, err = ask[joinAnswer](call, q.cfg.Peers, leader, CallJoin, question)
 		return err
 	}
-	for _, s := range q.servers() {
-		if s.ID == serverID(q.cfg.ID) {
-			continue
-		}
-		call, cancel := context.WithTimeout(ctx, heartbeatTimeout)
-		_, failed := ask[joinAnswer](call, q.cfg.Peers, brokerID(s.ID), CallJoin, question)
-		cancel()
-		if errors.Is(failed, ErrStale) || errors.Is(failed, ErrRefused) {
-			return failed
-		}
+	others := q.others()
+	if len(others) == 0 || errors.Is(err, ErrClosed) {
+		return err
 	}
+	var silent []string
+	for _, node := range others {
+		err := q.announceThrough(ctx, node, question)
+		if err == nil || errors.Is(err, ErrStale) || errors.Is(err, ErrRefused) {
+			return err
+		}
+		silent = append(silent, fmt.Sprintf("broker %d: %v", node, err))
+	}
+	return errors.New(strings.Join(silent, "; "))
+}
+
+// announceThrough tells the leader that another node knows.
+func (q *Quorum) announceThrough(ctx context.Context, node kafka.BrokerID, question joinQuestion) error {
+	first, cancel := context.WithTimeout(ctx, heartbeatTimeout)
+	a, err := ask[joinAnswer](first, q.cfg.Peers, node, CallJoin, question)
+	cancel()
+	switch {
+	case err != nil || a.Leader == kafka.NoBroker:
+		return err
+	case a.Leader == q.cfg.ID:
+		return errors.New("it takes this one for the leader")
+	}
+	call, cancel := context.WithTimeout(ctx, 2*entryCall)
+	defer cancel()
+	_, _, err = askAt[joinAnswer](call, q.cfg.Peers, a.Leader, a.Address, CallJoin, question)
 	return err
+}
+
+// others are the other members and seeds.
+func (q *Quorum) others() []kafka.BrokerID {
+	ids := slices.Clone(q.cfg.Seeds)
+	for _, s := range q.servers() {
+		ids = append(ids, brokerID(s.ID))
+	}
+	slices.Sort(ids)
+	return slices.DeleteFunc(slices.Compact(ids), func(id kafka.BrokerID) bool { return id == q.cfg.ID })
 }
 
 // Check refuses brokers whose directory was replaced or whose membership ended with a recovery: the error wraps ErrStale.

@@ -3,12 +3,15 @@ package quorum
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log"
 	"log/slog"
+	"slices"
 
 	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
 )
 
 // raftLogger lets Raft and its log write to slog, marked as theirs. Raft calls Info what only
@@ -44,6 +47,12 @@ var routine = map[string]bool{
 	"Election timeout reached, restarting election":                                                                  true,
 }
 
+// isShutdown tells whether a message is about the end of this node's own transport, of which every stop has some.
+func isShutdown(arg any) bool {
+	err, ok := arg.(error)
+	return ok && errors.Is(err, raft.ErrTransportShutdown)
+}
+
 func slogLevel(l hclog.Level) slog.Level {
 	switch l {
 	case hclog.Error:
@@ -58,7 +67,7 @@ func slogLevel(l hclog.Level) slog.Level {
 // Log implements hclog.Logger.
 func (a *adapter) Log(level hclog.Level, msg string, args ...any) {
 	to := slogLevel(level)
-	if routine[msg] {
+	if routine[msg] || slices.ContainsFunc(args, isShutdown) {
 		to = slog.LevelDebug
 	}
 	if level == hclog.Off || !a.to.Enabled(context.Background(), to) {

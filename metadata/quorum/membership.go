@@ -225,14 +225,14 @@ const (
 // autopilot keeps the wanted number of voters among those that are healthy. It runs on the leader.
 type autopilot struct {
 	q     *Quorum
-	since map[raft.ServerID]time.Time // healthy and caught up from then on
-	began time.Time                   // of this leadership
-	mute  map[raft.ServerID]bool      // that it was said of that they do not answer
+	since map[raft.ServerAddress]time.Time // healthy and caught up from then on; by place: another directory begins anew
+	began time.Time                        // of this leadership
+	mute  map[raft.ServerID]bool           // that it was said of that they do not answer
 }
 
 func (q *Quorum) pilot(ctx context.Context, _ uint64) {
 	q.demoted.clear() // of an earlier leadership
-	a := &autopilot{q: q, since: map[raft.ServerID]time.Time{}, mute: map[raft.ServerID]bool{}, began: q.clock()}
+	a := &autopilot{q: q, since: map[raft.ServerAddress]time.Time{}, mute: map[raft.ServerID]bool{}, began: q.clock()}
 	round := time.NewTicker(autopilotRound)
 	defer round.Stop()
 	for {
@@ -285,15 +285,15 @@ func (a *autopilot) decide(servers []raft.Server, now time.Time) (Operation, kaf
 	q := a.q
 	var gone, stable []kafka.BrokerID
 	voters := 0
-	present := map[raft.ServerID]bool{}
+	present := map[raft.ServerAddress]bool{}
 	for _, s := range servers {
-		present[s.ID] = true
+		present[s.Address] = true
 		p := q.transport.of(s.ID)
 		healthy := s.ID == serverID(q.cfg.ID) || now.Sub(p.contact) <= heartbeatTimeout && now.Sub(p.caughtUp) <= heartbeatTimeout
 		if !healthy {
-			delete(a.since, s.ID)
-		} else if a.since[s.ID].IsZero() {
-			a.since[s.ID] = now
+			delete(a.since, s.Address)
+		} else if a.since[s.Address].IsZero() {
+			a.since[s.Address] = now
 		}
 		switch {
 		case s.Suffrage == raft.Voter:
@@ -305,13 +305,13 @@ func (a *autopilot) decide(servers []raft.Server, now time.Time) (Operation, kaf
 			if s.ID != serverID(q.cfg.ID) && now.Sub(heard) > q.cfg.GoneAfter {
 				gone = append(gone, brokerID(s.ID))
 			}
-		case healthy && now.Sub(a.since[s.ID]) >= q.cfg.StableAfter && !q.demoted.has(brokerID(s.ID)):
+		case healthy && now.Sub(a.since[s.Address]) >= q.cfg.StableAfter && !q.demoted.has(brokerID(s.ID)):
 			stable = append(stable, brokerID(s.ID))
 		}
 	}
-	for id := range a.since {
-		if !present[id] {
-			delete(a.since, id)
+	for at := range a.since {
+		if !present[at] {
+			delete(a.since, at)
 		}
 	}
 	switch {

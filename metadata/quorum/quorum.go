@@ -55,6 +55,8 @@ type Config struct {
 	Peers     Peers     // the way to other nodes; nil: there are none, ever
 	Voters    int       // how many are wanted; 0 for one
 
+	Seeds []kafka.BrokerID // nodes that Peers reaches whatever the log says
+
 	// StableAfter is for how long a node must have been healthy to become a voter, 0 for 10 s; GoneAfter for how long a
 	// voter must be gone to be replaced, 0 for 30 s.
 	StableAfter, GoneAfter time.Duration
