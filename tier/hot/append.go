@@ -149,19 +149,26 @@ func (l *Log) publish(t *tail, batches []batch.View) {
 // undo takes a failed write back.
 func (l *Log) undo(t *tail, err error) error {
 	if cutErr := t.file.Truncate(t.end.pos); cutErr != nil {
-		l.broken = fmt.Errorf("append: %w: %w", ErrBroken, errors.Join(err, cutErr))
-		return l.broken
+		return l.breaks("append", errors.Join(err, cutErr))
 	}
 	return l.failed("append", err)
 }
 
 // failed turns a write error, after which the log is as it was, into a decision.
 func (l *Log) failed(what string, err error) error {
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-		return fmt.Errorf("%s: %w: %w", what, ErrNoSpace, err)
+	for _, short := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM} {
+		if errors.Is(err, short) {
+			return fmt.Errorf("%s: %w: %w", what, ErrNoSpace, err)
+		}
 	}
-	l.broken = fmt.Errorf("%s: %w: %w", what, ErrBroken, err)
-	l.env.Log.Error("write failed", "partition", l.partition.String(), "error", err)
+	return l.breaks(what, err)
+}
+
+// breaks ends what the log takes, and the process: a volume that refuses writes for another reason than want of room has failed as one that
+// refuses a flush has, and whoever holds the other replicas is to lead.
+func (l *Log) breaks(what string, err error) error {
+	l.broken = fmt.Errorf("%s: partition %s: %w: %w", what, l.partition, ErrBroken, err)
+	_ = l.env.Flusher.fail(l.broken) // it tells
 	return l.broken
 }
 

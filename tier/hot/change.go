@@ -97,8 +97,7 @@ func (l *Log) Truncate(at kafka.Offset) error {
 		return fmt.Errorf("truncate to %d: %w", at, err)
 	}
 	if err := l.truncate(v, s, where); err != nil {
-		l.broken = fmt.Errorf("truncate to %d: %w: %w", at, ErrBroken, err)
-		return l.broken
+		return l.breaks(fmt.Sprint("truncate to ", at), err)
 	}
 	return nil
 }
@@ -238,8 +237,7 @@ func (l *Log) Reset(start kafka.Offset, epochs []segment.EpochStart) error {
 		err = l.restart(v, start, epochs)
 	}
 	if err != nil {
-		l.broken = fmt.Errorf("reset to %d: %w: %w", start, ErrBroken, err)
-		return l.broken
+		return l.breaks(fmt.Sprint("reset to ", start), err)
 	}
 	return nil
 }

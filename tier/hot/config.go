@@ -19,14 +19,13 @@ var (
 	ErrOutOfRange = errors.New("offset is not in the local log")
 	// ErrDamaged says that a batch below the recovery point is not what was written. The log takes no appends.
 	ErrDamaged = errors.New("local log is damaged")
-	// ErrNoSpace wraps syscall.ENOSPC: the append was undone and may be tried again when there is space.
+	// ErrNoSpace wraps syscall.ENOSPC, or EMFILE and what else means that there is no room: the append was undone and may be tried again.
 	ErrNoSpace = errors.New("no space left for the log")
 	// ErrClosed says that the log was closed or deleted.
 	ErrClosed = errors.New("local log is closed")
-	// ErrBroken says that a write failed in a way that leaves the file unknown: the log can be read up to End,
-	// and takes appends again once it was closed and opened.
+	// ErrBroken says that a write failed: the log can be read up to End and takes no appends, and the flusher's fatal was told.
 	ErrBroken = errors.New("local log takes no appends after a failed write")
-	// ErrFlush says that a flush failed; nothing on this volume is acknowledged any more.
+	// ErrFlush says that a flush, or a write, failed; nothing on this volume is acknowledged any more.
 	ErrFlush = errors.New("flush of the data volume failed")
 	// ErrInvalid says that the caller asked for what would break the log: batches that do not continue it,
 	// a leader epoch that goes back, an offset that is no batch border.

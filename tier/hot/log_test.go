@@ -184,26 +184,44 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
-// False if it failed: "after a write error of unknown effect the log can be read, takes no appends, and is well again once reopened".
+// False if it failed: "after a write error that is no want of room the log can be read and takes nothing, and the broker is told, once".
 func TestWriteError(t *testing.T) {
 	fsys := vfs.NewFaulty(vfs.NewCrash())
 	w := newWorld(t, fsys, Config{})
 	kept := w.append(2, 100)
+	w.flush()
 	fsys.SetHook(fsys.FailNth(vfs.KindWrite, 1, &vfs.Partial{N: 50, Err: syscall.EIO}))
 	v := makeBatch(t, 2, 1, 1, 0, []byte("lost"))
 	if err := w.log.Append([]batch.View{v}); !errors.Is(err, ErrBroken) || !errors.Is(err, syscall.EIO) {
 		t.Fatalf("append: %v", err)
 	}
-	if err := w.log.Append([]batch.View{v}); !errors.Is(err, ErrBroken) {
-		t.Fatalf("next append: %v", err)
+	if !errors.Is(w.fatal, ErrBroken) || !errors.Is(w.fatal, syscall.EIO) {
+		t.Errorf("told %v", w.fatal)
+	}
+	w.fatal = nil
+	if err := w.log.Append([]batch.View{v}); !errors.Is(err, ErrBroken) || w.fatal != nil {
+		t.Fatalf("next append: %v, told %v", err, w.fatal)
 	}
 	if !sameBatches(content(t, w.log, 1000), kept) {
 		t.Fatal("content differs")
 	}
-	w.flush()
-	w.must(w.log.Close())
-	w.restart(Config{})
+}
+
+// False if it failed: "a segment that cannot be begun, because files are too many, is begun when they are fewer".
+func TestTooManyFiles(t *testing.T) {
+	fsys := vfs.NewFaulty(vfs.NewCrash())
+	w := newWorld(t, fsys, Config{SegmentBytes: 300})
+	kept := w.append(2, 100)
+	fsys.SetHook(fsys.FailNth(vfs.KindCreate, 1, syscall.EMFILE))
+	v := makeBatch(t, 2, 1, 1, 0, make([]byte, 200))
+	if err := w.log.Append([]batch.View{v}); !errors.Is(err, ErrNoSpace) || w.fatal != nil {
+		t.Fatalf("append: %v, told %v", err, w.fatal)
+	}
 	w.must(w.log.Append([]batch.View{v}))
+	w.flush()
+	if !sameBatches(content(t, w.log, 1000), append(kept, v)) {
+		t.Fatal("content differs")
+	}
 }
 
 // False if it failed: "after a failed flush, of the journal or of the volume, nothing is ever called durable again, and the broker is told once".
