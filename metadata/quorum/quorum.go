@@ -256,7 +256,7 @@ func (q *Quorum) startRaft(between func(raft.LogStore) raft.LogStore) error {
 		return err
 	}
 	if q.raft, err = raft.NewRaft(conf, q.fsm, logs, store, snapshots, q.transport); err != nil {
-		return fmt.Errorf("start metadata quorum in %s: %w", q.cfg.Dir, err)
+		return fmt.Errorf("start metadata quorum in %s: %w: %s", q.cfg.Dir, err, damagedLog)
 	}
 	return nil
 }
