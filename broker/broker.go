@@ -163,10 +163,8 @@ func (b *Broker) openMetadata(ctx context.Context) error {
 	if err := b.quorum.Ready(ctx); err != nil {
 		return fmt.Errorf("metadata quorum: %w", err)
 	}
-	if r, ok := b.quorum.Image().Broker(b.node); ok && r.Directory == b.dir.Meta.Directory() {
-		if err := b.dir.Outlived(b.fs, r.Incarnation); err != nil {
-			return err
-		}
+	if err := b.dir.Outlived(b.fs, b.lastLife()); err != nil {
+		return err
 	}
 	if err := b.dir.Settle(b.fs, b.quorum.ClusterID()); err != nil || formed {
 		return err

@@ -72,7 +72,7 @@ func (b *Broker) join(ctx context.Context) error {
 	}
 	b.clean = clean
 	r := b.registration()
-	if err := b.dir.Begin(b.fs, r.Incarnation); err != nil {
+	if err := b.dir.Begin(b.fs, r.Incarnation, b.lastLife()); err != nil {
 		return err
 	}
 	r.Unclean = !clean
@@ -89,6 +89,14 @@ func (b *Broker) join(ctx context.Context) error {
 			return fmt.Errorf("%w: %w", ctx.Err(), err)
 		}
 	}
+}
+
+// lastLife is the incarnation that registered last from this directory, as far as is known here; zero for none.
+func (b *Broker) lastLife() (life [16]byte) {
+	if r, ok := b.quorum.Image().Broker(b.node); ok && r.Directory == b.dir.Meta.Directory() {
+		life = r.Incarnation
+	}
+	return life
 }
 
 // leave is the controlled stop: others take over while this broker still serves.

@@ -19,8 +19,9 @@ import (
 // of them is an older copy: the directory itself was used later.
 const livesFile = "broker.lives"
 
-// livesKept is how many are named. The cluster may know an older one than the newest: those after it never came to register.
-const livesKept = 8
+// livesKept bounds how many are named. The cluster may know an older one than the newest, since those after it never came to register: all
+// are kept from the one on that it knows. So many starts without a registration leave nothing that could be said of the directory.
+const livesKept = 4096
 
 // livesTag ends every incarnation that is written here. Older releases write none: after one of them has run on the directory,
 // which may be, what the cluster knows says nothing.
@@ -57,15 +58,21 @@ func (d *Dir) Lives(fsys vfs.FS) (list [][16]byte, err error) {
 	return list, nil
 }
 
-// Begin notes durably that an incarnation is about to register from this directory.
-func (d *Dir) Begin(fsys vfs.FS, incarnation [16]byte) error {
+// Begin notes durably that an incarnation is about to register from this directory. last is the one that the cluster knows, zero for none.
+func (d *Dir) Begin(fsys vfs.FS, incarnation, last [16]byte) error {
 	list, err := d.Lives(fsys)
 	if err != nil {
 		return err
 	}
-	list = slices.Insert(list, 0, incarnation)
+	if i := slices.Index(list, last); i >= 0 {
+		list = list[:i+1]
+	}
+	if len(list) >= livesKept {
+		return fmt.Errorf("this directory's broker was started %d times and never registered with its cluster: find out why (its log says it), then remove %s",
+			livesKept, filepath.Join(d.Path, livesFile))
+	}
 	var names []string
-	for _, l := range list[:min(len(list), livesKept)] {
+	for _, l := range slices.Insert(list, 0, incarnation) {
 		names = append(names, hex.EncodeToString(l[:]))
 	}
 	raw, err := json.Marshal(names)

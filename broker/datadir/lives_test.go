@@ -23,9 +23,9 @@ func TestOlderCopyIsRefused(t *testing.T) {
 		}
 		return lives[n]
 	}
-	begin := func(n int) {
+	begin := func(n, last int) {
 		t.Helper()
-		if err := d.Begin(fsys, life(n)); err != nil {
+		if err := d.Begin(fsys, life(n), life(last)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -36,9 +36,9 @@ func TestOlderCopyIsRefused(t *testing.T) {
 		}
 	}
 	passes(1) // an older release's directory says nothing
-	begin(1)
+	begin(1, 0)
 	passes(1)
-	begin(2) // and ends before it has registered
+	begin(2, 1) // and ends before it has registered
 	passes(1)
 	passes(2)
 	err = d.Outlived(fsys, life(3))
@@ -48,11 +48,13 @@ func TestOlderCopyIsRefused(t *testing.T) {
 	if err := d.Outlived(fsys, [16]byte{3}); err != nil {
 		t.Errorf("after a life under an older release: %v", err)
 	}
-	for n := 3; n < 20; n++ {
-		begin(n)
+	for n := 4; n < 100; n++ { // none of them registers
+		begin(n, 1)
 	}
-	passes(19)
-	if list, err := d.Lives(fsys); err != nil || len(list) != livesKept {
+	passes(1)
+	begin(100, 99)
+	if list, err := d.Lives(fsys); err != nil || len(list) != 2 {
 		t.Errorf("%d lives are named: %v", len(list), err)
 	}
+	passes(99)
 }
