@@ -89,7 +89,9 @@ func (p *Partition) advance() {
 	p.highWatermark.Store(int64(reached))
 	p.log.SetStable(reached)
 	for {
-		w, ok := p.waiters.pop(reached)
+		// Read anew each time: between two answers the log may have been cut, and another leadership have begun, whose waiters
+		// these are then.
+		w, ok := p.waiters.pop(p.HighWatermark())
 		p.ackMu.Unlock()
 		if !ok {
 			break

@@ -208,10 +208,12 @@ func (p *Partition) Rebase(ctx context.Context, epoch kafka.LeaderEpoch) error {
 	return p.recall(state)
 }
 
-// lower takes the high watermark back to at most an offset, before the log is cut there.
+// lower takes the high watermark back to at most an offset, before the log is cut there. What the leader has said of its own goes
+// with it, or a flush that ends before the cut would have it go up again; the next fetch says it anew.
 func (p *Partition) lower(to kafka.Offset) {
 	p.ackMu.Lock()
 	defer p.ackMu.Unlock()
+	p.leaderHW = min(p.leaderHW, to)
 	if p.HighWatermark() > to {
 		p.highWatermark.Store(int64(to))
 		p.log.SetStable(to)

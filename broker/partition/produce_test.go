@@ -216,6 +216,7 @@ func TestRefusals(t *testing.T) {
 			}), ErrTransactional},
 			{"control", build(1, func(b *batch.Builder) { b.Control = true }), ErrInvalidRecord},
 			{"negative sequence", from(4, 0, -2, 1), ErrInvalidRecord},
+			{"an offset of its own", func() []byte { b := plain(1); b[7] = 9; return b }(), ErrInvalidRecord},
 		} {
 			for _, acks := range []Acks{-1, 1, 0} {
 				r := w.produce(slices.Clone(c.b), acks)
@@ -420,3 +421,67 @@ func TestSealedIsTold(t *testing.T) {
 		}
 	})
 }
+
+// A round of answers that began in one leadership would go on into the next, and acknowledge what that has just appended at
+// offsets that the round's high watermark had passed: of records that were cut away since.
+func TestAnswersEndWithTheirLeadership(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		defer w.close()
+		w.must(plain(1), 0)
+		both := []kafka.BrokerID{1, 2}
+		lead := func(epoch kafka.LeaderEpoch) { w.p.Lead(Leadership{Epoch: epoch, Replicas: both, ISR: both}) }
+		lead(1)
+		var late answers
+		between := waiterFunc(func(r Produced) { // the partition is led by another broker and comes back, all within this answer
+			w.p.Follow(2, 2)
+			at, _ := w.p.Position()
+			if err := w.p.Truncate(2, at, EpochEnd{Epoch: 0, End: 1}); err != nil {
+				t.Fatal(err)
+			}
+			lead(3)
+			w.p.Produce(plain(1), -1, time.Minute, &late, 0)
+		})
+		w.p.Produce(plain(1), -1, time.Minute, between, 0)
+		synctest.Wait() // flushed here, and waiting for the other replica
+		if _, err := w.p.ReplicaFetched(Replica{ID: 2, Epoch: 1}, 1, Position{From: 2, Last: 1}); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if late.len() != 0 {
+			t.Errorf("what the other replica does not have was answered with %+v", late.by[0])
+		}
+		if _, err := w.p.ReplicaFetched(Replica{ID: 2, Epoch: 1}, 3, Position{From: 2, Last: 3}); err != nil {
+			t.Fatal(err)
+		}
+		if late.len() != 1 || late.by[0][0].Err != nil || late.by[0][0].Base != 1 {
+			t.Errorf("when it has it: %+v", late.by)
+		}
+	})
+}
+
+// A flush that ends between the two steps of a cut would have the high watermark go up again, beyond what the log then holds.
+func TestLoweredHighWatermarkStaysDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		defer w.close()
+		for i := range kafka.Offset(5) {
+			w.must(plain(1), i)
+		}
+		w.p.Follow(2, 1)
+		at, _ := w.p.Position()
+		if _, err := w.p.AppendFetched(Fetched{Epoch: 1, At: at, HighWatermark: 5}); err != nil {
+			t.Fatal(err)
+		}
+		w.p.lower(3)
+		w.p.flushed(5)
+		if hw := w.p.HighWatermark(); hw != 3 {
+			t.Errorf("the high watermark is %d before the log is cut to 3", hw)
+		}
+	})
+}
+
+// waiterFunc is a Waiter of one slot.
+type waiterFunc func(Produced)
+
+func (f waiterFunc) Produced(_ int, r Produced) { f(r) }

@@ -75,8 +75,9 @@ func (p *Partition) Read(r ReadRequest) (ReadResult, error) {
 	if err := p.checkRead(r); err != nil {
 		return res, err
 	}
-	if res.Diverging = p.diverging(r.LastFetchedEpoch, r.From); res.Diverging != nil {
-		return res, nil
+	diverging, err := p.diverging(r.LastFetchedEpoch, r.From)
+	if res.Diverging = diverging; err != nil || diverging != nil {
+		return res, err
 	}
 	limit := res.HighWatermark
 	switch {
@@ -104,15 +105,20 @@ func (p *Partition) Read(r ReadRequest) (ReadResult, error) {
 	return res, nil
 }
 
-// diverging tells where the log of whoever is at from, behind a record of epoch last, parts from this one; nil: it does not.
-func (p *Partition) diverging(last kafka.LeaderEpoch, from kafka.Offset) *EpochEnd {
+// diverging tells where the log of whoever is at from, behind a record of epoch last, parts from this one; nil: it does not. Of an
+// epoch that is newer than all that are known here nothing can be said: ErrOutOfRange, as Kafka answers. Nobody has such a record
+// but where older metadata was restored, and then the two logs may agree in nothing.
+func (p *Partition) diverging(last kafka.LeaderEpoch, from kafka.Offset) (*EpochEnd, error) {
 	if last < 0 {
-		return nil
+		return nil, nil
 	}
-	if end := p.EpochEnd(last); end.Epoch >= 0 && (end.Epoch < last || end.End < from) {
-		return &end
+	switch end := p.EpochEnd(last); {
+	case end.Epoch < 0:
+		return nil, ErrOutOfRange
+	case end.Epoch < last || end.End < from:
+		return &end, nil
 	}
-	return nil
+	return nil, nil
 }
 
 // EpochEnd answers OffsetForLeaderEpoch: the largest known epoch at or below requested and where it ends.

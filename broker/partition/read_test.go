@@ -102,6 +102,14 @@ func TestEpochs(t *testing.T) {
 				t.Errorf("last fetched epoch %d at %d: %+v, %v; want %+v", c.last, c.from, res.Diverging, err, c.want)
 			}
 		}
+		r := all(6)
+		r.LastFetchedEpoch = 7
+		if res, err := w.p.Read(r); err != ErrOutOfRange || res.Diverging != nil {
+			t.Errorf("last fetched epoch 7, which nobody has led: %+v, %v", res.Diverging, err)
+		}
+		if _, err := w.p.ReplicaFetched(Replica{ID: 2, Epoch: 1}, 6, Position{From: 6, Last: 7}); err != ErrOutOfRange {
+			t.Errorf("a replica with records of epoch 7: %v", err)
+		}
 		for requested, want := range map[kafka.LeaderEpoch]EpochEnd{-1: {-1, -1}, 0: {0, 3}, 3: {0, 3}, 4: {4, 5}, 6: {6, 6}, 7: {-1, -1}} {
 			if got := w.p.EpochEnd(requested); got != want {
 				t.Errorf("epoch %d ends at %+v, want %+v", requested, got, want)

@@ -65,8 +65,8 @@ func (p *Partition) ReplicaFetched(r Replica, current kafka.LeaderEpoch, at Posi
 	if err := p.CheckEpoch(max(current, 0)); err != nil {
 		return nil, err
 	}
-	if diverging := p.diverging(at.Last, at.From); diverging != nil {
-		return diverging, nil
+	if diverging, err := p.diverging(at.Last, at.From); err != nil || diverging != nil {
+		return diverging, err
 	}
 	if at.From > p.log.End() || at.From < p.log.Start() {
 		return nil, ErrOutOfRange

@@ -23,6 +23,9 @@ func verify(records []byte, settings *config.Topic, now time.Time) (batch.View, 
 	if len(rest) > 0 {
 		return nil, fmt.Errorf("%w: more than one record batch for the partition", ErrInvalidRecord)
 	}
+	if v.BaseOffset() != 0 { // as Kafka: whoever names one has taken the batch from a log, and believes that it keeps its offsets
+		return nil, fmt.Errorf("%w: the batch has base offset %d, which is not the producer's to give: send 0", ErrInvalidRecord, v.BaseOffset())
+	}
 	if len(v) > int(settings.MaxMessageBytes) {
 		return nil, fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, len(v), settings.MaxMessageBytes)
 	}
