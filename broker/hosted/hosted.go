@@ -415,7 +415,7 @@ func (s *Set) Run(ctx context.Context) error {
 		now := s.env.Clock()
 		s.Each(func(p *partition.Partition) {
 			if err := p.Tick(now); err != nil {
-				s.log.Error("roll segment by age", "topic", p.Topic(), "partition", p.ID().Index, "error", err)
+				s.log.Error("look after a partition", "topic", p.Topic(), "partition", p.ID().Index, "error", err)
 			}
 		})
 	}

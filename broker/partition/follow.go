@@ -237,3 +237,15 @@ func (p *Partition) recall(s tierlog.State) error {
 	p.producers, p.unfit = state, nil
 	return nil
 }
+
+// refit tries again what recall has failed at: a disk may answer by now. appendMu is held.
+func (p *Partition) refit() error {
+	if p.unfit == nil {
+		return nil
+	}
+	state, err := p.log.State()
+	if err != nil {
+		return fmt.Errorf("%w: read producer state: %w", ErrStorage, err)
+	}
+	return p.recall(state)
+}

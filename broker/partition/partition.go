@@ -67,7 +67,7 @@ type Partition struct {
 	// followed is whom it follows; nil while it does not. Written under both mutexes.
 	followed atomic.Pointer[following]
 	fetched  []batch.View // scratch of AppendFetched
-	// unfit says why the producers' state is not the log's; nil: it is.
+	// unfit says why the producers' state is not the log's, so that nothing may be appended until Tick has mended that; nil: it is.
 	unfit error
 
 	// ackMu guards the replicas and the waiters. Never held while one is called, nor with appendMu wanted.
@@ -193,7 +193,7 @@ func (p *Partition) Tick(now time.Time) error {
 		p.env.Sealed(p.id)
 	}
 	p.producers.Expire(now.Add(-p.env.ProducerExpiry).UnixMilli())
-	return p.log.Tick(now)
+	return errors.Join(p.refit(), p.log.Tick(now))
 }
 
 // ID is the partition's identity.

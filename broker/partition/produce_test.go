@@ -460,6 +460,48 @@ func TestAnswersEndWithTheirLeadership(t *testing.T) {
 	})
 }
 
+// A follower whose disk does not give the log for a moment, just when it was cut, would take no records any more; or it would take
+// them with the producers' state of before, and, as leader, answer a retry of what was cut away as a duplicate of it.
+func TestProducersAfterACutThatCouldNotBeRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		defer w.close()
+		w.must(from(7, 0, 0, 1), 0)
+		w.must(from(7, 0, 1, 1), 1)
+		w.p.Follow(2, 1)
+		at, _ := w.p.Position()
+		cut := false
+		w.fs.SetHook(func(op vfs.Op) error {
+			cut = cut || op.Kind == vfs.KindTruncate
+			if cut && op.Kind == vfs.KindRead {
+				return syscall.EIO
+			}
+			return nil
+		})
+		if err := w.p.Truncate(1, at, EpochEnd{Epoch: 0, End: 1}); !errors.Is(err, ErrStorage) {
+			t.Fatalf("cut with a disk that does not answer: %v", err)
+		}
+		w.lead(2)
+		if r := w.produce(from(7, 0, 1, 1), -1); !errors.Is(r.Err, ErrStorage) {
+			t.Errorf("a retry before the producers' state is the log's: %+v", r)
+		}
+		if err := w.p.Tick(time.Now()); !errors.Is(err, ErrStorage) {
+			t.Errorf("the disk still does not answer: %v", err)
+		}
+		w.fs.SetHook(nil)
+		if err := w.p.Tick(time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		w.must(from(7, 0, 1, 1), 1)
+		if r := w.produce(from(7, 0, 0, 1), -1); r.Err != nil || r.Base != 0 {
+			t.Errorf("a retry of what has stayed: %+v", r)
+		}
+		if n := len(w.read(0)); n != 2 {
+			t.Errorf("%d batches, want 2", n)
+		}
+	})
+}
+
 // A flush that ends between the two steps of a cut would have the high watermark go up again, beyond what the log then holds.
 func TestLoweredHighWatermarkStaysDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

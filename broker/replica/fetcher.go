@@ -57,7 +57,7 @@ type flight struct {
 	err     error
 }
 
-// followed is a partition on its way. Guarded by the fetcher's mu, but p.
+// followed is a partition on its way. Guarded by the fetcher's mu, but p and fails.
 type followed struct {
 	of    *fetcher
 	p     *partition.Partition
@@ -66,6 +66,7 @@ type followed struct {
 	at    partition.Position // that the session has
 	// named is the number of the request that told it: earlier ones' answers are of somewhere else.
 	named uint64
+	fails bool // that has been said: nothing more is until it has gone on. Of whoever works on it, the run or a rebase
 }
 
 type place int
@@ -466,6 +467,7 @@ func (of *fetcher) appendTo(fo *followed, p *kmsg.FetchResponseTopicPartition) {
 		of.failed(fo, err)
 		return
 	}
+	fo.fails = false
 	if grew {
 		of.f.bytes.Add(int64(len(p.RecordBatches)))
 		of.logs = append(of.logs, fo.p.Log().Hot())
@@ -494,9 +496,11 @@ func (of *fetcher) truncate(ctx context.Context, fo *followed, end partition.Epo
 	}
 }
 
-// failed reports what went wrong with a partition, and tries it again. What its role's end refuses is no failure: it is dropped soon.
+// failed reports what went wrong with a partition, once, and tries it again. What its role's end refuses is no failure: it is
+// dropped soon.
 func (of *fetcher) failed(fo *followed, err error) {
-	if !errors.Is(err, partition.ErrFencedEpoch) {
+	if !errors.Is(err, partition.ErrFencedEpoch) && !fo.fails {
+		fo.fails = true // a full disk would fail all of them twenty times a second, and be filled by saying so
 		of.f.log.Error("replicate partition", "topic", fo.p.Topic(), "partition", fo.p.ID().Index, "leader", of.leader, "error", err)
 	}
 	of.again(fo)
@@ -514,9 +518,9 @@ func (of *fetcher) rebase(ctx context.Context, fo *followed) {
 	of.setAside(fo)
 	of.mu.Unlock()
 	of.f.running.Go(func() {
-		ctx, cancel := context.WithTimeout(ctx, of.f.cfg.RebaseTimeout)
+		within, cancel := context.WithTimeout(ctx, of.f.cfg.RebaseTimeout)
 		defer cancel()
-		if err := fo.p.Rebase(ctx, fo.epoch); err != nil && ctx.Err() == nil {
+		if err := fo.p.Rebase(within, fo.epoch); err != nil && ctx.Err() == nil {
 			of.failed(fo, err)
 			return
 		}

@@ -1,6 +1,11 @@
 package replica
 
 import (
+	"context"
+	"io"
+	"log/slog"
+	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -10,6 +15,7 @@ import (
 	"github.com/qanat-io/qanat/metadata/config"
 	"github.com/qanat-io/qanat/tier/object"
 	"github.com/qanat-io/qanat/tier/vfs"
+	"github.com/qanat-io/qanat/wire/kafka"
 )
 
 // Followers would not get every byte, would tell a position that is not on their disk, or the leader would not learn how far
@@ -291,6 +297,77 @@ func TestBootstrapFromTheBucket(t *testing.T) {
 		}
 		if read < 10 {
 			t.Errorf("read in %d pieces", read)
+		}
+	})
+}
+
+// A broker that has just led, with records that are not on its disk yet, would begin to follow only when the partitions that it follows
+// already have news, or their wait at the leader ends: as long would the new leader's producers wait.
+func TestWhoHasJustLedFollowsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bucket := object.NewMem(time.Now)
+		a, b := newHost(t, 1, bucket), newStillHost(t, 2, bucket)
+		f := follow(t, b, newLeader(a))
+		for i := range int32(2) {
+			a.lead(a.open(id(i), nil), 2)
+			b.open(id(i), nil)
+		}
+		idle, q := b.parts[id(0)], b.parts[id(1)]
+		idle.Follow(1, 2)
+		f.Follow(idle)
+		f.Go()
+		synctest.Wait()
+		q.Lead(partition.Leadership{Epoch: 1, Replicas: []kafkaID{2}, ISR: []kafkaID{2}})
+		b.produce(q, 10)
+		if _, flushed := q.Position(); flushed {
+			t.Fatal("flushed already")
+		}
+		q.Follow(1, 2)
+		f.Follow(q)
+		f.Go()
+		synctest.Wait()
+		if q.LocalEnd() != 0 { // the leader says that it does not have this
+			t.Errorf("ends at %d: it has not asked its leader", q.LocalEnd())
+		}
+	})
+}
+
+// hanging is a bucket that answers no read.
+type hanging struct{ object.Bucket }
+
+func (hanging) Get(ctx context.Context, _ string, _, _ int64) (io.ReadCloser, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// A follower that needs the bucket, which does not answer, would say nothing of it; or a failure that lasts would be said each time.
+func TestFailuresAreSaidOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bucket := object.NewMem(time.Now)
+		a, b := newHost(t, 1, bucket), newHost(t, 2, hanging{bucket})
+		tiered := func(c *config.Topic) { c.RemoteStorage, c.SegmentBytes, c.LocalRetentionBytes = true, 10_000, 0 }
+		p := a.open(id(0), tiered)
+		a.lead(p, 2)
+		for range 100 {
+			a.produce(p, 1000)
+		}
+		a.archive.Poke(p.ID())
+		synctest.Wait()
+		var said strings.Builder
+		f := New(Config{Node: 2}, newLeader(a), b.flusher, func() kafka.BrokerEpoch { return 7 }, slog.New(slog.NewTextHandler(&said, nil)))
+		ctx, stop := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { _ = f.Run(ctx) })
+		q := b.open(id(0), func(c *config.Topic) { c.SegmentBytes = 10_000 }) // opened when nothing was in the bucket
+		q.Publish(a.manifest, 0)
+		q.Follow(1, 2)
+		f.Follow(q)
+		f.Go()
+		time.Sleep(10 * time.Minute)
+		stop()
+		running.Wait()
+		if n := strings.Count(said.String(), "replicate partition"); n != 1 {
+			t.Errorf("said %d times in ten minutes:\n%s", n, said.String())
 		}
 	})
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/qanat-io/qanat/broker/partition"
 	"github.com/qanat-io/qanat/metadata/command"
+	"github.com/qanat-io/qanat/metadata/config"
 	"github.com/qanat-io/qanat/metadata/image"
 	"github.com/qanat-io/qanat/tier/object"
 	"github.com/qanat-io/qanat/wire/kafka"
@@ -228,5 +229,50 @@ func TestRepair(t *testing.T) {
 		if q.proposed() != asked || p.Damage() == nil {
 			t.Errorf("%d proposals about the only copy, damage %v", q.proposed()-asked, p.Damage())
 		}
+	})
+}
+
+// While one damaged follower waits for a bucket that does not answer, another damaged replica would go on leading.
+func TestRepairTakesLeadersBackFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQuorum(t, command.RegisterBroker{ID: 1}, command.RegisterBroker{ID: 2},
+			command.CreateTopic{ID: id(0).Topic, Name: "t", Partitions: [][]kafka.BrokerID{{1, 2}, {2, 1}}})
+		bucket := object.NewMem(time.Now)
+		tiered := func(c *config.Topic) { c.RemoteStorage, c.SegmentBytes, c.LocalRetentionBytes = true, 10_000, 0 }
+		a := newHost(t, 2, bucket)
+		source := a.open(id(1), tiered)
+		source.Lead(partition.Leadership{Replicas: []kafka.BrokerID{2}, ISR: []kafka.BrokerID{2}})
+		for range 20 {
+			a.produce(source, 1000)
+		}
+		a.archive.Poke(id(1))
+		synctest.Wait()
+		h := newHost(t, 1, hanging{bucket})
+		led, followed := h.open(id(0), nil), h.open(id(1), nil)
+		q.lead(led)
+		h.lead(followed, 0)
+		h.produce(led, 10)
+		h.produce(followed, 10)
+		followed.Follow(2, 0)
+		followed.Publish(a.manifest, 0)
+		out, _ := q.Image().Partition(id(1))
+		q.ProposeAsync(command.AlterISR{Changes: []command.ISRChange{{
+			Partition: id(1), LeaderEpoch: out.LeaderEpoch, Expected: out.PartitionEpoch, ISR: []command.ISRMember{{ID: 2}},
+		}}}, func(any, error) {})
+		r := NewRepair(1, q, func(f func(*partition.Partition)) { f(followed); f(led) }, func() map[kafka.Partition]error { return nil }, quiet)
+		for _, p := range []*partition.Partition{led, followed} {
+			if p.Log().Hot().ReportDamage(0, errors.New("a bit has flipped")); p.Damage() == nil {
+				t.Fatalf("%v is not damaged", p.ID())
+			}
+		}
+		ctx, stop := context.WithCancel(t.Context())
+		var looking sync.WaitGroup
+		looking.Go(func() { r.look(ctx) })
+		synctest.Wait()
+		if ip := q.partition(); ip.Leader != 2 {
+			t.Errorf("broker %d leads the other", ip.Leader)
+		}
+		stop()
+		looking.Wait()
 	})
 }

@@ -77,9 +77,10 @@ func (r *Repair) look(ctx context.Context) {
 	for id := range r.failed() {
 		step(id)
 	}
+	var out []*partition.Partition
 	for _, p := range hurt {
 		if step(p.ID()) {
-			r.renew(ctx, p)
+			out = append(out, p)
 		}
 	}
 	if len(elections.Elections) > 0 {
@@ -87,6 +88,9 @@ func (r *Repair) look(ctx context.Context) {
 	}
 	if len(changes.Changes) > 0 {
 		r.propose(changes)
+	}
+	for _, p := range out { // last: each may wait for the bucket, and nobody is to be led by a damaged replica meanwhile
+		r.renew(ctx, p)
 	}
 }
 

@@ -52,6 +52,14 @@ var quiet = slog.New(slog.DiscardHandler)
 
 func newHost(t *testing.T, node kafka.BrokerID, bucket object.Bucket) *host {
 	t.Helper()
+	h := newStillHost(t, node, bucket)
+	h.running.Go(func() { _ = h.flusher.Run(h.ctx) })
+	return h
+}
+
+// newStillHost is a host on which nothing is flushed but by who asks for it.
+func newStillHost(t *testing.T, node kafka.BrokerID, bucket object.Bucket) *host {
+	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
 	h := &host{t: t, node: node, bucket: bucket, fs: vfs.NewFaulty(vfs.NewCrash()), parts: map[kafka.Partition]*partition.Partition{}, ctx: ctx}
 	if err := errors.Join(h.fs.MkdirAll("/data"), h.fs.SyncDir("/")); err != nil {
@@ -63,7 +71,7 @@ func newHost(t *testing.T, node kafka.BrokerID, bucket object.Bucket) *host {
 	}
 	h.cold = cold.NewReader(bucket, "c", cold.Config{}, quiet)
 	h.archive = archive.New(bucket, h, archive.Config{Cluster: "c"}, time.Now, quiet)
-	for _, run := range []func(context.Context) error{h.flusher.Run, h.cold.Run, h.archive.Run} {
+	for _, run := range []func(context.Context) error{h.cold.Run, h.archive.Run} {
 		h.running.Go(func() { _ = run(ctx) })
 	}
 	t.Cleanup(func() {

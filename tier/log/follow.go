@@ -30,10 +30,11 @@ func (l *Log) TruncateTo(at kafka.Offset) (State, error) {
 	if err := l.hot.Truncate(at); err != nil {
 		return State{}, err
 	}
-	return l.latestState()
+	return l.State()
 }
 
-func (l *Log) latestState() (State, error) {
+// State is the newest state of the log's writers that speaks of nothing beyond its end.
+func (l *Log) State() (State, error) {
 	blob, from, err := l.hot.LatestState()
 	if err != nil {
 		return State{}, err
