@@ -387,10 +387,12 @@ func TestNoSpace(t *testing.T) {
 	})
 }
 
-// A disk that fails would be taken for a bad request, or be answered with success.
+// A disk that fails would be taken for a bad request, or be answered with success, and the broker would go on.
 func TestStorageError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil)
+		ended := 0
+		w.fatal = func(error) { ended++ }
 		w.fs.SetHook(func(op vfs.Op) error {
 			if op.Kind == vfs.KindWrite {
 				return syscall.EIO
@@ -400,8 +402,15 @@ func TestStorageError(t *testing.T) {
 		if r := w.produce(plain(1), -1); !errors.Is(r.Err, ErrStorage) {
 			t.Errorf("%+v", r)
 		}
+		if ended != 1 {
+			t.Errorf("the broker was ended %d times", ended)
+		}
 		w.fs.SetHook(nil)
-		w.close()
+		w.archive.Remove(w.p.ID())
+		if err := w.p.Close(); err == nil {
+			t.Error("a log that was broken has closed cleanly")
+		}
+		w.end()
 	})
 }
 

@@ -45,6 +45,8 @@ type world struct {
 
 	// outside is set by a test that is in no bubble.
 	outside bool
+	// fatal is told what ends a broker.
+	fatal func(error)
 
 	stop    context.CancelFunc
 	running sync.WaitGroup
@@ -87,7 +89,7 @@ type tb interface {
 }
 
 func emptyWorld(t tb, change func(*config.Topic)) *world {
-	w := &world{t: t, bucket: object.NewMem(time.Now), isr: []kafka.BrokerID{1}, replicas: []kafka.BrokerID{1}}
+	w := &world{t: t, bucket: object.NewMem(time.Now), isr: []kafka.BrokerID{1}, replicas: []kafka.BrokerID{1}, fatal: func(err error) { panic(err) }}
 	w.settings = config.Topic{
 		SegmentBytes: 1 << 20, MaxMessageBytes: 1 << 20, Compression: "producer", MinISR: 1,
 		RetentionAge: -1, RetentionBytes: -1, LocalRetentionAge: -1, LocalRetentionBytes: -1,
@@ -113,7 +115,7 @@ func (w *world) open() {
 	w.stop = stop
 	quiet := slog.New(slog.DiscardHandler)
 	var err error
-	w.flusher, err = hot.NewFlusher(w.fs, w.dir, journal.Config{FirstBytes: 16 << 10, MaxBytes: 32 << 10, FrameBytes: 16000}, time.Now, quiet, func(err error) { panic(err) })
+	w.flusher, err = hot.NewFlusher(w.fs, w.dir, journal.Config{FirstBytes: 16 << 10, MaxBytes: 32 << 10, FrameBytes: 16000}, time.Now, quiet, func(err error) { w.fatal(err) })
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -152,6 +154,12 @@ func (w *world) close() {
 	if err := w.p.Close(); err != nil {
 		w.t.Error(err)
 	}
+	w.end()
+}
+
+// end stops what is below the partition.
+func (w *world) end() {
+	w.t.Helper()
 	w.stop()
 	w.running.Wait()
 	if err := w.flusher.Close(); err != nil {
