@@ -46,12 +46,12 @@ func (d *Dir) Lives(fsys vfs.FS) (list [][16]byte, err error) {
 	}
 	var names []string
 	if err := json.Unmarshal(raw, &names); err != nil {
-		return nil, fmt.Errorf("%s is damaged: %w", name, err)
+		return nil, fmt.Errorf("%s is damaged: %w (remove it, if the directory is no older copy)", name, err)
 	}
 	for _, n := range names {
 		b, err := hex.DecodeString(n)
 		if err != nil || len(b) != 16 {
-			return nil, fmt.Errorf("%s is damaged: %q is no incarnation", name, n)
+			return nil, fmt.Errorf("%s is damaged: %q is no incarnation (remove it, if the directory is no older copy)", name, n)
 		}
 		list = append(list, [16]byte(b))
 	}

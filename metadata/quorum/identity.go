@@ -35,6 +35,9 @@ var (
 // ErrLost says that a directory which had the cluster's metadata has it no more.
 var ErrLost = errors.New("metadata is missing")
 
+// anew is what to do about files that only a copy brings back.
+const anew = "restore it from a copy, or, where others have the metadata, start with an empty directory under the same node.id"
+
 func lost(dir string) error {
 	return fmt.Errorf("%w: %s held the cluster's topics, offsets and places of segments, and is empty now: restore it, or move the whole data directory away to begin anew", ErrLost, dir)
 }
@@ -111,13 +114,13 @@ func ReadIdentity(dir string) (who Identity, ok bool, err error) {
 		return Identity{}, false, fmt.Errorf("read metadata directory's identity: %w", err)
 	}
 	if err := json.Unmarshal(b, &who); err != nil {
-		return Identity{}, false, fmt.Errorf("%w: %s: %w", ErrFormat, path, err)
+		return Identity{}, false, fmt.Errorf("%w: %s: %w: %s", ErrFormat, path, err, anew)
 	}
 	switch {
 	case who.Format != identityFormat:
-		return Identity{}, false, fmt.Errorf("%w: %s has format %d, this release reads %d", ErrFormat, path, who.Format, identityFormat)
+		return Identity{}, false, fmt.Errorf("%w: %s has format %d, this release reads %d: start the release that wrote it", ErrFormat, path, who.Format, identityFormat)
 	case who.Cluster == "":
-		return Identity{}, false, fmt.Errorf("%w: %s names no cluster", ErrFormat, path)
+		return Identity{}, false, fmt.Errorf("%w: %s names no cluster: %s", ErrFormat, path, anew)
 	}
 	return who, true, nil
 }

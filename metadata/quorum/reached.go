@@ -89,7 +89,7 @@ func (q *Quorum) checkReached(logs raft.LogStore, snapshots raft.SnapshotStore) 
 	}
 	var want reached
 	if err := json.Unmarshal(b, &want); err != nil {
-		return fmt.Errorf("%w: %s: %w", ErrFormat, path, err)
+		return fmt.Errorf("%w: %s: %w: remove it, if the log is whole", ErrFormat, path, err)
 	}
 	q.reached = want.Index
 	last, err := logs.LastIndex()

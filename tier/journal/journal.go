@@ -16,7 +16,7 @@ import (
 // Decisions.
 var (
 	// ErrDamaged says that frames which were durable cannot be read: what they held may be missing in the files.
-	ErrDamaged = errors.New("journal is damaged")
+	ErrDamaged = errors.New("journal is damaged (where others have the partitions, empty the data directory; alone, move the file away, which may lose the last seconds before a crash)")
 	// ErrNewer says that a later release wrote the journal.
 	ErrNewer = errors.New("journal was written by a later release")
 	// ErrNone says that there is no journal and that none can be made (on a full disk, say): nothing durable is in one.
