@@ -79,6 +79,10 @@ func (a *app) quorumStatus(ctx context.Context) (*quorumStatus, error) {
 	if err != nil {
 		return nil, fmt.Errorf("describe the metadata quorum: %w", err)
 	}
+	return quorumOf(resp)
+}
+
+func quorumOf(resp *kmsg.DescribeQuorumResponse) (*quorumStatus, error) {
 	if len(resp.Topics) != 1 || len(resp.Topics[0].Partitions) != 1 {
 		return nil, errors.New("describe the metadata quorum: the answer has no log")
 	}
@@ -93,10 +97,17 @@ func (a *app) quorumStatus(ctx context.Context) (*quorumStatus, error) {
 			addresses[n.NodeID] = net.JoinHostPort(l.Host, strconv.Itoa(int(l.Port)))
 		}
 	}
+	// The leader has heard of itself just now, by its own clock: by that ages are told, for clocks may be hours apart.
+	now := time.Now()
+	for _, r := range p.CurrentVoters {
+		if r.ReplicaID == p.LeaderID && r.LastFetchTimestamp > 0 {
+			now = time.UnixMilli(r.LastFetchTimestamp)
+		}
+	}
 	add := func(list []kmsg.DescribeQuorumResponseTopicPartitionReplicaState, voter bool) {
 		for _, r := range list {
 			m := quorumMember{ID: r.ReplicaID, Address: addresses[r.ReplicaID], Voter: voter, Last: r.LogEndOffset,
-				Heard: secondsSince(r.LastFetchTimestamp), CaughtUp: secondsSince(r.LastCaughtUpTimestamp)}
+				Heard: secondsBefore(now, r.LastFetchTimestamp), CaughtUp: secondsBefore(now, r.LastCaughtUpTimestamp)}
 			if r.ReplicaDirectoryID != [16]byte{} {
 				m.Directory = fmt.Sprintf("%x", r.ReplicaDirectoryID)
 			}
@@ -109,12 +120,12 @@ func (a *app) quorumStatus(ctx context.Context) (*quorumStatus, error) {
 	return s, nil
 }
 
-// secondsSince is the age of a time on the wire; -1 when it is not known.
-func secondsSince(ms int64) float64 {
+// secondsBefore is the age of a time on the wire; -1 when it is not known.
+func secondsBefore(now time.Time, ms int64) float64 {
 	if ms < 0 {
 		return -1
 	}
-	return max(0, time.Since(time.UnixMilli(ms)).Seconds())
+	return max(0, now.Sub(time.UnixMilli(ms)).Seconds())
 }
 
 func quorumTable(s *quorumStatus) table {
