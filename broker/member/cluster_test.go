@@ -389,6 +389,17 @@ func TestForeignCluster(t *testing.T) {
 	if _, _, err := c.nodes[4].Hub.AskAt(t.Context(), 1, seeds[0].Address, keys[quorum.CallHello], 0, []byte{0xa0}); err == nil || !strings.Contains(err.Error(), other) {
 		t.Errorf("a member of another cluster is answered: %v", err)
 	}
+	c.stop(4)
+	c.seeds = seeds
+	go func() { _ = c.open(4) }() // never ready, or not for long
+	select {
+	case err := <-c.nodes[4].fatal:
+		if !errors.Is(err, quorum.ErrRefused) || !strings.Contains(err.Error(), other) || !strings.Contains(err.Error(), "cluster.peers") {
+			t.Error(err)
+		}
+	case <-time.After(patience):
+		t.Error("two clusters where cluster.peers names one")
+	}
 }
 
 // A wrong address in cluster.peers could lead a node astray, or leave it without a word of what is wrong.

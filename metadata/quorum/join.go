@@ -284,7 +284,7 @@ func (q *Quorum) announceOnce(ctx context.Context, question joinQuestion) error 
 	switch {
 	case err == nil && leader == q.cfg.ID:
 		if len(q.servers()) < 2 {
-			return nil
+			return q.checkSeeds(ctx)
 		}
 		return q.exclusively(ctx, q.placeSelf)
 	case err == nil:
@@ -306,6 +306,23 @@ func (q *Quorum) announceOnce(ctx context.Context, question joinQuestion) error 
 		silent = append(silent, fmt.Sprintf("broker %d: %v", node, err))
 	}
 	return errors.New(strings.Join(silent, "; "))
+}
+
+// checkSeeds refuses to be a cluster of one where cluster.peers names brokers of another cluster: whoever has configured that means to
+// have one cluster, and has two. Seeds that are not there, or part of none yet, may still come.
+func (q *Quorum) checkSeeds(ctx context.Context) error {
+	for _, node := range q.cfg.Seeds {
+		if node == q.cfg.ID {
+			continue
+		}
+		call, cancel := context.WithTimeout(ctx, heartbeatTimeout)
+		_, err := ask[helloAnswer](call, q.cfg.Peers, node, CallHello, helloQuestion{})
+		cancel()
+		if errors.Is(err, ErrRefused) {
+			return err
+		}
+	}
+	return nil
 }
 
 // announceThrough tells the leader that another node knows.
