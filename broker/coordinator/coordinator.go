@@ -309,7 +309,7 @@ func (c *Coordinator) deliver(name string, out *group.Effects) {
 	}
 	for _, e := range out.Events {
 		level := slog.LevelDebug
-		if e.Kind == group.GroupStable || e.Kind == group.MemberFailed {
+		if e.Kind == group.GroupStable || e.Kind == group.MemberFailed || e.Kind == group.MemberUnfit {
 			level = slog.LevelInfo
 		}
 		c.log.LogAttrs(context.Background(), level, e.Kind.String(), slog.String("group", name),

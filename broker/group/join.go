@@ -1,6 +1,7 @@
 package group
 
 import (
+	"fmt"
 	"slices"
 	"time"
 )
@@ -12,6 +13,9 @@ func (g *Group) Join(now time.Time, r JoinRequest, t Ticket, out *Effects) {
 		if err == ErrMaxSize {
 			g.expel(now, id, out)
 			id = ""
+		}
+		if err == ErrInconsistentProtocol {
+			g.event(MemberUnfit, id, g.unfit(&r), out)
 		}
 		out.join(t, JoinResult{Err: err, MemberID: id})
 		return
@@ -52,6 +56,22 @@ func (g *Group) admit(r *JoinRequest) error {
 		return ErrTooLarge
 	}
 	return nil
+}
+
+// unfit says why a join's protocols are not the group's.
+func (g *Group) unfit(r *JoinRequest) string {
+	var offered, shared []string
+	for _, p := range r.Protocols {
+		offered = append(offered, p.Name)
+	}
+	for name, n := range g.supported {
+		if n == len(g.order) {
+			shared = append(shared, name)
+		}
+	}
+	slices.Sort(shared)
+	why := fmt.Sprintf("it is of type %q and offers %q; the group's members are of type %q and share %q, state %v", r.Type, offered, g.protocolType, shared, g.state)
+	return why[:min(len(why), 500)] // names are as long as clients want
 }
 
 // hasRoom is group.max.size. During a join phase those who have rejoined count, so that the last to rejoin are

@@ -2,6 +2,7 @@ package group
 
 import (
 	"bytes"
+	"fmt"
 	"time"
 )
 
@@ -14,6 +15,10 @@ type assigning struct {
 // Sync takes a SyncGroup. The answer comes as a SyncReply to t, in out or in a later call's effects.
 func (g *Group) Sync(now time.Time, r SyncRequest, t Ticket, out *Effects) {
 	if err := g.checkSync(&r); err != nil {
+		if err == ErrInconsistentProtocol {
+			g.event(MemberUnfit, r.MemberID, fmt.Sprintf("it syncs with type %.100q and protocol %.100q; the group has %.100q and %.100q, state %v",
+				deref(r.Type), deref(r.Protocol), g.protocolType, g.protocol, g.state), out)
+		}
 		out.sync(t, SyncResult{Err: err})
 		return
 	}
@@ -51,6 +56,13 @@ func (g *Group) checkSync(r *SyncRequest) error {
 		return ErrRebalanceInProgress
 	}
 	return nil
+}
+
+func deref(s *string) string {
+	if s == nil {
+		return ""
+	}
+	return *s
 }
 
 // assign makes the leader's assignment durable; members learn it from Persisted.

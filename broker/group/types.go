@@ -165,11 +165,13 @@ const (
 	MemberFailed
 	MemberLeft
 	InstanceReplaced
+	MemberUnfit // refused: its protocols do not fit the group's, which clients take for final
 )
 
 var eventNames = [...]string{
 	"group rebalance started", "group generation started", "group stable", "group emptied",
 	"group member failed", "group member left", "group static member replaced",
+	"group member refused",
 }
 
 // String is a log message.
