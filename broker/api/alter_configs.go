@@ -61,12 +61,21 @@ type configEdit struct {
 const maxConfigWaitMs = 30_000
 
 // alter validates every edit on its own and proposes the valid ones together. Edits read, compute and write: on this broker
-// one request does so at a time.
+// one request does so at a time, and the others wait no longer than they would for the quorum.
 func (h *Handler) alter(x *wire.Exchange, edits []configEdit, validateOnly bool) []error {
-	h.configs.Lock()
-	defer h.configs.Unlock()
-	m := h.quorum.Image()
+	ctx, cancel := within(x, maxConfigWaitMs)
+	defer cancel()
 	p := proposals{errs: make([]error, len(edits))}
+	select {
+	case h.configs <- struct{}{}:
+		defer func() { <-h.configs }()
+	case <-ctx.Done():
+		for i := range p.errs {
+			p.errs[i] = ctx.Err()
+		}
+		return p.errs
+	}
+	m := h.quorum.Image()
 	times := map[resource]int{}
 	for i := range edits {
 		times[edits[i].resource]++
@@ -84,12 +93,9 @@ func (h *Handler) alter(x *wire.Exchange, edits []configEdit, validateOnly bool)
 			}
 		}
 	}
-	if len(p.commands) == 0 {
-		return p.errs
+	if len(p.commands) > 0 {
+		h.carryOut(ctx, &p)
 	}
-	ctx, cancel := within(x, maxConfigWaitMs)
-	defer cancel()
-	h.carryOut(ctx, &p)
 	return p.errs
 }
 

@@ -3,7 +3,10 @@ package api
 import (
 	"maps"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -224,4 +227,39 @@ func TestUnknownConfigNamesNearestOnly(t *testing.T) {
 	if got := unknownConfig(config.TopicScope, "sasl.kerberos.min.time.before.relogin").Error(); strings.Contains(got, "nearest") {
 		t.Errorf("%q", got)
 	}
+}
+
+// silentQuorum has lost its majority: it answers no proposal.
+type silentQuorum struct{ *memoryQuorum }
+
+func (silentQuorum) ProposeAsync(command.Command, func(any, error)) {}
+
+// While the quorum does not answer, each change of configurations would wait for all those before it in turn, also when its client
+// has long gone.
+func TestConfigsDoNotQueueUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newHarness(t)
+		s.topic("t", 1)
+		s.Handler.quorum = silentQuorum{s.meta}
+		began := time.Now()
+		var asking sync.WaitGroup
+		for range 4 {
+			asking.Go(func() {
+				req := kmsg.NewPtrAlterConfigsRequest()
+				r := kmsg.NewAlterConfigsRequestResource()
+				r.ResourceType, r.ResourceName = kmsg.ConfigResourceTypeTopic, "t"
+				c := kmsg.NewAlterConfigsRequestResourceConfig()
+				c.Name, c.Value = "retention.ms", kmsg.StringPtr("1")
+				r.Configs = append(r.Configs, c)
+				req.Resources = append(req.Resources, r)
+				if r := ask[*kmsg.AlterConfigsResponse](s, req, 2).Resources[0]; r.ErrorCode != kerr.RequestTimedOut.Code {
+					t.Errorf("%+v", r)
+				}
+			})
+		}
+		asking.Wait()
+		if took := time.Since(began); took != maxConfigWaitMs*time.Millisecond {
+			t.Errorf("all were answered after %v", took)
+		}
+	})
 }

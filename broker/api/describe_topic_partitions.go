@@ -1,6 +1,7 @@
 package api
 
 import (
+	"slices"
 	"sort"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -12,7 +13,8 @@ import (
 
 // DescribeTopicPartitions (key 75, v0; KIP-966): topics in name order, a page of partitions at a time. The cursor is the first
 // partition of the next page. No topics means all. A topic that does not exist is an entry with an error, and counts for
-// nothing. A page has at most ResponsePartitionLimit partitions, and never more than partitionsPerPage.
+// nothing. A page has at most ResponsePartitionLimit partitions, and never more than partitionsPerPage. A cursor that no page has
+// ended with (a partition below 0, a topic that is not among those named) is INVALID_REQUEST for each of the named.
 
 // partitionsPerPage is Kafka's default of max.request.partition.size.limit.
 const partitionsPerPage = 2000
@@ -32,9 +34,18 @@ func (h *Handler) describeTopicPartitions(x *wire.Exchange) {
 		}
 	}
 	sort.Strings(names)
+	if c := req.Cursor; c != nil && (c.Partition < 0 || !all && !slices.Contains(names, c.Topic)) {
+		for _, t := range req.Topics {
+			dt := kmsg.NewDescribeTopicPartitionsResponseTopic()
+			dt.Topic, dt.AuthorizedOperations, dt.ErrorCode = &t.Topic, unauthorized, kerr.InvalidRequest.Code
+			resp.Topics = append(resp.Topics, dt)
+		}
+		reply(x, resp)
+		return
+	}
 	page := page{left: min(max(int(req.ResponsePartitionLimit), 1), partitionsPerPage)}
 	if req.Cursor != nil {
-		page.topic, page.from = req.Cursor.Topic, max(int(req.Cursor.Partition), 0)
+		page.topic, page.from = req.Cursor.Topic, int(req.Cursor.Partition)
 	}
 	for i, name := range names {
 		if name < page.topic || i > 0 && names[i-1] == name {

@@ -67,6 +67,9 @@ func (h *Handler) checkFetch(x *wire.Exchange, req *kmsg.FetchRequest) error {
 	if err := h.checkReplica(x, req); err != nil {
 		return err
 	}
+	if req.IsolationLevel < 0 || req.IsolationLevel > 1 {
+		return refuse(kerr.InvalidRequest, "isolation level %d is none: 0 is read_uncommitted, 1 read_committed", req.IsolationLevel)
+	}
 	total := 0
 	for i := range req.Topics {
 		total += len(req.Topics[i].Partitions)

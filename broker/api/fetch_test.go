@@ -257,6 +257,9 @@ func TestFetchSessionErrors(t *testing.T) {
 			t.Errorf("%s: error %d, want %v", what, r.ErrorCode, want)
 		}
 	}
+	dirty := fetchRequest(0, initialEpoch, 0, wanted{id, 0, 0})
+	dirty.IsolationLevel = 7
+	expect("isolation level 7", s.fetchNow(dirty), kerr.InvalidRequest)
 	session := open()
 	expect("unknown id", s.fetchNow(fetchRequest(session+1, 1, 0)), kerr.FetchSessionIDNotFound)
 	expect("epoch too new", s.fetchNow(fetchRequest(session, 2, 0)), kerr.InvalidFetchSessionEpoch)

@@ -102,6 +102,13 @@ func (s *harness) member(name string, join, sync int16) (id string, generation i
 			sr.ProtocolType = kmsg.StringPtr("consumer")
 		}
 	}
+	if sync >= 5 { // without them nobody could say that the member speaks of another protocol (KIP-559)
+		bare := kmsg.NewPtrSyncGroupRequest()
+		bare.Group, bare.MemberID, bare.Generation = name, j.MemberID, j.Generation
+		if r := trip[*kmsg.SyncGroupResponse](s, bare, sync); r.ErrorCode != kerr.InconsistentGroupProtocol.Code {
+			s.t.Errorf("sync v%d without a protocol: %+v", sync, r)
+		}
+	}
 	sr.GroupAssignment = []kmsg.SyncGroupRequestGroupAssignment{{MemberID: j.MemberID, MemberAssignment: []byte("work")}}
 	r := trip[*kmsg.SyncGroupResponse](s, sr, sync)
 	if r.ErrorCode != 0 || string(r.MemberAssignment) != "work" {

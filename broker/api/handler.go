@@ -80,7 +80,7 @@ type Handler struct {
 	produces  sync.Pool // *produceCall
 	producers producerIDs
 	lookups   chan struct{} // a token per ListOffsets lookup that may wait for the bucket
-	configs   sync.Mutex    // one read-modify-write of configurations at a time
+	configs   chan struct{} // a token: one read-modify-write of configurations at a time
 }
 
 // leader is what this package asks of a *partition.Partition; see there for each method.
@@ -142,7 +142,7 @@ func New(d Deps) *Handler {
 	if d.Clock == nil {
 		d.Clock = time.Now
 	}
-	h := &Handler{Deps: d, lookups: make(chan struct{}, lookupTokens)}
+	h := &Handler{Deps: d, lookups: make(chan struct{}, lookupTokens), configs: make(chan struct{}, 1)}
 	h.find = func(p kafka.Partition) leader {
 		if q := d.Partitions.Get(p); q != nil {
 			return q

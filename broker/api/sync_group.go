@@ -12,10 +12,16 @@ import (
 // SyncGroup (key 14, v0-5): the leader brings the assignment of a generation, every member fetches its part.
 //
 //   - Parked until the leader's assignment is durable: members of a group that a broker has lost and found again go on.
-//   - v3+: static members. v5+: protocol type and name must be the group's (KIP-559).
+//   - v3+: static members. v5+: protocol type and name must be there, and the group's (KIP-559): INCONSISTENT_GROUP_PROTOCOL.
 
 func (h *Handler) syncGroup(x *wire.Exchange) {
 	req := x.Request.(*kmsg.SyncGroupRequest)
+	if x.Version >= 5 && (req.ProtocolType == nil || req.Protocol == nil) {
+		resp := kmsg.NewPtrSyncGroupResponse()
+		resp.ErrorCode = code(group.ErrInconsistentProtocol)
+		reply(x, resp)
+		return
+	}
 	r := group.SyncRequest{
 		MemberID:    req.MemberID,
 		InstanceID:  deref(req.InstanceID),

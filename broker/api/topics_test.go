@@ -381,4 +381,12 @@ func TestDescribeTopicPartitionsPages(t *testing.T) {
 	if !slices.Equal(codes, []int16{kerr.InvalidTopicException.Code, 0, kerr.UnknownTopicOrPartition.Code}) {
 		t.Errorf("codes %v", codes)
 	}
+	for _, at := range []kmsg.DescribeTopicPartitionsRequestCursor{{Topic: "b", Partition: -1}, {Topic: "c"}} {
+		req.Cursor = &at
+		for _, rt := range ask[*kmsg.DescribeTopicPartitionsResponse](s, req, 0).Topics {
+			if rt.ErrorCode != kerr.InvalidRequest.Code || len(rt.Partitions) > 0 {
+				t.Errorf("cursor %+v: %q has code %d", at, *rt.Topic, rt.ErrorCode)
+			}
+		}
+	}
 }
