@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/qanat-io/qanat/broker/api"
 	"github.com/qanat-io/qanat/broker/console"
 	"github.com/qanat-io/qanat/broker/control"
 	"github.com/qanat-io/qanat/broker/coordinator"
@@ -70,6 +71,7 @@ type Broker struct {
 	repair   *replica.Repair
 	scrub    *scrub.Scrubber
 	groups   *coordinator.Coordinator
+	api      *api.Handler
 
 	session    *control.Session
 	controller *control.Controller
@@ -252,21 +254,29 @@ func (b *Broker) Run(ctx context.Context) error {
 		b.announce()
 		return nil
 	})
+	told := false
 	select {
 	case <-ctx.Done():
-		b.stopping.Store(true)
-		b.leave()
+		told = true
 	case <-serving.Done():
 	case <-lost:
 	}
+	stopped := time.Now()
 	b.stopping.Store(true)
+	if told {
+		b.leave()
+	}
 	end()
+	b.api.Stop()
 	err := g.Wait()
 	if errors.Is(err, context.Canceled) {
 		err = nil
 	}
 	b.farewell()
-	return errors.Join(err, endLife(), b.close())
+	if err = errors.Join(err, endLife(), b.close()); err == nil {
+		b.log.Info("broker has stopped", "took", time.Since(stopped))
+	}
+	return err
 }
 
 // watchStorage ends the broker when a part below the partitions has ended by itself.

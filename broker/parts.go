@@ -227,12 +227,12 @@ func (b *Broker) openServing(context.Context) error {
 	b.groups = coordinator.New(groups, b.quorum, b.log.With("part", "groups"))
 	b.quorum.Subscribe(b.followCoordinators)
 
-	handler := api.New(api.Deps{
+	b.api = api.New(api.Deps{
 		Node: b.node, Quorum: b.quorum, Partitions: b.hosted, Groups: b.groups, Config: b.cfg,
 		Log: b.log.With("part", "api"), Clock: time.Now, BucketURL: b.bucketURL(), Forget: b.cold.Forget, Dismiss: b.dismiss,
 		Volume: api.Volume{Dir: b.dir.Path, Space: b.space}, Appends: b.flusher, Settle: b.doubts.Settle,
 	})
-	b.member.Mux.ServeKafka(handler)
+	b.member.Mux.ServeKafka(b.api)
 	b.observer = &serverObserver{t: b.telemetry}
 	b.server = server.New(server.Config{
 		Listeners:             b.listeners,
@@ -243,7 +243,7 @@ func (b *Broker) openServing(context.Context) error {
 		MaxConnections:        int(b.cfg.Int("max.connections")),
 		MaxConnectionsPerIP:   int(b.cfg.Int("max.connections.per.ip")),
 		MaxIdle:               b.cfg.Duration("connections.max.idle.ms"),
-	}, handler, b.observer, b.log.With("part", "server"))
+	}, b.api, b.observer, b.log.With("part", "server"))
 	b.telemetry.Connect(b.sources())
 	return nil
 }

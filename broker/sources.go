@@ -24,7 +24,7 @@ func (o *serverObserver) Refused(string) { o.refusedCount.Add(1) }
 func (o *serverObserver) Request(r server.RequestStats) {
 	o.in.Add(int64(r.Request))
 	o.out.Add(int64(r.Response))
-	o.t.Request(r.Key, r.Total, false)
+	o.t.Request(r.Key, r.Total, r.Failed)
 }
 
 // sources is what metrics are asked of at each collection.
@@ -38,7 +38,7 @@ func (b *Broker) serverState() telemetry.ServerState {
 	o := b.observer
 	return telemetry.ServerState{
 		BytesIn: o.in.Load(), BytesOut: o.out.Load(), Connections: o.open.Load(), Accepted: o.accepted.Load(),
-		RefusedByLimit: o.refusedCount.Load(), PartitionsOnline: int64(b.hosted.Len()), PartitionsOffline: int64(len(b.hosted.Failed())),
+		RefusedByLimit: o.refusedCount.Load(), QueuedBytes: b.server.BytesInFlight(), PartitionsOnline: int64(b.hosted.Len()), PartitionsOffline: int64(len(b.hosted.Failed())),
 	}
 }
 

@@ -220,6 +220,8 @@ func (f *fetcher) done() bool {
 		return true
 	case gone(f.x).Err() != nil:
 		return true // nobody listens
+	case f.h.stopping.Load() && f.replica == nil:
+		return true
 	}
 	f.newsMu.Lock()
 	defer f.newsMu.Unlock()

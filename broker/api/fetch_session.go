@@ -3,8 +3,10 @@ package api
 import (
 	"container/list"
 	"context"
+	"maps"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -157,6 +159,13 @@ func (t *sessions) get(id int32) *session {
 		t.order.MoveToBack(s.age)
 	}
 	return s
+}
+
+// all lists the sessions.
+func (t *sessions) all() []*session {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Collect(maps.Values(t.table))
 }
 
 // fits tells whether sessions may remember so many more partitions.

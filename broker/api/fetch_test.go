@@ -300,6 +300,24 @@ func TestFetchSessionErrors(t *testing.T) {
 	}
 }
 
+// A broker that stops would wait for consumers that wait for news, and for each fetch that comes meanwhile.
+func TestFetchesEndWithTheBroker(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newHarness(t)
+		id := s.topic("t", 1)
+		session := s.fetchNow(fetchRequest(0, initialEpoch, 0, wanted{id, 0, 0})).SessionID
+		c := s.start(fetchRequest(session, 1, time.Hour), fetchVersion)
+		c.parked(t)
+		s.Stop()
+		if r := c.now(t).Fetch; r.ErrorCode != 0 || len(parts(r)) != 0 {
+			t.Errorf("%+v", r)
+		}
+		s.fetchNow(fetchRequest(session, 2, time.Hour))
+		s.fetchNow(fetchRequest(0, finalEpoch, time.Hour, wanted{id, 0, 0}))
+		s.leave()
+	})
+}
+
 // A second fetch of a session answers the one that is parked, so that no exchange is left behind.
 func TestFetchSessionOvertakes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -79,6 +80,7 @@ type Handler struct {
 	fetchers  sync.Pool // *fetcher, for fetches without a session
 	produces  sync.Pool // *produceCall
 	producers producerIDs
+	stopping  atomic.Bool   // see Stop
 	lookups   chan struct{} // a token per ListOffsets lookup that may wait for the bucket
 	configs   chan struct{} // a token: one read-modify-write of configurations at a time
 }
@@ -167,6 +169,16 @@ func readSettings(c *config.Broker) settings {
 		fetchMaxBytes:     int(c.Int("fetch.max.bytes")),
 		sessionSlots:      int(c.Int("max.incremental.fetch.session.cache.slots")),
 		nearReplicas:      c.String("replica.selector.class") != "",
+	}
+}
+
+// Stop has the fetches of sessions that wait for news answered with what there is, and all that come from now on at once: the broker
+// stops, and a client that waits for seconds is not to be waited for. Fetches without a session end by their own time, or the server's
+// grace. Replicas know better what to do.
+func (h *Handler) Stop() {
+	h.stopping.Store(true)
+	for _, s := range h.sessions.all() {
+		s.f.wake()
 	}
 }
 

@@ -76,6 +76,7 @@ type RequestStats struct {
 	Request      int           // bytes, without the frame's size
 	Response     int           // bytes, with it; 0 without an answer
 	Total        time.Duration // from the frame's last byte to the answer's
+	Failed       bool          // the connection is closed in place of an answer
 }
 
 // Unobserved is an Observer that ignores everything.

@@ -155,7 +155,7 @@ func TestReplyClose(t *testing.T) {
 	await(t, "Gone", gone.Done())
 }
 
-// The observer hears of each answered request with its sizes.
+// The observer hears of each request: of its sizes, and whether it could be answered.
 func TestObserver(t *testing.T) {
 	rec := &recorder{}
 	box := newInbox()
@@ -176,5 +176,8 @@ func TestObserver(t *testing.T) {
 	want := RequestStats{Listener: "PLAINTEXT", Key: 12, Version: 0, Request: len(encode(heartbeat(), 1)) - 4, Response: 8 + len(body), Total: got.Total}
 	if got != want || got.Total <= 0 {
 		t.Errorf("%+v, want %+v", got, want)
+	}
+	if n := len(rec.requests); n != 3 || rec.requests[1].Failed || !rec.requests[2].Failed {
+		t.Errorf("%+v: the third of three was not answered", rec.requests)
 	}
 }

@@ -223,12 +223,13 @@ func (c *conn) sent() bool {
 	now := s.now()
 	var end error
 	for _, x := range c.out.requests {
-		if x.reply.Close != nil && end == nil {
+		failed := x.reply.Close != nil
+		if failed && end == nil {
 			end = x.reply.Close
 		}
 		x.dropAnswer()
 		s.observer.Request(RequestStats{Listener: c.client.Listener, Key: x.exchange.Key, Version: x.exchange.Version,
-			Request: x.size, Response: x.sent, Total: time.Duration(now - x.began)})
+			Request: x.size, Response: x.sent, Total: time.Duration(now - x.began), Failed: failed})
 	}
 	n := len(c.out.requests)
 	c.out.reset()

@@ -36,7 +36,7 @@ var (
 var Declarations = []Declaration{
 	// Requests.
 	{Name: "kafka.request.duration", Kind: histogram, Unit: "s", Help: "From a request's last byte read to its answer's last byte written.", Attributes: []string{"api"}, Buckets: secondsBuckets},
-	{Name: "kafka.request.errors", Kind: counter, Unit: "{request}", Help: "Requests answered with an error for the whole request, or with none because the connection had to be closed.", Attributes: []string{"api"}},
+	{Name: "kafka.request.errors", Kind: counter, Unit: "{request}", Help: "Requests in place of whose answer the connection was closed.", Attributes: []string{"api"}},
 	{Name: "kafka.network.io", Kind: counter, Unit: "By", Help: "Bytes of requests and responses on client connections.", Attributes: []string{"direction"}},
 	{Name: "kafka.connections", Kind: gauge, Unit: "{connection}", Help: "Open client connections."},
 	{Name: "kafka.connections.accepted", Kind: counter, Unit: "{connection}", Help: "Client connections taken since the start."},

@@ -76,7 +76,7 @@ func apiSlot(key int16) int {
 	return int(key)
 }
 
-// Request records one request. failed: answered with an error for the whole of it, or not at all.
+// Request records one request. failed: in place of an answer its connection was closed.
 func (r *recorder) Request(api int16, took time.Duration, failed bool) {
 	i := apiSlot(api)
 	r.requests.list[i].record(int64(took))
