@@ -80,7 +80,7 @@ func (b backend) Cluster() console.Cluster {
 		MetadataLevel: int(m.Level()), Problems: []string{}, Worst: []console.PartitionHealth{},
 	}
 	if c.Controller == int32(kafka.NoBroker) {
-		c.Problems = append(c.Problems, "the metadata quorum has no leader: nothing can be changed")
+		c.Problems = append(c.Problems, fmt.Sprintf("the metadata quorum has no leader that broker %d, which was asked, knows: nothing can be changed there", b.node))
 	} else if !b.leased() {
 		c.Problems = append(c.Problems, fmt.Sprintf("broker %d, which was asked, does not reach the controller, broker %d: what it knows is old", b.node, c.Controller))
 	}

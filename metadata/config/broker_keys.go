@@ -95,7 +95,7 @@ func clusterKeys() []Key {
 			"Qanat's own. HOST:PORT by which others are told to reach `cluster.listener`. Empty: what `cluster.peers` says of this broker, or else the listener, with the machine's name in place of an unspecific host.",
 			allow(hostPort(true)), readOnly),
 		define("cluster.join.token", Password, "",
-			"Qanat's own. A secret that brokers show each other before they speak; the same on every broker. Empty: none is asked for. Better in the environment (QANAT_CLUSTER_JOIN_TOKEN) than in a file that others can read.",
+			"Qanat's own. A secret that brokers show each other before they speak; the same on every broker. Empty: none is asked for, and whoever reaches cluster.listener can act as a broker. Better in the environment (QANAT_CLUSTER_JOIN_TOKEN) than in a file that others can read.",
 			readOnly, sensitive),
 	}
 }
