@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/qanat-io/qanat/integration/checker"
 	"github.com/qanat-io/qanat/integration/cluster"
+	"github.com/qanat-io/qanat/integration/harness"
 	"github.com/qanat-io/qanat/integration/history"
 	"github.com/qanat-io/qanat/integration/nemesis"
 	"github.com/qanat-io/qanat/integration/probe"
@@ -124,7 +126,7 @@ func (r *run) attack(ctx context.Context, b *nemesis.Bench, can []nemesis.Fault,
 	}
 	defer file.Close()
 	k := &clients{c: b.Cluster, dir: histories, rng: rand.New(rand.NewPCG(r.seed, 2)), members: members, log: file, next: 1,
-		spec: workload.Spec{Bootstrap: b.Bootstrap(), Topic: topic, Partitions: r.partitions, Group: group, Rate: r.rate, Size: 256}}
+		spec: workload.Spec{Bootstrap: b.Bootstrap(), Topic: topic, Partitions: r.partitions, Group: group, Assignor: r.assignor(), Rate: r.rate, Size: 256}}
 	if err := k.begin(); err != nil {
 		return err
 	}
@@ -137,8 +139,57 @@ func (r *run) attack(ctx context.Context, b *nemesis.Bench, can []nemesis.Fault,
 	defer cancel()
 	final := errors.Join(b.Ready(bounded, topic), k.final(bounded, languages["franz-go"].command))
 	checked := r.check(histories, res)
+	scrubbed := r.scrub(bounded, b)
 	probed := r.probe(ctx, b, res)
-	return errors.Join(trouble, final, checked, probed)
+	return errors.Join(trouble, final, checked, scrubbed, probed)
+}
+
+// scrub has every node look for damage in what it holds, as it does by itself once a week, and mend it: the last damage may be one that
+// nobody has read or uploaded since. What is being written to is looked at once it is closed, which is made soon.
+func (r *run) scrub(ctx context.Context, b *nemesis.Bench) error {
+	if b.System.Admin(b.Cluster, 0) == "" {
+		return nil
+	}
+	admin, err := b.Admin()
+	if err != nil {
+		return err
+	}
+	defer admin.Close()
+	if _, err := admin.AlterTopicConfigs(ctx, []kadm.AlterConfig{{Name: "segment.ms", Value: kadm.StringPtr("1")}}, topic); err != nil {
+		return fmt.Errorf("close the segments: %w", err)
+	}
+	for round, found := 0, int64(1); round < 2 || found > 0; round++ {
+		timer := time.NewTimer(scrubPause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return fmt.Errorf("there is still damage in round %d: %w", round, ctx.Err())
+		}
+		found = 0
+		for i := range b.Nodes() {
+			var report struct{ Damaged int64 }
+			if err := harness.Ask(ctx, http.MethodPost, b.System.Admin(b.Cluster, i), "/v1/scrub", &report); err != nil {
+				return fmt.Errorf("scrub node %d: %w", i+1, err)
+			}
+			found += report.Damaged
+		}
+		if err := b.Ready(ctx, topic); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// scrubPause is how long brokers are given to close segments, and to mend what was found.
+const scrubPause = 2 * time.Second
+
+// assignor is the group's: members without one in common would be refused, for good by some clients.
+func (r *run) assignor() string {
+	if r.workload == "franz-go" && r.seed%2 == 1 {
+		return "cooperative-sticky"
+	}
+	return "range"
 }
 
 // plague makes the faults while clients come and go.

@@ -33,7 +33,7 @@ func (c *client) group(ctx context.Context) error {
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.SessionTimeout(10 * time.Second), kgo.FetchMaxWait(500 * time.Millisecond),
 		kgo.OnPartitionsAssigned(m.assigned), kgo.OnPartitionsRevoked(m.revoked), kgo.OnPartitionsLost(m.lost),
 	}
-	if c.Process%2 == 0 {
+	if c.Assignor == "range" {
 		opts = append(opts, kgo.Balancers(kgo.RangeBalancer()))
 	}
 	cl, err := c.connect(opts...)

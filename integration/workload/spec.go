@@ -30,8 +30,9 @@ type Spec struct {
 	Process    int    // its number in the history
 	History    string // file to write
 	Group      string
-	Rate       int // sends a second
-	Size       int // bytes of a record
+	Assignor   string // of the group: range, which all offer, or, where all members are franz-go's, cooperative-sticky
+	Rate       int    // sends a second
+	Size       int    // bytes of a record
 	Seed       uint64
 }
 
@@ -44,6 +45,7 @@ func (s *Spec) Flags(f *flag.FlagSet) {
 	f.IntVar(&s.Process, "process", 0, "number of this process in the history")
 	f.StringVar(&s.History, "history", "", "file to write")
 	f.StringVar(&s.Group, "group", "", "consumer group")
+	f.StringVar(&s.Assignor, "assignor", "range", "the group's assignor: range, or cooperative-sticky (franz-go)")
 	f.IntVar(&s.Rate, "rate", 200, "sends a second")
 	f.IntVar(&s.Size, "size", 256, "bytes of a record")
 	f.Uint64Var(&s.Seed, "seed", 0, "of what is random")
@@ -53,7 +55,7 @@ func (s *Spec) Flags(f *flag.FlagSet) {
 func (s *Spec) Args() []string {
 	return []string{
 		"-role=" + string(s.Role), "-bootstrap=" + s.Bootstrap, "-topic=" + s.Topic, "-partitions=" + strconv.Itoa(s.Partitions),
-		"-process=" + strconv.Itoa(s.Process), "-history=" + s.History, "-group=" + s.Group, "-rate=" + strconv.Itoa(s.Rate),
+		"-process=" + strconv.Itoa(s.Process), "-history=" + s.History, "-group=" + s.Group, "-assignor=" + s.Assignor, "-rate=" + strconv.Itoa(s.Rate),
 		"-size=" + strconv.Itoa(s.Size), "-seed=" + strconv.FormatUint(s.Seed, 10),
 	}
 }
