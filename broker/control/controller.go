@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"math"
 	"strconv"
 	"sync"
@@ -161,6 +162,11 @@ func (c *Controller) follow(_, m *image.Image, ch image.Changes) {
 		c.live.follow(m, time.Now())
 		c.pending.Add(ch)
 		c.all = c.all || len(ch.Brokers)+len(ch.Configs)+len(ch.Topics) > 0
+		for _, id := range ch.Topics {
+			if _, ok := m.TopicByID(id); !ok {
+				maps.DeleteFunc(c.sizes, func(p kafka.Partition, _ int64) bool { return p.Topic == id })
+			}
+		}
 	}
 	c.mu.Unlock()
 	signal(c.wake)
@@ -336,10 +342,7 @@ func (c *Controller) world() (controller.World, controller.Scope) {
 		return ok && at == epoch
 	}
 	if w.Balance {
-		sizes := make(map[kafka.Partition]int64, len(c.sizes))
-		for p, n := range c.sizes {
-			sizes[p] = n
-		}
+		sizes := maps.Clone(c.sizes)
 		w.Bytes = func(p kafka.Partition) int64 { return sizes[p] }
 	}
 	return w, scope

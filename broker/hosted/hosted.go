@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"runtime"
 	"slices"
 	"sync"
@@ -121,11 +122,7 @@ func (s *Set) Len() int { return int(s.count.Load()) }
 func (s *Set) Failed() map[kafka.Partition]error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	list := make(map[kafka.Partition]error, len(s.failed))
-	for p, err := range s.failed {
-		list[p] = err
-	}
-	return list
+	return maps.Clone(s.failed)
 }
 
 // Load opens everything that the image places here, many at a time. A
