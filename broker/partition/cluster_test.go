@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/qanat-io/qanat/metadata/command"
@@ -36,7 +37,7 @@ import (
 type cluster struct {
 	t        tb
 	rng      *rand.Rand
-	now      time.Time
+	nowMs    atomic.Int64 // milliseconds since 1970
 	id       kafka.Partition
 	settings config.Topic
 	images   []*image.Image
@@ -108,10 +109,11 @@ type writer struct {
 
 func newCluster(t tb, seed uint64, replicas int, change func(*config.Topic)) *cluster {
 	c := &cluster{
-		t: t, rng: rand.New(rand.NewPCG(seed, 4)), now: time.Unix(1e9, 0), id: kafka.Partition{Topic: kafka.TopicID{1}},
+		t: t, rng: rand.New(rand.NewPCG(seed, 4)), id: kafka.Partition{Topic: kafka.TopicID{1}},
 		names: map[position]uint64{}, acked: map[kafka.Offset]int64{}, bucket: object.NewMem(time.Now),
 		settings: emptyWorld(t, func(s *config.Topic) { s.MinISR = 2; s.SegmentBytes = 2000 }).settings,
 	}
+	c.nowMs.Store(1e12)
 	if change != nil {
 		change(&c.settings)
 	}
@@ -248,7 +250,10 @@ func (n *node) open() {
 	n.reached = 0
 }
 
-func (c *cluster) clock() time.Time { return c.now }
+// clock may be read by timers.
+func (c *cluster) clock() time.Time { return time.UnixMilli(c.nowMs.Load()) }
+
+func (c *cluster) pass(d time.Duration) { c.nowMs.Add(d.Milliseconds()) }
 
 // hear makes a broker act on an image, which may be older than the newest.
 func (n *node) hear(i int) {
@@ -532,7 +537,7 @@ func (c *cluster) settleDown() {
 		if p.Leader == kafka.NoBroker {
 			c.elect(kafka.NoBroker)
 		}
-		c.now = c.now.Add(time.Millisecond)
+		c.pass(time.Millisecond)
 		for _, n := range c.nodes {
 			if n.seen < len(c.images)-1 {
 				n.hear(len(c.images) - 1)

@@ -171,7 +171,7 @@ func TestShrunkToOneAndPowerCut(t *testing.T) {
 	c.round(2, 3)
 	c.round(2, 3)
 	c.must(first(), "acknowledged by three")
-	c.now = c.now.Add(time.Minute)
+	c.pass(time.Minute)
 	second := c.write(1)
 	c.node(1).flush()
 	c.node(1).isr(time.Second) // 2 and 3 have fallen behind

@@ -14,7 +14,7 @@ import (
 
 // step does one thing, drawn at random. How often each is drawn is how often it helps to find something.
 func (c *cluster) step() {
-	c.now = c.now.Add(time.Millisecond)
+	c.pass(time.Millisecond)
 	n := c.nodes[c.rng.IntN(len(c.nodes))]
 	up := n.p != nil && !n.paused
 	k := c.rng.IntN(100)
