@@ -30,7 +30,7 @@ func (c *client) group(ctx context.Context) error {
 	m := &member{client: c, next: make([]int64, c.Partitions), dirty: map[int32]bool{}}
 	opts := []kgo.Opt{
 		kgo.ConsumerGroup(c.Spec.Group), kgo.ConsumeTopics(c.Spec.Topic), kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll(),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.SessionTimeout(10 * time.Second), kgo.FetchMaxWait(500 * time.Millisecond),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.SessionTimeout(10 * time.Second), kgo.RebalanceTimeout(15 * time.Second), kgo.FetchMaxWait(500 * time.Millisecond),
 		kgo.OnPartitionsAssigned(m.assigned), kgo.OnPartitionsRevoked(m.revoked), kgo.OnPartitionsLost(m.lost),
 	}
 	if c.Assignor == "range" {

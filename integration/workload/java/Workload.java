@@ -167,7 +167,7 @@ public final class Workload {
 
     void group() {
         String group = flags.get("group");
-        Map<String, String> more = new HashMap<>(Map.of("group.id", group, "session.timeout.ms", "10000", "max.poll.interval.ms", "60000"));
+        Map<String, String> more = new HashMap<>(Map.of("group.id", group, "session.timeout.ms", "10000", "max.poll.interval.ms", "15000"));
         more.put("partition.assignment.strategy", "org.apache.kafka.clients.consumer.RangeAssignor");
         try (var consumer = consumer(more)) {
             Member member = new Member(consumer, group);

@@ -165,7 +165,7 @@ class Client:
         owned, following, dirty = set(), {}, set()
         # The strategies are two; a group's members must share one.
         consumer = Consumer(self.config(group_id=group, enable_auto_commit=False, auto_offset_reset="earliest",
-                                        partition_assignment_strategy="range,roundrobin", session_timeout_ms=10000))
+                                        partition_assignment_strategy="range,roundrobin", session_timeout_ms=10000, max_poll_interval_ms=15000))
 
         def generation():
             raw = consumer.consumer_group_metadata()
