@@ -26,6 +26,7 @@ import (
 	"github.com/qanat-io/qanat/tier/journal"
 	tierlog "github.com/qanat-io/qanat/tier/log"
 	"github.com/qanat-io/qanat/tier/manifest"
+	"github.com/qanat-io/qanat/tier/object"
 	"github.com/qanat-io/qanat/tier/scrub"
 	"github.com/qanat-io/qanat/wire/kafka"
 )
@@ -92,6 +93,7 @@ func (b *Broker) openTiers(ctx context.Context) (err error) {
 		Uploaded:     func(_ kafka.Partition, _ manifest.Entry, took time.Duration) { b.telemetry.Uploaded(took) },
 		UploadFailed: func(kafka.Partition, error) { b.telemetry.TierFailed(telemetry.Upload) },
 	})
+	b.bucket.Observe(b.requested)
 	b.watchSpace()
 	b.flusher.Observe(func(logs int, took time.Duration) {
 		b.flushed.Store(time.Now().UnixNano())
@@ -180,6 +182,27 @@ func (b *Broker) partitionEnv() partition.Env {
 }
 
 // openListeners takes the addresses, so that the registration can name them.
+// requested is told of the bucket's requests. Uploads are told by the archive, whose attempts end at the quorum.
+func (b *Broker) requested(verb object.Verb, took time.Duration, err error) {
+	var tried telemetry.Operation
+	switch verb {
+	case object.Get:
+		if err == nil {
+			b.telemetry.Downloaded(took)
+		}
+		tried = telemetry.Download
+	case object.Delete:
+		tried = telemetry.Delete
+	case object.List:
+		tried = telemetry.List
+	default:
+		return
+	}
+	if err != nil {
+		b.telemetry.TierFailed(tried)
+	}
+}
+
 func (b *Broker) openListeners(ctx context.Context) error {
 	var lc net.ListenConfig
 	for _, l := range b.cfg.Listeners() {

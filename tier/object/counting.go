@@ -2,8 +2,10 @@ package object
 
 import (
 	"context"
+	"errors"
 	"io"
 	"sync/atomic"
+	"time"
 )
 
 // Counts tells how many requests a bucket was asked for, and how many bytes
@@ -17,6 +19,20 @@ type Counts struct {
 type Counting struct {
 	Bucket
 	puts, gets, heads, lists, deletes, up, down atomic.Int64
+	observer                                    Observer
+}
+
+// Observer hears of a request that has ended, a GET with its last byte, and how long that took. What its caller has given up, and a body that was
+// closed before its end, it does not hear of. It is called from any goroutine, and must not block.
+type Observer func(verb Verb, took time.Duration, err error)
+
+// Observe installs the observer. Called before the first request.
+func (c *Counting) Observe(o Observer) { c.observer = o }
+
+func (c *Counting) ended(ctx context.Context, verb Verb, began time.Time, err error) {
+	if c.observer != nil && (err == nil || ctx.Err() == nil) {
+		c.observer(verb, time.Since(began), err)
+	}
 }
 
 // NewCounting counts what goes to b.
@@ -32,31 +48,51 @@ func (c *Counting) Counts() Counts {
 
 func (c *Counting) Put(ctx context.Context, key string, body io.ReaderAt, size int64) error {
 	c.puts.Add(1)
-	return c.Bucket.Put(ctx, key, &countingReaderAt{body, &c.up}, size)
+	began := time.Now()
+	err := c.Bucket.Put(ctx, key, &countingReaderAt{body, &c.up}, size)
+	c.ended(ctx, Put, began, err)
+	return err
 }
 
 func (c *Counting) Get(ctx context.Context, key string, off, n int64) (io.ReadCloser, error) {
 	c.gets.Add(1)
+	began := time.Now()
 	body, err := c.Bucket.Get(ctx, key, off, n)
 	if err != nil {
+		c.ended(ctx, Get, began, err)
 		return nil, err
 	}
-	return &countingBody{body, &c.down}, nil
+	return &countingBody{ReadCloser: body, n: &c.down, ended: func(err error) { c.ended(ctx, Get, began, err) }}, nil
 }
 
 func (c *Counting) Head(ctx context.Context, key string) (Info, error) {
 	c.heads.Add(1)
-	return c.Bucket.Head(ctx, key)
+	began := time.Now()
+	info, err := c.Bucket.Head(ctx, key)
+	c.ended(ctx, Head, began, err)
+	return info, err
 }
 
 func (c *Counting) List(ctx context.Context, prefix string, f func(Info) error) error {
 	c.lists.Add(1)
-	return c.Bucket.List(ctx, prefix, f)
+	began := time.Now()
+	var own error // of f, not of the bucket
+	err := c.Bucket.List(ctx, prefix, func(i Info) error {
+		own = f(i)
+		return own
+	})
+	if own == nil {
+		c.ended(ctx, List, began, err)
+	}
+	return err
 }
 
 func (c *Counting) Delete(ctx context.Context, key string) error {
 	c.deletes.Add(1)
-	return c.Bucket.Delete(ctx, key)
+	began := time.Now()
+	err := c.Bucket.Delete(ctx, key)
+	c.ended(ctx, Delete, began, err)
+	return err
 }
 
 type countingReaderAt struct {
@@ -72,11 +108,20 @@ func (c *countingReaderAt) ReadAt(p []byte, off int64) (int, error) {
 
 type countingBody struct {
 	io.ReadCloser
-	n *atomic.Int64
+	n     *atomic.Int64
+	ended func(error) // nil once it was called
 }
 
 func (c *countingBody) Read(p []byte) (int, error) {
 	n, err := c.ReadCloser.Read(p)
 	c.n.Add(int64(n))
+	if err != nil && c.ended != nil {
+		if errors.Is(err, io.EOF) {
+			c.ended(nil)
+		} else {
+			c.ended(err)
+		}
+		c.ended = nil
+	}
 	return n, err
 }
