@@ -84,6 +84,9 @@ func (b backend) Cluster() console.Cluster {
 	} else if !b.leased() {
 		c.Problems = append(c.Problems, fmt.Sprintf("broker %d, which was asked, does not reach the controller, broker %d: what it knows is old", b.node, c.Controller))
 	}
+	if b.full.Load() {
+		c.Problems = append(c.Problems, fmt.Sprintf("the data volume of broker %d, which was asked, is full: it takes no records until there is room", b.node))
+	}
 	rules := control.Rules(b.cfg, m)
 	found := make([][]console.PartitionHealth, len(ailments))
 	counts := make([]int, len(ailments))

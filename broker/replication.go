@@ -23,7 +23,7 @@ func (b *Broker) openReplication() {
 			b.keeper.TellAll()
 		}
 	})
-	b.repair = replica.NewRepair(b.node, b.quorum, b.hosted.Each, b.hosted.Failed, log)
+	b.repair = replica.NewRepair(b.node, b.quorum, b.hosted.Each, b.hosted.Failed, b.full.Load, log)
 	b.hosted.SetFollowers(b.fetchers)
 }
 

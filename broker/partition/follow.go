@@ -69,6 +69,9 @@ func (p *Partition) AppendFetched(f Fetched) (grew bool, err error) {
 		return false, err
 	}
 	batches, err := p.continued(f)
+	if err == nil && len(batches) > 0 && p.full() {
+		err = ErrNoSpace
+	}
 	if err == nil && len(batches) > 0 {
 		err = p.appendStamped(batches)
 	}

@@ -126,6 +126,9 @@ func fail(waiting []waiter, err error) {
 // nowhere is the outcome of what was not appended, or is no longer known to stay.
 var nowhere = Produced{Base: -1, LogAppendTime: -1, LogStart: -1}
 
+// MinISR is how many replicas have to be in sync for records to be acknowledged: min.insync.replicas, but never more than there are.
+func (p *Partition) MinISR() int { return p.minISR() }
+
 // minISR is how many replicas have to be in sync: min.insync.replicas, but never more than there are, as in Kafka.
 func (p *Partition) minISR() int {
 	want := p.settings.Load().MinISR

@@ -28,7 +28,7 @@ type Env struct {
 	Clock func() time.Time
 	// Sealed is told when a closed segment has become durable and replicated, so that the archive looks at once.
 	Sealed func(kafka.Partition)
-	// Full tells that what is left of the volume is kept for the metadata and for making room: produce is refused. May be nil.
+	// Full tells that what is left of the volume is kept for the metadata and for making room: records are refused. May be nil.
 	Full func() bool
 	// Deadlines is what the timeouts of produces are kept by.
 	Deadlines *Deadlines

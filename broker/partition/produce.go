@@ -11,11 +11,14 @@ import (
 	"github.com/qanat-io/qanat/wire/kafka"
 )
 
+// full tells that the volume has only what is kept for the metadata and for making room.
+func (p *Partition) full() bool { return p.env.Full != nil && p.env.Full() }
+
 // Produce verifies, stamps in place and appends records, which must be one
 // batch, and has w answered when acks is satisfied, or with ErrTimedOut when they are not in time. The append has happened (or
 // been refused) when it returns; records may be written to until w is called.
 func (p *Partition) Produce(records []byte, acks Acks, timeout time.Duration, w Waiter, slot int) {
-	if p.env.Full != nil && p.env.Full() {
+	if p.full() {
 		p.refuse(w, slot, ErrNoSpace)
 		return
 	}

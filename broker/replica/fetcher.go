@@ -183,11 +183,13 @@ func (of *fetcher) setAside(fo *followed) {
 }
 
 // again tries a partition again after the back-off.
-func (of *fetcher) again(fo *followed) {
+func (of *fetcher) again(fo *followed) { of.after(fo, of.f.cfg.BackOff) }
+
+func (of *fetcher) after(fo *followed, d time.Duration) {
 	of.mu.Lock()
 	of.setAside(fo)
 	of.mu.Unlock()
-	time.AfterFunc(of.f.cfg.BackOff, func() { of.back(fo) })
+	time.AfterFunc(d, func() { of.back(fo) })
 }
 
 func (of *fetcher) run(ctx context.Context) {
@@ -503,8 +505,15 @@ func (of *fetcher) failed(fo *followed, err error) {
 		fo.fails = true // a full disk would fail all of them twenty times a second, and be filled by saying so
 		of.f.log.Error("replicate partition", "topic", fo.p.Topic(), "partition", fo.p.ID().Index, "leader", of.leader, "error", err)
 	}
+	if errors.Is(err, partition.ErrNoSpace) {
+		of.after(fo, roomInterval) // or all that is fetched meanwhile would be fetched for nothing
+		return
+	}
 	of.again(fo)
 }
+
+// roomInterval is how often a follower looks whether its volume has room again.
+const roomInterval = time.Second
 
 // rebase begins a partition's log anew where the bucket ends, beside the fetching of the others. When the bucket ends no later
 // than the log, the image that says why the leader has nothing is still to come.

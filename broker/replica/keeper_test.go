@@ -196,7 +196,7 @@ func TestRepair(t *testing.T) {
 		p := h.open(id(0), nil)
 		q.lead(p)
 		h.produce(p, 10)
-		r := NewRepair(1, q, func(f func(*partition.Partition)) { f(p) }, func() map[kafka.Partition]error { return nil }, quiet)
+		r := NewRepair(1, q, func(f func(*partition.Partition)) { f(p) }, func() map[kafka.Partition]error { return nil }, roomy, quiet)
 		r.look(t.Context())
 		if q.proposed() != 0 {
 			t.Error("something was done to a healthy replica")
@@ -232,6 +232,58 @@ func TestRepair(t *testing.T) {
 	})
 }
 
+func roomy() bool { return false }
+
+// A broker without room would go on leading what it can take no record of, keep everybody waiting as a follower, leave too few behind,
+// or hand partitions back and forth with others that have no room either.
+func TestFullBrokersStepBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var brokers []command.Command
+		for n := range kafka.BrokerID(3) {
+			brokers = append(brokers, command.RegisterBroker{ID: n + 1})
+		}
+		q := newQuorum(t, append(brokers, command.CreateTopic{ID: id(0).Topic, Name: "t", Partitions: [][]kafka.BrokerID{{1, 2, 3}}})...)
+		full := true
+		h := newHost(t, 1, object.NewMem(time.Now))
+		p := h.open(id(0), func(c *config.Topic) { c.MinISR = 2 })
+		q.lead(p)
+		r := NewRepair(1, q, func(f func(*partition.Partition)) { f(p) }, func() map[kafka.Partition]error { return nil }, func() bool { return full }, quiet)
+		r.look(t.Context())
+		if ip := q.partition(); ip.Leader != 2 || !slices.Equal(ip.ISR, []kafka.BrokerID{2, 3}) {
+			t.Fatalf("leader %d, ISR %v", ip.Leader, ip.ISR)
+		}
+		p.Follow(2, q.partition().LeaderEpoch)
+		r.look(t.Context()) // sees that it is out
+		elect := func(leader kafka.BrokerID, isr ...kafka.BrokerID) {
+			t.Helper()
+			q.ProposeAsync(command.ElectLeaders{Elections: []command.Election{{Partition: id(0), Leader: leader, ISR: isr, Expected: q.partition().PartitionEpoch, Unclean: true}}}, func(_ any, err error) {
+				if err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		back := func(what string, leader kafka.BrokerID, isr ...kafka.BrokerID) {
+			t.Helper()
+			elect(leader, isr...)
+			asked := q.proposed()
+			r.look(t.Context())
+			if ip := q.partition(); q.proposed() != asked {
+				t.Errorf("%s: leader %d, ISR %v", what, ip.Leader, ip.ISR)
+			}
+		}
+		back("handed back by one that has no room either", 1, 1, 2, 3)
+		full = false
+		back("there is room again", 1, 1, 2, 3)
+		full = true
+		back("too few would be left", 1, 1, 2)
+		elect(2, 1, 2, 3)
+		r.look(t.Context())
+		if ip := q.partition(); ip.Leader != 2 || !slices.Equal(ip.ISR, []kafka.BrokerID{2, 3}) {
+			t.Errorf("as a follower: leader %d, ISR %v", ip.Leader, ip.ISR)
+		}
+	})
+}
+
 // While one damaged follower waits for a bucket that does not answer, another damaged replica would go on leading.
 func TestRepairTakesLeadersBackFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -259,7 +311,7 @@ func TestRepairTakesLeadersBackFirst(t *testing.T) {
 		q.ProposeAsync(command.AlterISR{Changes: []command.ISRChange{{
 			Partition: id(1), LeaderEpoch: out.LeaderEpoch, Expected: out.PartitionEpoch, ISR: []command.ISRMember{{ID: 2}},
 		}}}, func(any, error) {})
-		r := NewRepair(1, q, func(f func(*partition.Partition)) { f(followed); f(led) }, func() map[kafka.Partition]error { return nil }, quiet)
+		r := NewRepair(1, q, func(f func(*partition.Partition)) { f(followed); f(led) }, func() map[kafka.Partition]error { return nil }, roomy, quiet)
 		for _, p := range []*partition.Partition{led, followed} {
 			if p.Log().Hot().ReportDamage(0, errors.New("a bit has flipped")); p.Damage() == nil {
 				t.Fatalf("%v is not damaged", p.ID())

@@ -18,12 +18,19 @@ import (
 //	leads? ─▸ another in-sync replica leads ─▸ out of ISR and ELR ─▸ the log begins anew, and is fetched
 //
 // While nobody else is in sync nothing is done: the damaged copy is the best there is, and a person decides.
+//
+// A broker whose volume is full steps back from its partitions in the same way, as long as enough others are in sync to go on without
+// it: it can neither append nor acknowledge. Its followers catch up when there is room again. It does so once for each partition and
+// time that the volume is full, so that brokers which are all full do not hand partitions to each other for ever.
 type Repair struct {
 	node   kafka.BrokerID
 	quorum Quorum
 	each   func(func(*partition.Partition))
 	failed func() map[kafka.Partition]error
+	full   func() bool
 	log    *slog.Logger
+
+	stepped map[kafka.Partition]struct{} // out since the volume is full
 }
 
 const (
@@ -31,9 +38,10 @@ const (
 	rebaseTimeout  = 30 * time.Second
 )
 
-// NewRepair returns what mends the partitions that each tells of, and takes the roles from those that failed to open.
-func NewRepair(node kafka.BrokerID, q Quorum, each func(func(*partition.Partition)), failed func() map[kafka.Partition]error, log *slog.Logger) *Repair {
-	return &Repair{node: node, quorum: q, each: each, failed: failed, log: log}
+// NewRepair returns what mends the partitions that each tells of, and takes the roles from those that failed to open, and from all while
+// the volume is full.
+func NewRepair(node kafka.BrokerID, q Quorum, each func(func(*partition.Partition)), failed func() map[kafka.Partition]error, full func() bool, log *slog.Logger) *Repair {
+	return &Repair{node: node, quorum: q, each: each, failed: failed, full: full, log: log, stepped: map[kafka.Partition]struct{}{}}
 }
 
 // Run looks once a second until ctx ends.
@@ -77,6 +85,9 @@ func (r *Repair) look(ctx context.Context) {
 	for id := range r.failed() {
 		step(id)
 	}
+	for _, id := range r.cramped(m) {
+		step(id)
+	}
 	var out []*partition.Partition
 	for _, p := range hurt {
 		if step(p.ID()) {
@@ -92,6 +103,28 @@ func (r *Repair) look(ctx context.Context) {
 	for _, p := range out { // last: each may wait for the bucket, and nobody is to be led by a damaged replica meanwhile
 		r.renew(ctx, p)
 	}
+}
+
+// cramped are the partitions that this broker is to step back from because its volume is full.
+func (r *Repair) cramped(m *image.Image) (list []kafka.Partition) {
+	if !r.full() {
+		clear(r.stepped)
+		return nil
+	}
+	r.each(func(p *partition.Partition) {
+		ip, ok := m.Partition(p.ID())
+		if _, done := r.stepped[p.ID()]; done || !ok || p.Damage() != nil {
+			return
+		}
+		if ip.Leader != r.node && !slices.Contains(ip.ISR, r.node) {
+			r.stepped[p.ID()] = struct{}{}
+			return
+		}
+		if slices.Contains(ip.ISR, r.node) && len(ip.ISR)-1 >= max(p.MinISR(), 1) {
+			list = append(list, p.ID())
+		}
+	})
+	return list
 }
 
 // withdraw takes this broker out of what must have everything; out tells that it is out.
@@ -143,7 +176,7 @@ func (r *Repair) renew(ctx context.Context, p *partition.Partition) {
 func (r *Repair) propose(c command.Command) {
 	r.quorum.ProposeAsync(c, func(_ any, err error) {
 		if err != nil {
-			r.log.Warn("step back from damaged replicas", "error", err)
+			r.log.Warn("step back from damaged replicas, or for want of room", "error", err)
 		}
 	})
 }
