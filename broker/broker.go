@@ -177,7 +177,7 @@ func (b *Broker) openMetadata(ctx context.Context) error {
 // bucketCheck bounds the look at the bucket when the broker starts.
 const bucketCheck = 5 * time.Second
 
-// openBucket opens the bucket and tries it. On a directory's first start a
+// openBucket opens the bucket and tries it. Before a directory is used a
 // bucket that does not answer is a mistake to correct; later it may be an outage, which a broker outlives.
 func (b *Broker) openBucket(ctx context.Context) error {
 	if !b.cfg.HasBucket() {
@@ -196,8 +196,11 @@ func (b *Broker) openBucket(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, bucketCheck)
 	defer cancel()
 	if err := object.Check(ctx, bucket); err != nil {
-		if b.dir.Created {
-			return err
+		if ctx.Err() != nil {
+			err = fmt.Errorf("no answer within %v: %w", bucketCheck, err)
+		}
+		if used, lookErr := b.dir.Used(b.fs); !used {
+			return errors.Join(err, lookErr)
 		}
 		b.log.Error("bucket does not answer: segments stay local until it does", "bucket", bucket.URL(), "error", err)
 	}

@@ -8,6 +8,8 @@ import (
 	"net"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/qanat-io/qanat/broker/api"
 	"github.com/qanat-io/qanat/broker/console"
 	"github.com/qanat-io/qanat/broker/coordinator"
@@ -87,7 +89,7 @@ func (b *Broker) openTiers(ctx context.Context) (err error) {
 	b.archive = archive.New(b.bucket, committer{b.quorum}, b.archiveConfig(), time.Now, b.log.With("part", "archive"))
 	b.archive.SpillWith(b.cold, committer{b.quorum}, int(b.cfg.Int("tier.manifest.page.entries")))
 	if b.cfg.HasBucket() && b.cfg.Duration("tier.sweep.interval.ms") > 0 {
-		b.archive.SweepWith(b.live)
+		b.archive.SweepWith(live{b})
 	}
 	b.archive.Observe(archive.Observer{
 		Uploaded:     func(_ kafka.Partition, _ manifest.Entry, took time.Duration) { b.telemetry.Uploaded(took) },
@@ -181,7 +183,6 @@ func (b *Broker) partitionEnv() partition.Env {
 	}
 }
 
-// openListeners takes the addresses, so that the registration can name them.
 // requested is told of the bucket's requests. Uploads are told by the archive, whose attempts end at the quorum.
 func (b *Broker) requested(verb object.Verb, took time.Duration, err error) {
 	var tried telemetry.Operation
@@ -203,12 +204,17 @@ func (b *Broker) requested(verb object.Verb, took time.Duration, err error) {
 	}
 }
 
+// openListeners takes the addresses, so that the registration can name them.
 func (b *Broker) openListeners(ctx context.Context) error {
 	var lc net.ListenConfig
 	for _, l := range b.cfg.Listeners() {
 		socket, err := lc.Listen(ctx, "tcp", l.Address())
 		if err != nil {
-			return fmt.Errorf("listener %s: %w (another program may use the address: choose another with --listen or listeners)", l, err)
+			why := "another program may use the address"
+			if errors.Is(err, unix.EADDRNOTAVAIL) {
+				why = "this machine has no such address"
+			}
+			return fmt.Errorf("listener %s: %w (%s: choose another with --listen or listeners)", l, err, why)
 		}
 		b.listeners = append(b.listeners, server.Listener{Name: l.Name, Listener: socket})
 	}
@@ -283,11 +289,12 @@ func (b *Broker) followCoordinators(_, m *image.Image, ch quorum.Changes) {
 
 // announce prints the one line that says that the broker is ready.
 func (b *Broker) announce() {
-	line := fmt.Sprintf("qanat is ready: clients connect to %s", b.Addr())
+	addr := b.clientsAddr()
+	line := fmt.Sprintf("qanat is ready: clients connect to %s", addr)
 	if admin := b.AdminAddr(); admin != "" {
 		line += ", admin port http://" + admin
 	}
-	line += fmt.Sprintf("; try: echo hello | %s produce demo --brokers %s", b.opts.Program, b.Addr())
+	line += fmt.Sprintf("; try: echo hello | %s produce demo --brokers %s", b.opts.Program, addr)
 	if _, err := fmt.Fprintln(b.opts.Stdout, line); err != nil {
 		b.log.Warn("say that the broker is ready", "error", err)
 	}
@@ -297,6 +304,17 @@ func (b *Broker) announce() {
 
 // Addr is where clients connect, HOST:PORT; the first listener's.
 func (b *Broker) Addr() string { return b.listeners[0].Addr().String() }
+
+// clientsAddr is Addr, or, where that is every address of the machine, what clients are told.
+func (b *Broker) clientsAddr() string {
+	l := b.listeners[0]
+	at := l.Addr().(*net.TCPAddr)
+	if !at.IP.IsUnspecified() {
+		return at.String()
+	}
+	a := b.cfg.Advertised(l.Name, at.Port)
+	return a.Address()
+}
 
 // AdminAddr is the admin listener's HOST:PORT; "" for none.
 func (b *Broker) AdminAddr() string {

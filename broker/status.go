@@ -235,20 +235,36 @@ func (b backend) Sweep(ctx context.Context, grace time.Duration, dryRun bool) (c
 	if !b.cfg.HasBucket() {
 		return console.Sweep{}, console.ErrNoBucket
 	}
+	// An upload of another broker's is older than this when it is committed only where it is made anew (see archive.nextToCommit).
+	least := b.cfg.Duration("tier.orphan.grace.ms")
 	if grace == 0 {
-		grace = b.cfg.Duration("tier.orphan.grace.ms")
+		grace = least
 	}
-	r, err := b.archive.Sweep(ctx, b.live, grace, dryRun)
+	if grace < least && !dryRun && b.quorum.Image().BrokerCount() > 1 {
+		return console.Sweep{}, fmt.Errorf("a grace of %v could delete what another broker uploads at the moment; tier.orphan.grace.ms, %v, is the least in a cluster of several", grace, least)
+	}
+	r, err := b.archive.Sweep(ctx, live{b.Broker}, grace, dryRun)
 	if err != nil {
 		return console.Sweep{}, err
 	}
 	return console.Sweep{
-		DryRun: dryRun, Objects: r.Objects, Orphans: r.Orphans, OrphanBytes: r.OrphanBytes, Keys: r.Keys[:min(len(r.Keys), sweepKeys)],
+		DryRun: dryRun, Objects: r.Objects, Orphans: r.Orphans, OrphanBytes: r.OrphanBytes, Keys: append([]string{}, r.Keys[:min(len(r.Keys), sweepKeys)]...),
 	}, nil
 }
 
 // live tells the sweep what exists.
-func (b *Broker) live(p kafka.Partition) (manifest.Manifest, bool) {
+type live struct{ *Broker }
+
+// currentTime bounds the question to the leader of the quorum.
+const currentTime = 10 * time.Second
+
+func (b live) Current(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, currentTime)
+	defer cancel()
+	return b.quorum.Current(ctx)
+}
+
+func (b live) Manifest(p kafka.Partition) (manifest.Manifest, bool) {
 	if ip, ok := b.quorum.Image().Partition(p); ok {
 		return ip.Remote, true
 	}

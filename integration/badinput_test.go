@@ -111,6 +111,23 @@ func TestUnusableDirectoryAndAddress(t *testing.T) {
 	mustSay(t, said, taken.Addr().String(), "--listen")
 }
 
+// A broker that never worked, because its bucket is mistyped or not there, would start at the second attempt.
+func TestBucketThatNeverAnswered(t *testing.T) {
+	t.Setenv("AWS_ACCESS_KEY_ID", "none")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "none")
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	endpoint := "http://" + taken.Addr().String()
+	taken.Close()
+	dir := t.TempDir()
+	for range 3 {
+		said, _ := ended(t, "dev", "--dir", dir, "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--bucket", "minio://bucket?endpoint="+endpoint)
+		mustSay(t, said, "minio://bucket", "check that "+endpoint+" can be reached")
+	}
+}
+
 // roundTrip produces n records and reads them back.
 func roundTrip(t *testing.T, b *harness.Broker, topic string, n int) {
 	t.Helper()

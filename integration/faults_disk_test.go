@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -97,6 +98,10 @@ func TestFullDisk(t *testing.T) {
 	if !errors.As(refusal, &code) || !code.Retriable {
 		t.Errorf("produce was refused with %v, want a retriable error", refusal)
 	}
+	full := func() bool {
+		return slices.ContainsFunc(problems(t, b), func(p string) bool { return strings.Contains(p, "is full") })
+	}
+	until(t, "the cluster's health does not tell of the full disk", full)
 	during := journeyRead(t, b, l)
 	if during < 500 {
 		t.Errorf("%d records can be read while the disk is full, 500 were acknowledged before", during)
@@ -110,11 +115,22 @@ func TestFullDisk(t *testing.T) {
 	l.more(10)
 	l.stop()
 	l.verify(b)
+	until(t, "the cluster's health tells of a full disk that has room again", func() bool { return !full() })
 	if err := b.Stop(); err != nil {
 		t.Errorf("stop: %v", err)
 	}
 	restart(t, b)
 	l.verify(b)
+}
+
+// problems is what is wrong with the cluster, as the broker says.
+func problems(t *testing.T, b *harness.Broker) []string {
+	t.Helper()
+	var c struct{ Problems []string }
+	if err := b.Ask(within(t, 20*time.Second), "GET", "/v1/cluster", &c); err != nil {
+		t.Fatal(err)
+	}
+	return c.Problems
 }
 
 // journeyRead counts the records that a new consumer gets, while others may still be written.

@@ -182,6 +182,43 @@ func TestLeaderIsCutOff(t *testing.T) {
 	})
 }
 
+// A node that is cut off, a leader or not, could take its image for one that lacks nothing; or could not do so again afterwards.
+func TestCurrent(t *testing.T) {
+	for name, step := range map[string]kafka.BrokerID{"leader": 0, "follower": 1} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c, w, hosts := memoryCluster(t, 3)
+				c.start(1, 2, 3)
+				lead := c.leader(1, 2, 3)
+				apart, other := (lead-1+step)%3+1, (lead+1)%3+1
+				current := func() error {
+					ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+					defer cancel()
+					return c.nodes[apart].Quorum.Current(ctx)
+				}
+				w.isolate(c.nodes[apart].addr, hosts, true)
+				c.propose(other, topic("x"))
+				if err := current(); err == nil {
+					t.Error("an image without the latest topic is current")
+				}
+				w.isolate(c.nodes[apart].addr, hosts, false)
+				c.eventually("it is reached again", func() bool {
+					if current() != nil {
+						return false
+					}
+					if _, ok := c.nodes[apart].Quorum.Image().TopicByName("x"); !ok {
+						t.Error("the topic that was created meanwhile is not in a current image")
+					}
+					return true
+				})
+				for id := range c.nodes {
+					c.stop(id)
+				}
+			})
+		})
+	}
+}
+
 // Whatever is cut off and for how long, a proposal answered with success is applied exactly once, its answer is the log's, and
 // no node's image differs from another's.
 func TestProposalsUnderPartitions(t *testing.T) {

@@ -101,6 +101,7 @@ func TestStorageAndTier(t *testing.T) {
 	c.story("", "tier", "status")
 	c.story("", "tier", "status", "-o", "json")
 	c.story("", "tier", "sweep", "--dry-run", "--grace", "2h")
+	c.story("", "tier", "sweep", "--grace", "0s", "--yes") // not "as the configuration says"
 	c.story("", "tier", "sweep")
 	c.story("", "tier", "sweep", "--yes")
 	if got := strings.Join(b.swept, "; "); got != "2h0m0s true; 0s false" {

@@ -12,7 +12,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 var update = flag.Bool("update", false, "rewrite golden files")
@@ -326,6 +328,9 @@ func TestConfigCheck(t *testing.T) {
 	c.story("", "config", "check", "testdata/good.yaml", "-o", "json")
 	c.story("", "config", "check", "testdata/bad.yaml", "--set", "node.id")
 	c.story("", "config", "check", "testdata/none.yaml")
+	c.story("", "config", "check", "--set", "bucket.url=S3://b") // what only tier/object knows is told here too, before a broker starts
+	c.story("", "config", "check", "--set", "bucket.url=minio://b")
+	c.story("", "serve", "--set", "bucket.url=s3://b?endpoint=127.0.0.1:9000")
 	c.story("", "serve", "--config", "testdata/bad.yaml")
 	c.story("", "dev", "--listen", "nowhere", "--bucket", "ftp://x", "--set", "log.segment.byts=1")
 	c.matches("config")
@@ -375,5 +380,75 @@ func TestFlagErrorsNameTheirHelp(t *testing.T) {
 		if code != exitUsage || !strings.Contains(errs.String(), "hint: see qanat "+args[0]+" "+args[1]+" --help") || strings.Contains(errs.String(), "strconv") {
 			t.Errorf("%v: exit code %d, %s", args, code, errs.String())
 		}
+	}
+}
+
+// A client that waits would not say for what, say it again and again, never end, or not say what to do about it.
+func TestWhatIsWaitedForIsSaid(t *testing.T) {
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "one"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cluster.Close()
+	c := &cli{t: t, brokers: strings.Join(cluster.ListenAddrs(), ",")}
+	if r := c.runWith(t.Context(), "a\n", "produce", "one"); r.code != 0 {
+		t.Fatal(r.errors)
+	}
+	failing := 3
+	cluster.ControlKey(int16(kmsg.Fetch), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		if failing == 0 {
+			return nil, nil, false
+		}
+		failing--
+		f := req.(*kmsg.FetchRequest)
+		res := f.ResponseKind().(*kmsg.FetchResponse)
+		for _, asked := range f.Topics {
+			topic := kmsg.NewFetchResponseTopic()
+			topic.Topic, topic.TopicID = asked.Topic, asked.TopicID
+			part := kmsg.NewFetchResponseTopicPartition()
+			part.ErrorCode = kerr.KafkaStorageError.Code
+			topic.Partitions = append(topic.Partitions, part)
+			res.Topics = append(res.Topics, topic)
+		}
+		return res, nil, true
+	})
+	r := c.run("consume", "one", "-o", ":end", "-f", `%v\n`)
+	if r.code != 0 || r.out != "a\n" || strings.Count(r.errors, "waiting: one/0: KAFKA_STORAGE_ERROR") != 1 || !strings.Contains(r.errors, "the broker's log") {
+		t.Errorf("consume: %+v", r)
+	}
+
+	cluster.ControlKey(int16(kmsg.Produce), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		cluster.KeepControl()
+		p := req.(*kmsg.ProduceRequest)
+		res := p.ResponseKind().(*kmsg.ProduceResponse)
+		topic := kmsg.NewProduceResponseTopic()
+		topic.Topic, topic.TopicID = p.Topics[0].Topic, p.Topics[0].TopicID
+		part := kmsg.NewProduceResponseTopicPartition()
+		part.ErrorCode = kerr.KafkaStorageError.Code
+		topic.Partitions = append(topic.Partitions, part)
+		res.Topics = append(res.Topics, topic)
+		return res, nil, true
+	})
+	r = c.runWith(t.Context(), "b\n", "produce", "one", "--delivery-timeout", "1s")
+	if r.code != exitFailed || !strings.Contains(r.errors, "1 record not acknowledged") || !strings.Contains(r.errors, "cluster health") {
+		t.Errorf("produce: %+v", r)
+	}
+	if r = c.runWith(t.Context(), "b\n", "produce", "one", "--delivery-timeout", "1ms"); r.code != exitUsage {
+		t.Errorf("a timeout too small: %+v", r)
+	}
+}
+
+// Who moves or deletes a group that has members would be told a code alone.
+func TestGroupWithMembers(t *testing.T) {
+	for _, code := range []error{kerr.UnknownMemberID, kerr.NonEmptyGroup} {
+		err := withMembers(fmt.Errorf("readers: %w", code))
+		var f *failure
+		if exitCode(err) != exitRefused || !errors.As(err, &f) || !strings.Contains(f.remedy, "stop its consumers") || !errors.Is(err, code) {
+			t.Errorf("%v: %v", code, err)
+		}
+	}
+	if withMembers(nil) != nil || withMembers(kerr.GroupIDNotFound) != error(kerr.GroupIDNotFound) {
+		t.Error("other outcomes are changed")
 	}
 }

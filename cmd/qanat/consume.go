@@ -90,8 +90,10 @@ type consumer struct {
 	left    map[string]map[int32]bounds
 	printed int
 	// seen are the records of this poll that were printed, or left out by --grep, in order.
-	seen []*kgo.Record
-	buf  []byte
+	seen    []*kgo.Record
+	waiting *patience
+	unknown int // answers that did not know a topic's id
+	buf     []byte
 }
 
 func (a *app) consume(ctx context.Context, x consumption) error {
@@ -99,7 +101,7 @@ func (a *app) consume(ctx context.Context, x consumption) error {
 	if err != nil {
 		return failf(exitUsage, "see qanat consume --help", "-o %q: %w", x.offset, err)
 	}
-	c := &consumer{consumption: x, out: bufio.NewWriterSize(a.stdout, 64<<10)}
+	c := &consumer{consumption: x, out: bufio.NewWriterSize(a.stdout, 64<<10), waiting: newPatience(a.stderr)}
 	if c.print, err = recordPrinter(x); err != nil {
 		return err
 	}
@@ -112,9 +114,10 @@ func (a *app) consume(ctx context.Context, x consumption) error {
 	if err != nil {
 		return err
 	}
-	if c.cl, err = a.client(ctx, options...); err != nil {
+	if c.cl, err = a.client(ctx, append(options, kgo.KeepRetryableFetchErrors(), kgo.WithHooks(c.waiting))...); err != nil {
 		return err
 	}
+	c.waiting.begin()
 	defer c.cl.Close()
 	if x.group == "" {
 		if err := c.assign(ctx, where); err != nil {
@@ -233,13 +236,16 @@ func (c *consumer) loop(ctx context.Context) error {
 			return nil // Ctrl-C is how one stops to look
 		}
 		for _, e := range fetches.Errors() {
-			if !errors.Is(e.Err, context.Canceled) {
+			if !errors.Is(e.Err, context.Canceled) && !c.retried(e) {
 				return fmt.Errorf("consume %s/%d: %w", e.Topic, e.Partition, e.Err)
 			}
 		}
 		done := false
 		c.seen = c.seen[:0]
 		fetches.EachPartition(func(tp kgo.FetchTopicPartition) {
+			if len(tp.Records) > 0 {
+				c.waiting.over(partitionText(tp.Topic, tp.Partition))
+			}
 			for _, r := range tp.Records {
 				if done = done || c.num > 0 && c.printed >= c.num; done {
 					return

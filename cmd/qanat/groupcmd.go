@@ -237,6 +237,7 @@ func (a *app) groupDeleteCommand() *cobra.Command {
 			for _, r := range res.Sorted() {
 				o.add(r.Group, "deleted", r.Err)
 			}
+			o.first = withMembers(o.first)
 			return o, nil
 		},
 	})
@@ -385,5 +386,13 @@ func (a *app) showSought(now kadm.OffsetResponses, target kadm.Offsets, done kad
 	if err := a.show(list, t); err != nil {
 		return err
 	}
-	return first
+	return withMembers(first)
+}
+
+// withMembers adds the way out to what Kafka says when a group that has members is moved or deleted.
+func withMembers(err error) error {
+	if errors.Is(err, kerr.UnknownMemberID) || errors.Is(err, kerr.NonEmptyGroup) {
+		return failf(exitRefused, "stop its consumers; one that was killed is a member until its session times out", "the group has members: %w", err)
+	}
+	return err
 }

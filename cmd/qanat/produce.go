@@ -9,6 +9,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -40,6 +41,7 @@ type production struct {
 	tombstone   bool
 	file        string
 	create      bool
+	timeout     time.Duration
 }
 
 func (a *app) produceCommand() *cobra.Command {
@@ -69,6 +71,7 @@ func (a *app) produceCommand() *cobra.Command {
 	f.Int32Var(&x.maxBytes, "max-message-bytes", 1<<20, "largest batch to send")
 	f.BoolVarP(&x.tombstone, "tombstone", "Z", false, "an empty value is none (a tombstone)")
 	f.StringVar(&x.file, "file", "", "read this file instead of standard input")
+	f.DurationVar(&x.timeout, "delivery-timeout", 2*time.Minute, "fail when a record is not acknowledged in that time; at least 1s, 0 for never")
 	f.BoolVar(&x.create, "create", true, "let the broker create a topic that does not exist, where it allows that")
 	cobra.CheckErr(c.RegisterFlagCompletionFunc("compression", cobra.FixedCompletions([]string{"none", "gzip", "snappy", "lz4", "zstd"}, cobra.ShellCompDirectiveNoFileComp)))
 	c.ValidArgsFunction = a.completeTopics(1)
@@ -88,6 +91,12 @@ func (x production) options() ([]kgo.Opt, error) {
 		kgo.ProducerBatchMaxBytes(x.maxBytes),
 		kgo.MaxBufferedRecords(50_000),
 		kgo.UnknownTopicRetries(3),
+	}
+	if x.timeout != 0 {
+		if x.timeout < time.Second {
+			return nil, failf(exitUsage, "", "--delivery-timeout %v: must be at least 1s, or 0", x.timeout)
+		}
+		options = append(options, kgo.RecordDeliveryTimeout(x.timeout))
 	}
 	if x.create {
 		options = append(options, kgo.AllowAutoTopicCreation())
@@ -166,11 +175,13 @@ func (a *app) produce(ctx context.Context, x production) error {
 			return failf(exitUsage, "", "--output-format %q: %w", x.printed, err)
 		}
 	}
-	cl, err := a.client(ctx, options...)
+	waiting := newPatience(a.stderr)
+	cl, err := a.client(ctx, append(options, kgo.WithHooks(waiting))...)
 	if err != nil {
 		return err
 	}
 	defer cl.Close()
+	waiting.begin()
 	readErr := x.send(ctx, cl, reader, headers, k)
 	flushErr := cl.Flush(ctx)
 	return a.produced(k, readErr, flushErr)
@@ -224,8 +235,11 @@ func (a *app) produced(k *acknowledged, readErr, flushErr error) error {
 	switch {
 	case k.first != nil:
 		remedy := ""
-		if errors.Is(k.first, kerr.UnknownTopicOrPartition) {
+		switch {
+		case errors.Is(k.first, kerr.UnknownTopicOrPartition):
 			remedy = "create it with `qanat topic create`"
+		case errors.Is(k.first, kgo.ErrRecordTimeout):
+			remedy = "`qanat cluster health` says whether a disk is full, or replicas are missing; --delivery-timeout waits longer"
 		}
 		return failf(exitCode(k.first), remedy, "%s not acknowledged (%d were): %w", count(k.failed, "record"), k.n, k.first)
 	case readErr != nil:

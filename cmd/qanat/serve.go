@@ -16,6 +16,7 @@ import (
 	"github.com/qanat-io/qanat/broker"
 	"github.com/qanat-io/qanat/broker/telemetry"
 	"github.com/qanat-io/qanat/metadata/config"
+	"github.com/qanat-io/qanat/tier/object"
 )
 
 func (a *app) serveCommand() *cobra.Command {
@@ -183,6 +184,9 @@ func freePort(address string) string {
 func (a *app) load(from config.Sources, wrong ...error) (*config.Broker, error) {
 	from.Environ = a.environ()
 	cfg, err := from.Load()
+	if err == nil {
+		err = checkBucket(cfg)
+	}
 	err = errors.Join(append(wrong, err)...)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -191,6 +195,17 @@ func (a *app) load(from config.Sources, wrong ...error) (*config.Broker, error) 
 		return nil, failf(exitConfig, "docs/configuration.md lists every key; `qanat config check --explain` shows the values", "%w", err)
 	}
 	return cfg, nil
+}
+
+// checkBucket has the last word on bucket.url, of which the configuration's own rules know the outline.
+func checkBucket(cfg *config.Broker) error {
+	if !cfg.HasBucket() {
+		return nil
+	}
+	if err := object.CheckURL(cfg.String("bucket.url")); err != nil {
+		return fmt.Errorf("%s: bucket.url: %w", cfg.From("bucket.url"), err)
+	}
+	return nil
 }
 
 // serve runs a broker until ctx ends.

@@ -70,7 +70,10 @@ broken-off upload or a lost leadership left behind. The broker does so by itself
 		Args:    wantArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			q := url.Values{"dry_run": {strconv.FormatBool(dryRun)}}
-			if grace > 0 {
+			if cmd.Flags().Changed("grace") {
+				if grace <= 0 {
+					return failf(exitUsage, "without it, orphans are as old as tier.orphan.grace.ms says", "--grace %v: must be above zero", grace)
+				}
 				q.Set("grace", grace.String())
 			}
 			if !dryRun {

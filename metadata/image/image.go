@@ -134,6 +134,9 @@ func (m *Image) TopicByID(id kafka.TopicID) (*Topic, bool) { return m.topics.Get
 // TopicCount is the number of topics.
 func (m *Image) TopicCount() int { return m.topics.Len() }
 
+// BrokerCount is the number of registered brokers.
+func (m *Image) BrokerCount() int { return m.brokers.Len() }
+
 // PartitionCount is the number of partitions of all topics.
 func (m *Image) PartitionCount() int { return m.partitions.Len() }
 

@@ -33,6 +33,21 @@ func (q *Quorum) catchUp(ctx context.Context, leader kafka.BrokerID) error {
 	return q.fsm.reached(ctx, r.Index)
 }
 
+// Current waits until the image holds everything that was committed when it is called. It fails at once where no leader is known.
+func (q *Quorum) Current(ctx context.Context) error {
+	if now, _ := q.lead.get(); now.Ready && now.ID == q.cfg.ID {
+		if err := q.await(q.raft.VerifyLeader()); err != nil {
+			return fmt.Errorf("%w: %w", ErrNotLeader, err)
+		}
+		return nil
+	}
+	leader := q.LeaderID()
+	if leader == kafka.NoBroker || leader == q.cfg.ID || q.cfg.Peers == nil {
+		return fmt.Errorf("%w: no leader is known", ErrNotReady)
+	}
+	return q.catchUp(ctx, leader)
+}
+
 func (q *Quorum) serveReach(context.Context) ([]byte, error) {
 	if now, _ := q.lead.get(); !now.Ready {
 		return nil, ErrNotLeader

@@ -96,9 +96,14 @@ func (c Config) withDefaults() Config {
 	return c
 }
 
-// Live tells a partition's manifest, and whether the partition exists at all,
-// by an image that is not older than the call.
-type Live func(kafka.Partition) (m manifest.Manifest, exists bool)
+// Live is what exists, as the quorum has decided.
+type Live interface {
+	// Current returns when Manifest knows all that was committed before it was called. It fails where that cannot be found
+	// out, as on a broker that is cut off: what others have uploaded since looks like orphans there.
+	Current(ctx context.Context) error
+	// Manifest tells a partition's manifest, and whether the partition exists at all.
+	Manifest(p kafka.Partition) (m manifest.Manifest, exists bool)
+}
 
 // Archive is one broker's. Its methods are safe for concurrent use, before,
 // during and after Run.
@@ -153,8 +158,7 @@ func New(b object.Bucket, c Committer, cfg Config, clock func() time.Time, log *
 	}
 }
 
-// SweepWith lets Run sweep orphans every SweepInterval. Called before Run, by
-// one broker of a cluster.
+// SweepWith lets Run sweep orphans every SweepInterval. Called before Run.
 func (a *Archive) SweepWith(live Live) {
 	a.live = live
 }

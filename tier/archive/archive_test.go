@@ -429,7 +429,7 @@ func TestRequestsPerGiB(t *testing.T) {
 		a, stop := w.start(Config{SweepInterval: 6 * time.Hour})
 		defer stop()
 		after(time.Hour)
-		if _, err := a.Sweep(t.Context(), w.quorum.live, time.Minute, false); err != nil {
+		if _, err := a.Sweep(t.Context(), w.quorum, time.Minute, false); err != nil {
 			t.Fatal(err)
 		}
 		c := w.bucket.Counts()

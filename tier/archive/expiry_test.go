@@ -2,6 +2,7 @@ package archive
 
 import (
 	"errors"
+	"log/slog"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -227,7 +228,7 @@ func TestASweepPassesWhatItCannotDelete(t *testing.T) {
 		}
 		after(2 * time.Hour)
 		undeletable(w, orphans[1])
-		r, err := a.Sweep(t.Context(), w.quorum.live, time.Hour, false)
+		r, err := a.Sweep(t.Context(), w.quorum, time.Hour, false)
 		if left := w.objects(); !errors.Is(err, object.ErrDenied) || r.Deleted != 5 || len(left) != 1 || left[0] != orphans[1] {
 			t.Errorf("left: %v, %+v, %v", left, r, err)
 		}
@@ -336,7 +337,7 @@ func TestSweep(t *testing.T) {
 
 		slices.Sort(orphans)
 		for _, dry := range []bool{true, false} {
-			r, err := a.Sweep(t.Context(), w.quorum.live, time.Hour, dry)
+			r, err := a.Sweep(t.Context(), w.quorum, time.Hour, dry)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -389,7 +390,7 @@ func TestRunSweeps(t *testing.T) {
 	run(t, 1, func(t *testing.T, w *world) {
 		e := manifest.Entry{Base: 0, Next: 1}
 		w.put(e.Key(cluster, w.parts[0].id))
-		a, stop := w.start(Config{OrphanGrace: 24 * time.Hour, SweepInterval: time.Hour}, func(a *Archive) { a.SweepWith(w.quorum.live) })
+		a, stop := w.start(Config{OrphanGrace: 24 * time.Hour, SweepInterval: time.Hour}, func(a *Archive) { a.SweepWith(w.quorum) })
 		defer stop()
 		after(23 * time.Hour)
 		if len(w.objects()) != 1 {
@@ -482,4 +483,34 @@ func drawView(t *rapid.T, now time.Time) *view {
 	})
 	v.policy = Policy{Remote: true, Retention: limit.Draw(t, "retention"), LocalRetention: limit.Draw(t, "local retention")}
 	return v
+}
+
+// False if: a broker that has not heard of the latest commits, or cannot know whether it has, deletes what others have uploaded.
+func TestSweepByAnOldImage(t *testing.T) {
+	run(t, 1, func(t *testing.T, w *world) {
+		p := w.parts[0]
+		p.log.fill(3, 0)
+		w.quorum.setHold(true)
+		_, stop := w.start(Config{})
+		after(time.Minute)
+		stop()
+		after(48 * time.Hour)
+		before := w.objects()
+		if len(before) == 0 {
+			t.Fatal("nothing was uploaded")
+		}
+		behind := New(w.bucket, w.quorum, Config{Cluster: cluster}, time.Now, slog.New(slog.DiscardHandler))
+		cutOff := errors.New("no leader")
+		w.quorum.current = func() error { return cutOff }
+		if r, err := behind.Sweep(t.Context(), w.quorum, time.Hour, false); !errors.Is(err, cutOff) || r.Deleted > 0 {
+			t.Errorf("cut off: %+v, %v", r, err)
+		}
+		w.quorum.current = func() error { w.quorum.setHold(false); return nil }
+		if r, err := behind.Sweep(t.Context(), w.quorum, time.Hour, false); err != nil || r.Orphans > 0 {
+			t.Errorf("behind: %+v, %v", r, err)
+		}
+		if got := w.objects(); len(got) != len(before) {
+			t.Errorf("%d objects are left of %d", len(got), len(before))
+		}
+	})
 }

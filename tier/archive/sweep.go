@@ -62,6 +62,12 @@ func (a *Archive) Sweep(ctx context.Context, live Live, grace time.Duration, dry
 		if err != nil {
 			return r, fmt.Errorf("sweep: %w", err)
 		}
+		// After the listing: an object that is older than the grace now, and is not named, will never be.
+		if len(page) > 0 {
+			if err := live.Current(ctx); err != nil {
+				return r, fmt.Errorf("sweep: what exists is not known for certain: %w", err)
+			}
+		}
 		for _, o := range page {
 			if err := a.sweepObject(ctx, live, o, dryRun, &r); err != nil {
 				return r, fmt.Errorf("sweep: %w", err)
@@ -116,7 +122,7 @@ func (a *Archive) sweepObject(ctx context.Context, live Live, o object.Info, dry
 	if named {
 		return nil
 	}
-	if m, exists := live(p); exists {
+	if m, exists := live.Manifest(p); exists {
 		held := page != nil && m.HoldsPage(*page)
 		if page == nil {
 			held, err = a.holds(ctx, p, m, e, r)

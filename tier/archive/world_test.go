@@ -229,6 +229,7 @@ type fakeQuorum struct {
 	// fail, when not nil, may refuse a commit before it is made; lose, its answer after.
 	fail, lose func(e manifest.Entry) error
 	failTrim   error
+	current    func() error // nil: what is published is all that there is
 	commits    []manifest.Entry
 }
 
@@ -336,8 +337,18 @@ func (q *fakeQuorum) setHold(hold bool) {
 	}
 }
 
-// live is what a sweep asks.
-func (q *fakeQuorum) live(id kafka.Partition) (manifest.Manifest, bool) {
+// Current and Manifest are what a sweep asks.
+func (q *fakeQuorum) Current(context.Context) error {
+	q.mu.Lock()
+	current := q.current
+	q.mu.Unlock()
+	if current != nil {
+		return current()
+	}
+	return nil
+}
+
+func (q *fakeQuorum) Manifest(id kafka.Partition) (manifest.Manifest, bool) {
 	if p := q.part(id); p != nil {
 		return p.Manifest(), true
 	}

@@ -89,8 +89,8 @@ func (l *location) failure(op, key, code string, status int, err error) error {
 	}
 	var dns *net.DNSError
 	switch {
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-	case errors.Is(err, syscall.ECONNREFUSED), errors.As(err, &dns):
+	case errors.Is(err, context.Canceled):
+	case errors.Is(err, syscall.ECONNREFUSED), errors.As(err, &dns), errors.Is(err, context.DeadlineExceeded):
 		where := "this machine's way to " + "S3"
 		if l.endpoint != nil {
 			where = l.endpoint.String()

@@ -80,33 +80,51 @@ var options = map[string]func(l *location, value string) error{
 // Credentials come from the environment (AWS_ACCESS_KEY_ID,
 // AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN), shared files, or the instance's role.
 func Open(rawURL string) (Bucket, error) {
-	scheme, rest, ok := strings.Cut(rawURL, ":")
-	if !ok {
-		return nil, fmt.Errorf("bucket %q: want dir:PATH, mem:, s3://NAME or minio://NAME", rawURL)
+	driver, rest, err := driverOf(rawURL)
+	if err != nil {
+		return nil, err
 	}
-	switch scheme {
+	switch driver {
 	case "dir":
-		if rest == "" {
-			return nil, fmt.Errorf("bucket %q: want a path behind the colon", rawURL)
-		}
 		return OpenDir(rest)
 	case "mem":
-		if rest != "" {
-			return nil, fmt.Errorf("bucket %q: want nothing behind the colon", rawURL)
-		}
 		return NewMem(nil), nil
-	case "s3", "minio":
-		l, err := parseLocation(rawURL)
-		if err != nil {
-			return nil, err
-		}
-		if l.driver == "s3" {
-			return openS3(context.Background(), l)
-		}
-		return openMinio(l)
 	}
-	return nil, fmt.Errorf("bucket %q: no driver %q%s; want dir:PATH, mem:, s3://NAME or minio://NAME",
-		rawURL, scheme, suggestion(scheme, []string{"dir", "mem", "s3", "minio"}))
+	l, err := parseLocation(rawURL)
+	if err != nil {
+		return nil, err
+	}
+	if driver == "s3" {
+		return openS3(context.Background(), l)
+	}
+	return openMinio(l)
+}
+
+// CheckURL tells what Open would find wrong with the words of a URL, and touches nothing.
+func CheckURL(rawURL string) error {
+	driver, _, err := driverOf(rawURL)
+	if err != nil || driver == "dir" || driver == "mem" {
+		return err
+	}
+	_, err = parseLocation(rawURL)
+	return err
+}
+
+// driverOf splits a URL at its colon.
+func driverOf(rawURL string) (driver, rest string, err error) {
+	driver, rest, ok := strings.Cut(rawURL, ":")
+	switch {
+	case !ok:
+		err = fmt.Errorf("bucket %q: want dir:PATH, mem:, s3://NAME or minio://NAME", rawURL)
+	case driver == "dir" && rest == "":
+		err = fmt.Errorf("bucket %q: want a path behind the colon", rawURL)
+	case driver == "mem" && rest != "":
+		err = fmt.Errorf("bucket %q: want nothing behind the colon", rawURL)
+	case driver != "dir" && driver != "mem" && driver != "s3" && driver != "minio":
+		err = fmt.Errorf("bucket %q: no driver %q%s; want dir:PATH, mem:, s3://NAME or minio://NAME",
+			rawURL, driver, suggestion(driver, []string{"dir", "mem", "s3", "minio"}))
+	}
+	return driver, rest, err
 }
 
 func parseLocation(rawURL string) (location, error) {

@@ -17,7 +17,7 @@ func TestParseLocation(t *testing.T) {
 		"minio://b/p?endpoint=http://h:9000/&path_style=false": {driver: "minio", bucket: "b", prefix: "p"},
 	} {
 		l, err := parseLocation(raw)
-		if err != nil {
+		if err := errors.Join(err, CheckURL(raw)); err != nil {
 			t.Errorf("%s: %v", raw, err)
 			continue
 		}
