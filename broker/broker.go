@@ -20,6 +20,7 @@ import (
 	"github.com/qanat-io/qanat/broker/datadir"
 	"github.com/qanat-io/qanat/broker/hosted"
 	"github.com/qanat-io/qanat/broker/member"
+	"github.com/qanat-io/qanat/broker/partition"
 	"github.com/qanat-io/qanat/broker/replica"
 	"github.com/qanat-io/qanat/broker/server"
 	"github.com/qanat-io/qanat/broker/telemetry"
@@ -189,6 +190,9 @@ func (b *Broker) openBucket(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if _, memory := bucket.(*object.Mem); memory {
+		b.log.Warn("bucket.url is memory: segments that go there end with this process")
+	}
 	if d, ok := bucket.(*object.Dir); ok {
 		d.RestWhile(b.flushing)
 	}
@@ -226,7 +230,24 @@ func (b *Broker) openPartitions(ctx context.Context) error {
 	})
 	b.hosted.Load(ctx, b.quorum.Image())
 	close(b.loaded)
+	b.missBucket()
 	return ctx.Err()
+}
+
+// missBucket tells of history that cannot be read because the configuration names no bucket any more.
+func (b *Broker) missBucket() {
+	if b.cfg.HasBucket() {
+		return
+	}
+	partitions := 0
+	b.hosted.Each(func(p *partition.Partition) {
+		if p.Log().Manifest().Count() > 0 {
+			partitions++
+		}
+	})
+	if partitions > 0 {
+		b.log.Error("bucket.url is empty, though partitions have segments in a bucket: what is there alone cannot be read", "partitions", partitions)
+	}
 }
 
 // Run serves until ctx ends or a part fails, then stops in order: others take over what this broker leads while it still

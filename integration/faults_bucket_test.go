@@ -201,3 +201,27 @@ func TestBucketDirectoryGone(t *testing.T) {
 	archived(t, b)
 	l.verify(b)
 }
+
+// A broker whose bucket.url was taken away would lose its history without a word, or not have it again when the bucket is named again.
+func TestBucketTakenAway(t *testing.T) {
+	b := newBroker(t, "log.retention.check.interval.ms=200", "tier.cache.bytes=0")
+	restart(t, b)
+	createTopic(t, b, "away", 1, "segment.bytes=65536", "local.retention.bytes=1")
+	l := newLoad(t, b, "away", 1, 1)
+	l.send(500)
+	archived(t, b)
+	named := b.Bucket
+	for _, bucket := range []string{"none", named} {
+		b.Bucket = bucket
+		if err := b.Stop(); err != nil {
+			t.Errorf("stop: %v", err)
+		}
+		before := len(b.Tail(1 << 20))
+		restart(t, b)
+		if told := strings.Contains(b.Tail(1 << 20)[before:], "bucket.url is empty"); told != (bucket == "none") {
+			t.Errorf("bucket %q: the missing history is told of: %v", bucket, told)
+		}
+		l.send(10)
+	}
+	l.verify(b)
+}
