@@ -243,7 +243,7 @@ func (b backend) Sweep(ctx context.Context, grace time.Duration, dryRun bool) (c
 	if grace < least && !dryRun && b.quorum.Image().BrokerCount() > 1 {
 		return console.Sweep{}, fmt.Errorf("a grace of %v could delete what another broker uploads at the moment; tier.orphan.grace.ms, %v, is the least in a cluster of several", grace, least)
 	}
-	r, err := b.archive.Sweep(ctx, live{b.Broker}, grace, dryRun)
+	r, err := b.archive.Sweep(ctx, live(b), grace, dryRun)
 	if err != nil {
 		return console.Sweep{}, err
 	}
