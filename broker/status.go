@@ -231,24 +231,25 @@ func (b backend) Tier(ctx context.Context) (console.Tier, error) {
 // sweepKeys bounds the keys that a sweep's answer lists.
 const sweepKeys = 1000
 
-func (b backend) Sweep(ctx context.Context, grace time.Duration, dryRun bool) (console.Sweep, error) {
+func (b backend) Sweep(ctx context.Context, how console.HowToSweep) (console.Sweep, error) {
 	if !b.cfg.HasBucket() {
 		return console.Sweep{}, console.ErrNoBucket
 	}
 	// An upload of another broker's is older than this when it is committed only where it is made anew (see archive.nextToCommit).
 	least := b.cfg.Duration("tier.orphan.grace.ms")
-	if grace == 0 {
-		grace = least
+	if how.Grace == 0 {
+		how.Grace = least
 	}
-	if grace < least && !dryRun && b.quorum.Image().BrokerCount() > 1 {
-		return console.Sweep{}, fmt.Errorf("a grace of %v could delete what another broker uploads at the moment; tier.orphan.grace.ms, %v, is the least in a cluster of several", grace, least)
+	if how.Grace < least && !how.DryRun && !how.Force && b.quorum.Image().BrokerCount() > 1 {
+		return console.Sweep{}, fmt.Errorf("a grace of %v could delete what another broker uploads at the moment; tier.orphan.grace.ms, %v, is the least in a cluster of several, unless force says that nothing is being uploaded",
+			how.Grace, least)
 	}
-	r, err := b.archive.Sweep(ctx, live(b), grace, dryRun)
+	r, err := b.archive.Sweep(ctx, live(b), how.Grace, how.DryRun)
 	if err != nil {
 		return console.Sweep{}, err
 	}
 	return console.Sweep{
-		DryRun: dryRun, Objects: r.Objects, Orphans: r.Orphans, OrphanBytes: r.OrphanBytes, Keys: append([]string{}, r.Keys[:min(len(r.Keys), sweepKeys)]...),
+		DryRun: how.DryRun, Objects: r.Objects, Orphans: r.Orphans, OrphanBytes: r.OrphanBytes, Keys: append([]string{}, r.Keys[:min(len(r.Keys), sweepKeys)]...),
 	}, nil
 }
 

@@ -10,7 +10,7 @@
 //	GET  /v1/quorum      the metadata quorum
 //	GET  /v1/storage     hot and cold ranges of every partition; ?topic=NAME
 //	GET  /v1/tier        uploads, backlog, errors, requests to the bucket
-//	POST /v1/tier/sweep  delete orphans; ?dry_run=true&grace=24h
+//	POST /v1/tier/sweep  delete orphans; ?dry_run=true&grace=24h&force=true
 //	GET  /debug/pprof/   when admin.pprof.enable
 //
 // The types in types.go are the API: fields are added, never changed.

@@ -130,7 +130,7 @@ func (s *Server) routes(add func(method, path, what string, h http.HandlerFunc))
 	s.clusterRoutes(add)
 	add("GET", "/v1/storage", "hot and cold ranges of partitions; ?topic=NAME for one topic", s.storage)
 	add("GET", "/v1/tier", "uploads, backlog and errors of the bucket", s.tier)
-	add("POST", "/v1/tier/sweep", "delete objects that no partition names; ?dry_run=true&grace=24h", s.sweep)
+	add("POST", "/v1/tier/sweep", "delete objects that no partition names; ?dry_run=true&grace=24h&force=true", s.sweep)
 	add("GET", "/v1/scrub", "how far the checks of local segments are", func(w http.ResponseWriter, _ *http.Request) { reply(w, s.backend.Scrub()) })
 	add("POST", "/v1/scrub", "check closed local segments now; ?topic=NAME for one topic", s.scrub)
 	if s.cfg.PProf {
@@ -190,22 +190,23 @@ func (s *Server) scrub(w http.ResponseWriter, r *http.Request) {
 
 func (s *Server) sweep(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
-	var grace time.Duration
-	var dry bool
+	var how HowToSweep
 	var err error
 	if v := q.Get("grace"); v != "" {
-		if grace, err = time.ParseDuration(v); err != nil || grace <= 0 {
+		if how.Grace, err = time.ParseDuration(v); err != nil || how.Grace <= 0 {
 			fail(w, http.StatusBadRequest, fmt.Errorf("grace: %q is no duration above zero, such as 24h", v))
 			return
 		}
 	}
-	if v := q.Get("dry_run"); v != "" {
-		if dry, err = strconv.ParseBool(v); err != nil {
-			fail(w, http.StatusBadRequest, fmt.Errorf("dry_run: %q is neither true nor false", v))
-			return
+	for name, to := range map[string]*bool{"dry_run": &how.DryRun, "force": &how.Force} {
+		if v := q.Get(name); v != "" {
+			if *to, err = strconv.ParseBool(v); err != nil {
+				fail(w, http.StatusBadRequest, fmt.Errorf("%s: %q is neither true nor false", name, v))
+				return
+			}
 		}
 	}
-	report, err := s.backend.Sweep(r.Context(), grace, dry)
+	report, err := s.backend.Sweep(r.Context(), how)
 	if err != nil {
 		failAs(w, err)
 		return

@@ -25,7 +25,7 @@ var update = flag.Bool("update", false, "rewrite golden files")
 type backend struct {
 	live, ready, tier error
 	grace             time.Duration
-	dry               bool
+	dry, force        bool
 	sweeps            int
 	changed           []string
 	explode           bool
@@ -83,10 +83,10 @@ func (b *backend) Storage(_ context.Context, topic string) ([]TopicStorage, erro
 func (b *backend) Tier(context.Context) (Tier, error) {
 	return Tier{Bucket: "dir:/b", Puts: 1, Failing: []TierFailure{}}, b.tier
 }
-func (b *backend) Sweep(_ context.Context, grace time.Duration, dry bool) (Sweep, error) {
+func (b *backend) Sweep(_ context.Context, how HowToSweep) (Sweep, error) {
 	b.sweeps++
-	b.grace, b.dry = grace, dry
-	return Sweep{DryRun: dry, Objects: 3, Orphans: 1, OrphanBytes: 7, Keys: []string{"k"}}, b.tier
+	b.grace, b.dry, b.force = how.Grace, how.DryRun, how.Force
+	return Sweep{DryRun: how.DryRun, Objects: 3, Orphans: 1, OrphanBytes: 7, Keys: []string{"k"}}, b.tier
 }
 
 func (b *backend) Scrub() Scrub {
@@ -171,7 +171,7 @@ func TestOtherSites(t *testing.T) {
 			t.Errorf("%s: %d, %d sweeps", name, w.Code, b.sweeps)
 		}
 	}
-	if w := ask(h, "POST", "/v1/tier/sweep?grace=90m", nil); w.Code != 200 || b.grace != 90*time.Minute || b.dry {
+	if w := ask(h, "POST", "/v1/tier/sweep?grace=90m&force=true", nil); w.Code != 200 || b.grace != 90*time.Minute || b.dry || !b.force {
 		t.Errorf("%d, grace %s, dry %t", w.Code, b.grace, b.dry)
 	}
 	if w := ask(h, "GET", "/v1/tier/sweep", nil); w.Code != 404 || b.sweeps != 1 {

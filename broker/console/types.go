@@ -33,7 +33,7 @@ type Backend interface {
 	// Tier returns ErrNoBucket without a bucket.
 	Tier(ctx context.Context) (Tier, error)
 	// Sweep lists the bucket and deletes orphans older than grace (0: the configured one); ErrNoBucket.
-	Sweep(ctx context.Context, grace time.Duration, dryRun bool) (Sweep, error)
+	Sweep(ctx context.Context, how HowToSweep) (Sweep, error)
 	// Scrub tells how far the checks of local segments are.
 	Scrub() Scrub
 	// ScrubNow checks the closed local segments of one topic, or of all for "", and tells what it found; ErrNotFound.
@@ -155,6 +155,14 @@ type TierFailure struct {
 	PendingBytes int64     `json:"pending_bytes"`
 	Error        string    `json:"error"`
 	At           time.Time `json:"at"`
+}
+
+// HowToSweep is what /v1/tier/sweep is asked.
+type HowToSweep struct {
+	Grace  time.Duration // 0: tier.orphan.grace.ms
+	DryRun bool
+	// Force: whoever asks knows that nothing is being uploaded, by no broker, so that a shorter grace harms nobody.
+	Force bool
 }
 
 // Sweep is the answer of /v1/tier/sweep.

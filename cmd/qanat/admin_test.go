@@ -50,12 +50,12 @@ func (b *adminBackend) Tier(context.Context) (console.Tier, error) {
 		Failing: []console.TierFailure{{Topic: "events", Partition: 0, PendingBytes: 1 << 20, Error: "SlowDown", At: time.Unix(1767225600, 0)}}}, nil
 }
 
-func (b *adminBackend) Sweep(_ context.Context, grace time.Duration, dry bool) (console.Sweep, error) {
+func (b *adminBackend) Sweep(_ context.Context, how console.HowToSweep) (console.Sweep, error) {
 	if b.noBucket {
 		return console.Sweep{}, console.ErrNoBucket
 	}
-	b.swept = append(b.swept, fmt.Sprint(grace, dry))
-	return console.Sweep{DryRun: dry, Objects: 82, Orphans: 2, OrphanBytes: 256 << 20, Keys: []string{"c/t/0/a", "c/t/0/b"}}, nil
+	b.swept = append(b.swept, fmt.Sprint(how.Grace, how.DryRun))
+	return console.Sweep{DryRun: how.DryRun, Objects: 82, Orphans: 2, OrphanBytes: 256 << 20, Keys: []string{"c/t/0/a", "c/t/0/b"}}, nil
 }
 
 func (b *adminBackend) Scrub() console.Scrub {

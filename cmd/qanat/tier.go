@@ -59,7 +59,7 @@ process began, the bytes and requests to and from the bucket. /metrics has the s
 }
 
 func (a *app) tierSweepCommand() *cobra.Command {
-	var dryRun bool
+	var dryRun, force bool
 	var grace time.Duration
 	c := a.outputs(&cobra.Command{
 		Use:   "sweep",
@@ -69,7 +69,7 @@ broken-off upload or a lost leadership left behind. The broker does so by itself
 		Example: "  qanat tier sweep --dry-run",
 		Args:    wantArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			q := url.Values{"dry_run": {strconv.FormatBool(dryRun)}}
+			q := url.Values{"dry_run": {strconv.FormatBool(dryRun)}, "force": {strconv.FormatBool(force)}}
 			if cmd.Flags().Changed("grace") {
 				if grace <= 0 {
 					return failf(exitUsage, "without it, orphans are as old as tier.orphan.grace.ms says", "--grace %v: must be above zero", grace)
@@ -90,6 +90,7 @@ broken-off upload or a lost leadership left behind. The broker does so by itself
 	})
 	c.Flags().BoolVar(&dryRun, "dry-run", false, "delete nothing, list them")
 	c.Flags().DurationVar(&grace, "grace", 0, "how old an orphan must be (default: tier.orphan.grace.ms)")
+	c.Flags().BoolVar(&force, "force", false, "a shorter grace than tier.orphan.grace.ms in a cluster of several: no broker uploads anything now")
 	a.destructive(c)
 	return c
 }

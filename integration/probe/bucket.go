@@ -36,7 +36,7 @@ func (p *probing) sweep(ctx context.Context) (map[int32]extent, error) {
 			return nil, nil
 		}
 		// Nothing uploads any more, so that an object without a name is an orphan, however young.
-		if err := ask(ctx, http.MethodPost, admin, "/v1/tier/sweep?grace=1ms", nil); err != nil {
+		if err := ask(ctx, http.MethodPost, admin, "/v1/tier/sweep?grace=1ms&force=true", nil); err != nil {
 			return nil, err
 		}
 		var topics []struct {
