@@ -60,8 +60,9 @@ func (g *Group) admit(r *JoinRequest) error {
 
 // unfit says why a join's protocols are not the group's.
 func (g *Group) unfit(r *JoinRequest) string {
+	const most = 8 // of any number, with names as long as clients want
 	var offered, shared []string
-	for _, p := range r.Protocols {
+	for _, p := range r.Protocols[:min(len(r.Protocols), most)] {
 		offered = append(offered, p.Name)
 	}
 	for name, n := range g.supported {
@@ -70,8 +71,8 @@ func (g *Group) unfit(r *JoinRequest) string {
 		}
 	}
 	slices.Sort(shared)
-	why := fmt.Sprintf("it is of type %q and offers %q; the group's members are of type %q and share %q, state %v", r.Type, offered, g.protocolType, shared, g.state)
-	return why[:min(len(why), 500)] // names are as long as clients want
+	return fmt.Sprintf("it is of type %.100q and offers %.100q; the group's members are of type %.100q and share %.100q, state %v",
+		r.Type, offered, g.protocolType, shared[:min(len(shared), most)], g.state)
 }
 
 // hasRoom is group.max.size. During a join phase those who have rejoined count, so that the last to rejoin are

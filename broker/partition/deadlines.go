@@ -118,7 +118,7 @@ func (p *Partition) await(w waiter) {
 		p.ackMu.Unlock()
 		w.to.Produced(w.slot, w.r)
 		return
-	case int(p.isrSize.Load()) < p.minISR():
+	case int(p.isrSize.Load()) < p.MinISR():
 		p.ackMu.Unlock()
 		fail([]waiter{w}, ErrNotEnoughReplicasAfterAppend)
 		return

@@ -106,7 +106,7 @@ func (p *Partition) standBack(f *following) {
 
 // shortOfReplicas takes the waiters, when too few replicas are in sync for them ever to be answered well. ackMu is held.
 func (p *Partition) shortOfReplicas() []waiter {
-	if int(p.isrSize.Load()) >= p.minISR() {
+	if int(p.isrSize.Load()) >= p.MinISR() {
 		return nil
 	}
 	return p.waiters.take()
@@ -126,11 +126,9 @@ func fail(waiting []waiter, err error) {
 // nowhere is the outcome of what was not appended, or is no longer known to stay.
 var nowhere = Produced{Base: -1, LogAppendTime: -1, LogStart: -1}
 
-// MinISR is how many replicas have to be in sync for records to be acknowledged: min.insync.replicas, but never more than there are.
-func (p *Partition) MinISR() int { return p.minISR() }
-
-// minISR is how many replicas have to be in sync: min.insync.replicas, but never more than there are, as in Kafka.
-func (p *Partition) minISR() int {
+// MinISR is how many replicas have to be in sync for records to be acknowledged: min.insync.replicas, but never more than there are, as
+// in Kafka.
+func (p *Partition) MinISR() int {
 	want := p.settings.Load().MinISR
 	if n := int(p.assigned.Load()); n > 0 {
 		want = min(want, n)

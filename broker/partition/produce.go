@@ -29,7 +29,7 @@ func (p *Partition) Produce(records []byte, acks Acks, timeout time.Duration, w 
 		p.refuse(w, slot, err)
 		return
 	}
-	if acks == -1 && int(p.isrSize.Load()) < p.minISR() {
+	if acks == -1 && int(p.isrSize.Load()) < p.MinISR() {
 		err = ErrNotEnoughReplicas
 		if p.LeaderEpoch() < 0 {
 			err = ErrNotLeader

@@ -40,7 +40,7 @@ func (p *Partition) reach() kafka.Offset {
 		return min(p.leaderHW, p.log.DurableEnd())
 	}
 	// An eligible leader replica has what was below the high watermark when it left the ISR: while there is one, it stays there.
-	if len(p.elr) > 0 || int(p.isrSize.Load()) < p.minISR() {
+	if len(p.elr) > 0 || int(p.isrSize.Load()) < p.MinISR() {
 		return 0
 	}
 	reached := p.log.DurableEnd()
@@ -169,7 +169,7 @@ func (p *Partition) ProposeISR(lag time.Duration, fit func(Replica) bool) (comma
 
 // nextELR are the eligible leader replicas beside a new ISR: who leaves while it is too small for the high watermark to move.
 func (p *Partition) nextELR(isr []command.ISRMember, left []kafka.BrokerID) []kafka.BrokerID {
-	if len(isr) >= p.minISR() {
+	if len(isr) >= p.MinISR() {
 		return nil
 	}
 	var elr []kafka.BrokerID

@@ -128,7 +128,7 @@ func (of *fetcher) nudge(ctx context.Context) {
 	} // otherwise it begins a session, which the leader answers at once
 }
 
-// follow sends a request behind one that is on its way. mu is held.
+// follow sends a request behind one that is on its way. Should it overtake that, the leader refuses it, and the session begins anew. mu is held.
 func (of *fetcher) follow(ctx context.Context, fl *flight) {
 	second := &flight{epoch: fl.epoch + 1, done: make(chan struct{})}
 	second.ctx, second.cancel = context.WithTimeout(ctx, of.f.cfg.MaxWait+requestSlack)

@@ -240,16 +240,7 @@ func TestBootstrapFromTheBucket(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		bucket := object.NewMem(time.Now)
 		a, b := newHost(t, 1, bucket), newHost(t, 2, bucket)
-		tiered := func(c *config.Topic) {
-			c.RemoteStorage, c.SegmentBytes, c.LocalRetentionBytes = true, 10_000, 0
-		}
-		p := a.open(id(0), tiered)
-		a.lead(p, 2)
-		for range 100 {
-			a.produce(p, 1000)
-		}
-		a.archive.Poke(p.ID())
-		synctest.Wait()
+		p := a.history(id(0))
 		if p.Log().LocalStart() < 80 {
 			t.Fatalf("the bucket ends at %d, local begins at %d", p.Log().Manifest().End(), p.Log().LocalStart())
 		}
@@ -345,14 +336,7 @@ func TestFailuresAreSaidOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		bucket := object.NewMem(time.Now)
 		a, b := newHost(t, 1, bucket), newHost(t, 2, hanging{bucket})
-		tiered := func(c *config.Topic) { c.RemoteStorage, c.SegmentBytes, c.LocalRetentionBytes = true, 10_000, 0 }
-		p := a.open(id(0), tiered)
-		a.lead(p, 2)
-		for range 100 {
-			a.produce(p, 1000)
-		}
-		a.archive.Poke(p.ID())
-		synctest.Wait()
+		a.history(id(0))
 		var said strings.Builder
 		f := New(Config{Node: 2}, newLeader(a), b.flusher, func() kafka.BrokerEpoch { return 7 }, slog.New(slog.NewTextHandler(&said, nil)))
 		ctx, stop := context.WithCancel(t.Context())

@@ -290,7 +290,6 @@ func TestRepairTakesLeadersBackFirst(t *testing.T) {
 		q := newQuorum(t, command.RegisterBroker{ID: 1}, command.RegisterBroker{ID: 2},
 			command.CreateTopic{ID: id(0).Topic, Name: "t", Partitions: [][]kafka.BrokerID{{1, 2}, {2, 1}}})
 		bucket := object.NewMem(time.Now)
-		tiered := func(c *config.Topic) { c.RemoteStorage, c.SegmentBytes, c.LocalRetentionBytes = true, 10_000, 0 }
 		a := newHost(t, 2, bucket)
 		source := a.open(id(1), tiered)
 		source.Lead(partition.Leadership{Replicas: []kafka.BrokerID{2}, ISR: []kafka.BrokerID{2}})

@@ -185,6 +185,24 @@ type counts struct {
 	full     int // requests that began a session
 }
 
+// tiered keeps nothing on the disk that is in the bucket.
+func tiered(c *config.Topic) {
+	c.RemoteStorage, c.SegmentBytes, c.LocalRetentionBytes = true, 10_000, 0
+}
+
+// history leads a partition, most of which is in the bucket.
+func (h *host) history(id kafka.Partition) *partition.Partition {
+	h.t.Helper()
+	p := h.open(id, tiered)
+	h.lead(p, 2)
+	for range 100 {
+		h.produce(p, 1000)
+	}
+	h.archive.Poke(id)
+	synctest.Wait()
+	return p
+}
+
 // leader answers fetches as broker/api does, with sessions; a fetch that waits is answered when the session's next comes. That package has its own tests.
 type leader struct {
 	h *host

@@ -41,10 +41,10 @@ func (k Kafka) Start(c *Cluster, node int) (Start, error) {
 	return s, nil
 }
 
-// Admin is none.
+// Refuses implements System.
 func (Kafka) Refuses(string) bool { return false }
 
-// Admin implements System.
+// Admin is none.
 func (Kafka) Admin(*Cluster, int) string { return "" }
 
 // Records is the directory of a replica.

@@ -155,7 +155,11 @@ func (r *run) scrub(ctx context.Context, b *nemesis.Bench) error {
 		return err
 	}
 	defer admin.Close()
-	if _, err := admin.AlterTopicConfigs(ctx, []kadm.AlterConfig{{Name: "segment.ms", Value: kadm.StringPtr("1")}}, topic); err != nil {
+	altered, err := admin.AlterTopicConfigs(ctx, []kadm.AlterConfig{{Name: "segment.ms", Value: kadm.StringPtr("1")}}, topic)
+	if err == nil {
+		_, err = altered.On(topic, func(r *kadm.AlterConfigsResponse) error { return r.Err })
+	}
+	if err != nil {
 		return fmt.Errorf("close the segments: %w", err)
 	}
 	for round, found := 0, int64(1); round < 2 || found > 0; round++ {

@@ -36,7 +36,7 @@ var (
 var ErrLost = errors.New("metadata is missing")
 
 // anew is what to do about files that only a copy brings back.
-const anew = "restore it from a copy, or, where others have the metadata, start with an empty directory under the same node.id"
+const anew = "restore it from a copy; " + takenInAnew
 
 func lost(dir string) error {
 	return fmt.Errorf("%w: %s held the cluster's topics, offsets and places of segments, and is empty now: restore it, or move the whole data directory away to begin anew", ErrLost, dir)
