@@ -85,7 +85,7 @@ func (b backend) Cluster() console.Cluster {
 		c.Problems = append(c.Problems, fmt.Sprintf("broker %d, which was asked, does not reach the controller, broker %d: what it knows is old", b.node, c.Controller))
 	}
 	if b.full.Load() {
-		c.Problems = append(c.Problems, fmt.Sprintf("the data volume of broker %d, which was asked, is full: it takes no records until there is room", b.node))
+		c.Problems = append(c.Problems, fmt.Sprintf("the data volume of broker %d, which was asked, is full: it takes no records until there is room (a larger volume, or `qanat topic alter TOPIC --set local.retention.bytes=…`)", b.node))
 	}
 	rules := control.Rules(b.cfg, m)
 	found := make([][]console.PartitionHealth, len(ailments))
