@@ -23,7 +23,7 @@ var layers = [][]string{
 	{"metadata/controller", "tier/hot", "tier/cold"},
 	{"metadata/quorum", "tier/archive", "tier/scrub"},
 	{"tier/log", "broker/producer", "broker/datadir", "broker/peer"},
-	{"broker/partition", "broker/group"},
+	{"broker/partition", "broker/group", "broker/consumer/assign"},
 	{"broker/hosted", "broker/replica", "broker/coordinator", "broker/control"},
 	{"broker/api"},
 	{"broker/server", "broker/console", "broker/telemetry"},
