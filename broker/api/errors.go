@@ -67,6 +67,7 @@ var verdicts = []verdict{
 	{image.ErrUnknownBroker, kerr.BrokerIDNotRegistered},
 	{image.ErrBrokerInUse, kerr.InvalidRequest},
 	{image.ErrLevel, kerr.UnsupportedVersion},
+	{image.ErrGroupChanged, kerr.CoordinatorNotAvailable},
 	{command.ErrTooLarge, kerr.InvalidRequest},
 	{quorum.ErrRefused, kerr.InvalidRequest},
 	{quorum.ErrNotReady, kerr.NotController}, // admin clients look for the controller again and retry

@@ -49,6 +49,7 @@ var samples = []Command{
 	SpillSegments{Partition: p3, Epoch: 4, Page: manifest.Page{Base: 1, Next: 2000, Count: 1024, Bytes: 1 << 37, MaxTimestamp: 1700000000000, UUID: [16]byte{5, 6}, CRC: 77, FirstSize: 1 << 27, FirstTime: 1699999999998, LatestTime: 1700000000000}},
 	PlaceCoordinators{Shards: []ShardPlacement{{Shard: 63, Broker: 2, Expected: 5}}},
 	SetLevel{Level: 1},
+	ChangeGroup{Group: "g", Type: "consumer", Base: 77, Put: []GroupPart{{"m1", []byte{1, 2}}, {"m2", []byte{}}}, Delete: []string{"t1"}, Coordinator: 5},
 }
 
 var env = Envelope{Broker: 7, BrokerEpoch: 40, Session: 1 << 63, Request: 300, TimeMs: 1700000000000}

@@ -31,6 +31,7 @@ const (
 	KindPlaceCoordinators   Kind = 21
 	KindSpillSegments       Kind = 22
 	KindSetLevel            Kind = 23
+	KindChangeGroup         Kind = 24
 )
 
 // kind is one line of the registry.
@@ -65,11 +66,14 @@ var kinds = map[Kind]kind{
 	KindPlaceCoordinators:   {"PlaceCoordinators", 1, decode[PlaceCoordinators]},
 	KindSpillSegments:       {"SpillSegments", 1, decode[SpillSegments]},
 	KindSetLevel:            {"SetLevel", 1, decodeLevel},
+	KindChangeGroup:         {"ChangeGroup", 1, decode[ChangeGroup]},
 }
 
 // since are the kinds that are proposed only from a level on; the others always were there. SetLevel is none of them: it is
 // proposed when every broker knows it, which is what makes level 1.
-var since = map[Kind]Level{}
+var since = map[Kind]Level{
+	KindChangeGroup: 2,
+}
 
 // String is the command's name, for logs and metrics.
 func (k Kind) String() string {

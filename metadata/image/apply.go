@@ -150,6 +150,8 @@ func (tx *Tx) dispatch(index uint64, env command.Envelope, c command.Command) (a
 		return nil, tx.deleteOffsets(c)
 	case command.PutGroup:
 		return nil, tx.putGroup(c)
+	case command.ChangeGroup:
+		return nil, tx.changeGroup(index, c)
 	case command.DeleteGroup:
 		return nil, tx.deleteGroup(c)
 	case command.SetBrokerState:

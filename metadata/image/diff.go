@@ -78,5 +78,14 @@ func (b *Broker) equal(o *Broker) bool {
 
 // equal compares states only: offsets are not among the changes.
 func (g *groupState) equal(o *groupState) bool {
-	return g.Type == o.Type && slices.Equal(g.State, o.State) && (g.State == nil) == (o.State == nil)
+	return g.Type == o.Type && slices.Equal(g.State, o.State) && (g.State == nil) == (o.State == nil) && g.Version == o.Version && sameParts(g.parts, o.parts)
+}
+
+func sameParts(a, b *iradix.Tree[[]byte]) bool {
+	if a == b {
+		return true
+	}
+	same := a.Len() == b.Len()
+	differ(a, b, slices.Equal, func([]byte) { same = false })
+	return same
 }

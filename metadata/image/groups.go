@@ -14,9 +14,14 @@ import (
 // number of offsets without touching the map of groups.
 type groupTx struct {
 	Group
-	offsets txMap[*Offset]
-	count   int // of offsets
+	offsets   txMap[*Offset]
+	count     int // of offsets
+	parts     txMap[[]byte]
+	partCount int
 }
+
+// noParts is the state of groups that have none.
+var noParts = iradix.New[[]byte]()
 
 // group opens a group for change; nil when there is none and create is false.
 func (tx *Tx) group(name string, create bool) *groupTx {
@@ -30,9 +35,9 @@ func (tx *Tx) group(name string, create bool) *groupTx {
 	var g *groupTx
 	switch {
 	case ok:
-		g = &groupTx{Group: old.Group, offsets: txMap[*Offset]{tree: old.offsets}, count: old.offsets.Len()}
+		g = &groupTx{Group: old.Group, offsets: txMap[*Offset]{tree: old.offsets}, count: old.offsets.Len(), parts: txMap[[]byte]{tree: old.parts}, partCount: old.parts.Len()}
 	case create:
-		g = &groupTx{Group: Group{Name: name}, offsets: txMap[*Offset]{tree: iradix.New[*Offset]()}}
+		g = &groupTx{Group: Group{Name: name}, offsets: txMap[*Offset]{tree: iradix.New[*Offset]()}, parts: txMap[[]byte]{tree: noParts}}
 	default:
 		return nil
 	}
@@ -44,7 +49,13 @@ func (tx *Tx) group(name string, create bool) *groupTx {
 }
 
 // gone tells whether nothing is left of a group.
-func (g *groupTx) gone() bool { return g.State == nil && g.count == 0 }
+func (g *groupTx) gone() bool { return g.State == nil && g.partCount == 0 && g.count == 0 }
+
+// clear leaves of a group what it has committed.
+func (g *groupTx) clear() {
+	g.Group = Group{Name: g.Name}
+	g.parts, g.partCount = txMap[[]byte]{tree: noParts}, 0
+}
 
 // closeGroups puts the open groups back into the map. In which order does not matter: each has its own key.
 func (tx *Tx) closeGroups() {
@@ -53,7 +64,7 @@ func (tx *Tx) closeGroups() {
 			tx.groups.delete([]byte(name))
 			continue
 		}
-		tx.groups.put([]byte(name), &groupState{Group: g.Group, offsets: g.offsets.commit()})
+		tx.groups.put([]byte(name), &groupState{Group: g.Group, offsets: g.offsets.commit(), parts: g.parts.commit()})
 	}
 	tx.openGroups = nil
 }
@@ -66,9 +77,44 @@ func (tx *Tx) putGroup(c command.PutGroup) *Refusal {
 	if g == nil {
 		return nil // no state of no group
 	}
-	g.Type, g.State = c.Type, bytes.Clone(c.State)
-	if c.State == nil {
-		g.Type = ""
+	g.clear()
+	if c.State != nil {
+		g.Type, g.State = c.Type, bytes.Clone(c.State)
+	}
+	tx.changes.groups.add(c.Group)
+	return nil
+}
+
+// changeGroup changes parts of a group. A part that is named twice is what was said last; deletions come after.
+func (tx *Tx) changeGroup(index uint64, c command.ChangeGroup) *Refusal {
+	if refusal := tx.coordinates(c.Group, c.Coordinator); refusal != nil {
+		return refusal
+	}
+	g := tx.group(c.Group, len(c.Put) > 0)
+	if g == nil {
+		if c.Base != 0 {
+			return refuse(ErrGroupChanged, "%q is gone", c.Group)
+		}
+		return nil // nothing of no group
+	}
+	if g.Version != c.Base {
+		return refuse(ErrGroupChanged, "%q is at version %d, this was decided on %d", c.Group, g.Version, c.Base)
+	}
+	if g.Type != c.Type || g.State != nil {
+		g.clear()
+	}
+	for _, p := range c.Put {
+		if _, had := g.parts.write().Insert([]byte(p.Key), bytes.Clone(p.Value)); !had {
+			g.partCount++
+		}
+	}
+	for _, k := range c.Delete {
+		if _, had := g.parts.delete([]byte(k)); had {
+			g.partCount--
+		}
+	}
+	if g.Type, g.Version = c.Type, index; g.partCount == 0 {
+		g.clear()
 	}
 	tx.changes.groups.add(c.Group)
 	return nil
@@ -82,7 +128,7 @@ func (tx *Tx) deleteGroup(c command.DeleteGroup) *Refusal {
 	if g == nil {
 		return refuse(ErrUnknownGroup, "%q", c.Group)
 	}
-	g.Group = Group{Name: c.Group}
+	g.clear()
 	g.offsets = txMap[*Offset]{tree: iradix.New[*Offset]()}
 	g.count = 0
 	tx.changes.groups.add(c.Group)

@@ -94,12 +94,18 @@ type Broker struct {
 	Drain bool // it is to be emptied
 }
 
-// Group is a group's durable state. State is nil for a group that has only offsets.
+// Group is a group's durable state: a whole, or parts. State is nil for a group that has parts, or only offsets.
 type Group struct {
 	Name  string
 	Type  string
 	State []byte
+
+	// Version is the index of the entry that last changed parts of it. Invariant: 0 exactly when it has none.
+	Version uint64
 }
+
+// Kept tells whether more of the group is kept than offsets.
+func (g *Group) Kept() bool { return g.State != nil || g.Version != 0 }
 
 // Offset is a committed offset.
 type Offset struct {
@@ -111,6 +117,7 @@ type Offset struct {
 type groupState struct {
 	Group
 	offsets *iradix.Tree[*Offset] // by topic id and partition index
+	parts   *iradix.Tree[[]byte]  // by key; never nil
 }
 
 // Index is the Raft index of the last applied command.
@@ -189,6 +196,13 @@ func (m *Image) Group(name string) (*Group, bool) {
 		return nil, false
 	}
 	return &g.Group, true
+}
+
+// GroupParts calls f for the parts of a group's state, by key, until it returns false. Values are not to be changed.
+func (m *Image) GroupParts(name string, f func(key string, value []byte) bool) {
+	if g, ok := m.groups.Get([]byte(name)); ok {
+		g.parts.Root().Walk(func(k []byte, v []byte) bool { return !f(string(k), v) })
+	}
 }
 
 // Groups calls f for every group that has state or offsets, in name order, until it returns false.

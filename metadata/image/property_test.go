@@ -75,11 +75,20 @@ var genCommand = rapid.Custom(func(t *rapid.T) command.Command {
 	case 16:
 		return command.DeleteOffsets{Group: genGroup.Draw(t, "group"), Partitions: rapid.SliceOfN(genPart, 0, 3).Draw(t, "partitions")}
 	case 17:
+		if rapid.Bool().Draw(t, "parts") {
+			return command.ChangeGroup{
+				Group: genGroup.Draw(t, "group"), Type: genName.Draw(t, "type"), Base: uint64(rapid.SampledFrom([]int{0, 0, 1, 2, 3, 5, 8}).Draw(t, "base")),
+				Put: rapid.SliceOfN(rapid.Custom(func(t *rapid.T) command.GroupPart {
+					return command.GroupPart{Key: genName.Draw(t, "key"), Value: rapid.SliceOfN(rapid.Byte(), 0, 3).Draw(t, "value")}
+				}), 0, 3).Draw(t, "put"),
+				Delete: rapid.SliceOfN(genName, 0, 2).Draw(t, "delete"),
+			}
+		}
 		return command.PutGroup{Group: genGroup.Draw(t, "group"), Type: genName.Draw(t, "type"), State: rapid.SampledFrom([][]byte{nil, {}, {1, 2}}).Draw(t, "state")}
 	case 18:
 		return command.DeleteGroup{Group: genGroup.Draw(t, "group")}
 	case 19, 20:
-		return command.RegisterBroker{ID: genBroker.Draw(t, "id"), Incarnation: [16]byte{byte(rapid.IntRange(0, 1).Draw(t, "incarnation"))}, Rack: genName.Draw(t, "rack"), Fenced: rapid.Bool().Draw(t, "fenced"), Directory: [16]byte{byte(rapid.IntRange(0, 2).Draw(t, "directory"))}, Version: rapid.SampledFrom([]string{"", command.WithLevel("", 1), command.WithLevel("", 1)}).Draw(t, "version")}
+		return command.RegisterBroker{ID: genBroker.Draw(t, "id"), Incarnation: [16]byte{byte(rapid.IntRange(0, 1).Draw(t, "incarnation"))}, Rack: genName.Draw(t, "rack"), Fenced: rapid.Bool().Draw(t, "fenced"), Directory: [16]byte{byte(rapid.IntRange(0, 2).Draw(t, "directory"))}, Version: rapid.SampledFrom([]string{"", command.WithLevel("", 1), command.WithLevel("", 2), command.WithLevel("", 2)}).Draw(t, "version")}
 	case 21, 22:
 		return command.SetBrokerState{ID: genBroker.Draw(t, "id"), Epoch: kafka.BrokerEpoch(rapid.IntRange(0, 9).Draw(t, "epoch")), State: command.BrokerState(rapid.IntRange(0, 3).Draw(t, "state"))}
 	case 23:
@@ -103,7 +112,7 @@ var genCommand = rapid.Custom(func(t *rapid.T) command.Command {
 			return command.Finish{Partition: genPart.Draw(t, "p"), Expected: genVersion.Draw(t, "expected"), Leader: genBroker.Draw(t, "leader")}
 		}), 1, 3).Draw(t, "changes")}
 	case 30:
-		return command.SetLevel{Level: command.Level(rapid.IntRange(0, 1).Draw(t, "level"))}
+		return command.SetLevel{Level: command.Level(rapid.IntRange(0, 2).Draw(t, "level"))}
 	default:
 		return command.PlaceCoordinators{Shards: rapid.SliceOfN(rapid.Custom(func(t *rapid.T) command.ShardPlacement {
 			return command.ShardPlacement{Shard: rapid.Int32Range(0, 2).Draw(t, "shard"), Broker: genBroker.Draw(t, "broker"), Expected: kafka.CoordinatorEpoch(rapid.IntRange(0, 2).Draw(t, "expected"))}
@@ -213,7 +222,7 @@ func TestChangesNameEveryDifference(t *testing.T) {
 		})
 		missing("groups", lacks(groups, reported.Groups))
 		after.Groups(func(g *Group) bool {
-			if old, ok := before.Group(g.Name); g.State != nil && !ok && !slices.Contains(reported.Groups, g.Name) {
+			if old, ok := before.Group(g.Name); g.Kept() && !ok && !slices.Contains(reported.Groups, g.Name) {
 				rt.Errorf("group %q got a state, was %+v", g.Name, old)
 			}
 			return true

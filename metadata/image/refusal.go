@@ -22,6 +22,7 @@ var (
 	ErrBrokerInUse      = errors.New("broker cannot be forgotten")
 	ErrNotCoordinator   = errors.New("group is coordinated elsewhere by now")
 	ErrLevel            = command.ErrLevel
+	ErrGroupChanged     = errors.New("group has changed since this was decided")
 
 	// ErrInvalid says that a command contradicts itself; whoever built it did not check.
 	ErrInvalid = errors.New("invalid metadata command")
@@ -60,6 +61,7 @@ var refusals = map[refusalCode]error{
 	12:            ErrBrokerInUse,
 	13:            ErrNotCoordinator,
 	14:            ErrLevel,
+	15:            ErrGroupChanged,
 	32:            manifest.ErrStaleEpoch,
 	33:            manifest.ErrNotContiguous,
 	34:            manifest.ErrInvalid,

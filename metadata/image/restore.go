@@ -181,6 +181,8 @@ func (d *decoder) record(t recordType, body cbor.RawMessage) error {
 		return read(body, d.session)
 	case recordShard:
 		return read(body, d.shard)
+	case recordParts:
+		return read(body, d.parts)
 	default:
 		return corrupt("record of unknown type %d", t)
 	}
@@ -262,6 +264,20 @@ func (d *decoder) offsets(r offsetsRecord) error {
 	return nil
 }
 
+func (d *decoder) parts(r partsRecord) error {
+	g, ok := d.tx.openGroups[r.Group]
+	if !ok || g.Version == 0 {
+		return corrupt("parts of group %q, which has none", r.Group)
+	}
+	for _, p := range r.Parts {
+		if _, twice := g.parts.write().Insert([]byte(p.Key), p.Value); twice {
+			return corrupt("two parts %q of group %q", p.Key, r.Group)
+		}
+		g.partCount++
+	}
+	return nil
+}
+
 func (d *decoder) session(r sessionRecord) error {
 	if _, twice := d.tx.openSessions[r.Broker]; twice || r.First > r.Last || r.First == 0 {
 		return corrupt("session of broker %d", r.Broker)
@@ -295,6 +311,9 @@ func (d *decoder) complete() (*Image, error) {
 	for name, g := range d.tx.openGroups {
 		if g.gone() {
 			return nil, corrupt("group %q has neither state nor offsets", name)
+		}
+		if (g.Version != 0) != (g.partCount > 0) || g.Version != 0 && g.State != nil {
+			return nil, corrupt("group %q is at version %d with %d parts", name, g.Version, g.partCount)
 		}
 	}
 	m, _ := d.tx.Commit()

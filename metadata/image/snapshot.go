@@ -18,7 +18,7 @@ import (
 // A snapshot is a CBOR sequence (RFC 8742): a header, records, a trailer.
 //
 //	["qanat-image", version, cluster id, index, next producer id, level]
-//	[type, {record}]  …   topics, partitions, brokers, configs, groups, offsets, sessions, coordinators
+//	[type, {record}]  …   topics, partitions, brokers, configs, groups, offsets, sessions, coordinators, parts of groups
 //	[0, number of records, CRC32C of every byte before this item]
 //
 // Records stand in the order of their types and, within a type, of their keys;
@@ -49,10 +49,14 @@ const (
 	recordOffsets   recordType = 6
 	recordSession   recordType = 7
 	recordShard     recordType = 8 // since version 2
+	recordParts     recordType = 9 // since level 2
 )
 
 // offsetsPerRecord keeps records small, whatever a group has committed.
 const offsetsPerRecord = 1024
+
+// partBytesPerRecord keeps records small, however large a group's parts are together.
+const partBytesPerRecord = 64 << 10
 
 type header struct {
 	_              struct{} `cbor:",toarray"`
@@ -132,6 +136,14 @@ type groupRecord struct {
 	Name  string `cbor:"1,keyasint"`
 	Type  string `cbor:"2,keyasint"`
 	State []byte `cbor:"3,keyasint"`
+
+	Version uint64 `cbor:"4,keyasint,omitempty"` // since level 2
+}
+
+// partsRecord is some of a group's parts.
+type partsRecord struct {
+	Group string              `cbor:"1,keyasint"`
+	Parts []command.GroupPart `cbor:"2,keyasint"`
 }
 
 type offsetsRecord struct {
@@ -198,7 +210,7 @@ func (m *Image) Encode(w io.Writer) error {
 		return !e.record(recordConfigs, configsRecord{Type: command.ResourceType(k[0]), Name: string(k[1:]), Overrides: overrides})
 	})
 	walk(m.groups, func(g *groupState) bool {
-		return e.record(recordGroup, groupRecord{Name: g.Name, Type: g.Type, State: g.State})
+		return e.record(recordGroup, groupRecord(g.Group))
 	})
 	walk(m.groups, func(g *groupState) bool { return e.offsets(g) })
 	walk(m.sessions, func(s *session) bool { return e.record(recordSession, s.record()) })
@@ -207,6 +219,7 @@ func (m *Image) Encode(w io.Writer) error {
 			e.record(recordShard, shardRecord{Shard: int32(shard), Broker: c.Broker, Epoch: c.Epoch})
 		}
 	}
+	walk(m.groups, func(g *groupState) bool { return e.parts(g) })
 	return e.finish()
 }
 
@@ -255,6 +268,23 @@ func (e *encoder) offsets(g *groupState) bool {
 	})
 	if len(r.Offsets) > 0 {
 		e.record(recordOffsets, r)
+	}
+	return e.err == nil
+}
+
+func (e *encoder) parts(g *groupState) bool {
+	r, size := partsRecord{Group: g.Name}, 0
+	g.parts.Root().Walk(func(k []byte, v []byte) bool {
+		r.Parts = append(r.Parts, command.GroupPart{Key: string(k), Value: v})
+		if size += len(k) + len(v); size < partBytesPerRecord {
+			return false
+		}
+		ok := e.record(recordParts, r)
+		r.Parts, size = r.Parts[:0], 0
+		return !ok
+	})
+	if len(r.Parts) > 0 {
+		e.record(recordParts, r)
 	}
 	return e.err == nil
 }

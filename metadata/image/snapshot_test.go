@@ -50,6 +50,9 @@ func everythingAt(t testing.TB, level command.Level) *Image {
 	if level > 0 {
 		w.do(command.SetLevel{Level: level})
 	}
+	if level.Knows(command.KindChangeGroup) == nil {
+		w.do(command.ChangeGroup{Group: "parts", Type: "consumer", Put: []command.GroupPart{{Key: "m1", Value: []byte{3}}, {Key: "g", Value: []byte{}}}})
+	}
 	env := command.Envelope{Broker: 1, Session: 99, Request: 1, TimeMs: 2000}
 	w.apply(env, command.AllocateProducerIDs{Count: 10})
 	w.index--
@@ -61,20 +64,23 @@ func everythingAt(t testing.TB, level command.Level) *Image {
 	return w.m
 }
 
-// The bytes of the newest snapshot version are what they were when it was released, and those bytes are still read.
+// The bytes of the newest snapshot version are what they were when it was released, at every level, and those bytes are still read.
 func TestSnapshotGolden(t *testing.T) {
-	golden(t, everything(t), snapshotVersion)
+	golden(t, everythingAt(t, 1), "v3")
+	for level := command.Level(2); level <= command.NewestLevel; level++ {
+		golden(t, everythingAt(t, level), fmt.Sprintf("v3.level%d", level))
+	}
 }
 
 // A cluster at level 0 may have brokers of a release that knows of no levels: they could not read its snapshots.
 func TestSnapshotAtLevelZero(t *testing.T) {
-	golden(t, everythingAt(t, 0), levelless)
+	golden(t, everythingAt(t, 0), "v2")
 }
 
-func golden(t *testing.T, m *Image, version int) {
+func golden(t *testing.T, m *Image, version string) {
 	t.Helper()
 	got := encoded(t, m)
-	path := filepath.Join("testdata", fmt.Sprintf("snapshot.v%d.txt", version))
+	path := filepath.Join("testdata", fmt.Sprintf("snapshot.%s.txt", version))
 	if _, err := os.Stat(path); *rewrite && errors.Is(err, os.ErrNotExist) {
 		if err := os.WriteFile(path, []byte(hex.EncodeToString(got)+"\n"+diagnose(t, got)), 0o644); err != nil {
 			t.Fatal(err)
