@@ -24,6 +24,7 @@ import (
 	"github.com/qanat-io/qanat/broker/replica"
 	"github.com/qanat-io/qanat/broker/server"
 	"github.com/qanat-io/qanat/broker/telemetry"
+	"github.com/qanat-io/qanat/broker/throttle"
 	"github.com/qanat-io/qanat/metadata/config"
 	"github.com/qanat-io/qanat/metadata/image"
 	"github.com/qanat-io/qanat/metadata/quorum"
@@ -70,6 +71,7 @@ type Broker struct {
 	fetchers *replica.Fetchers
 	keeper   *replica.Keeper
 	repair   *replica.Repair
+	throttle *throttle.Replication
 	scrub    *scrub.Scrubber
 	groups   *coordinator.Coordinator
 	api      *api.Handler

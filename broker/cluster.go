@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 
 	"github.com/qanat-io/qanat/broker/console"
 	"github.com/qanat-io/qanat/broker/control"
@@ -27,11 +28,11 @@ func (b backend) Brokers() []console.Broker {
 		release, level := command.SplitLevel(r.Version)
 		x := console.Broker{
 			ID: int32(r.ID), State: r.State.String(), Drain: r.Drain, Epoch: int64(r.Epoch), Rack: r.Rack, Listeners: listenersOf(r),
-			Cluster: r.Cluster, Version: release, MetadataLevel: int(level), Controller: r.ID == leader,
+			Cluster: r.Cluster, Admin: adminOf(r), Version: release, MetadataLevel: int(level), Controller: r.ID == leader,
 		}
 		if r.Drain {
 			d := controller.Draining(m, r.ID)
-			x.Moving, x.Stuck = d.Moving, d.Stuck
+			x.Moving, x.Stuck, x.Throttle = d.Moving, d.Stuck, b.moveRate(m)
 		}
 		list = append(list, x)
 		return true
@@ -178,7 +179,7 @@ func (b *Broker) localBytes(p kafka.Partition) int64 {
 func (b backend) Balance() console.Balance {
 	m := b.quorum.Image()
 	out := console.Balance{
-		Mode: b.cfg.Dynamic("cluster.balance", m.Configs(command.Broker, "")), Moving: controller.Moving(m), Moves: []console.BalanceMove{},
+		Mode: b.cfg.Dynamic("cluster.balance", m.Configs(command.Broker, "")), Moving: controller.Moving(m), Throttle: b.moveRate(m), Moves: []console.BalanceMove{},
 	}
 	w := controller.World{Image: m, Rules: control.Rules(b.cfg, m), Bytes: b.localBytes}
 	for _, mv := range controller.Plan(w, math.MaxInt) {
@@ -196,13 +197,35 @@ func (b backend) Balance() console.Balance {
 	return out
 }
 
-func (b backend) SetBalance(ctx context.Context, mode string) error {
+// moveRate is what bounds moves in an image; 0: nothing.
+func (b backend) moveRate(m *image.Image) int64 {
+	n, err := strconv.ParseInt(b.cfg.Dynamic(control.ThrottleKey, m.Configs(command.Broker, "")), 10, 64)
+	if err != nil || n == math.MaxInt64 {
+		return 0
+	}
+	return n
+}
+
+func (b backend) SetBalance(ctx context.Context, mode string, throttle int64) error {
 	c := command.SetConfigs{Type: command.Broker, Set: map[string]string{"cluster.balance": mode}}
+	if throttle > 0 {
+		c.Set[control.ThrottleKey] = strconv.FormatInt(throttle, 10)
+	}
 	_, err := b.quorum.Propose(ctx, c)
 	return asked(err)
 }
 
-func (b backend) Drain(ctx context.Context, id int32, on bool) error {
+func (b backend) SetThrottle(ctx context.Context, throttle int64) error {
+	c := command.SetConfigs{Type: command.Broker, Delete: []string{control.ThrottleKey}}
+	if throttle > 0 {
+		c = command.SetConfigs{Type: command.Broker, Set: map[string]string{control.ThrottleKey: strconv.FormatInt(throttle, 10)}}
+	}
+	_, err := b.quorum.Propose(ctx, c)
+	return asked(err)
+}
+
+// Drain sets the throttle behind the drain: with nothing to move it would be taken back at once.
+func (b backend) Drain(ctx context.Context, id int32, on bool, throttle int64) error {
 	if on {
 		others := slices.DeleteFunc(controller.Takers(b.quorum.Image()), func(o kafka.BrokerID) bool { return o == kafka.BrokerID(id) })
 		if len(others) == 0 {
@@ -210,6 +233,9 @@ func (b backend) Drain(ctx context.Context, id int32, on bool) error {
 		}
 	}
 	_, err := b.quorum.Propose(ctx, command.DrainBroker{ID: kafka.BrokerID(id), Drain: on})
+	if err == nil && throttle > 0 {
+		return b.SetThrottle(ctx, throttle)
+	}
 	return asked(err)
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"strconv"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -229,6 +230,9 @@ func (b *Broker) openListeners(ctx context.Context) error {
 	return nil
 }
 
+// adminEndpoint is the admin port's name among a broker's endpoints; those of the configuration are in capitals.
+const adminEndpoint = "admin"
+
 func (b *Broker) registration() command.RegisterBroker {
 	r := command.RegisterBroker{
 		ID: b.node, Incarnation: datadir.NewLife(), Rack: b.cfg.String("broker.rack"),
@@ -238,6 +242,15 @@ func (b *Broker) registration() command.RegisterBroker {
 	for _, l := range b.listeners {
 		a := b.cfg.Advertised(l.Name, l.Addr().(*net.TCPAddr).Port)
 		r.Endpoints = append(r.Endpoints, command.Endpoint{Listener: l.Name, Host: a.Host, Port: int32(a.Port), Security: a.Security})
+	}
+	if b.console != nil { // behind the clients' ones, the first of which stands in for those that a client does not know
+		if host, port, err := net.SplitHostPort(b.AdminAddr()); err == nil {
+			if ip := net.ParseIP(host); ip != nil && ip.IsUnspecified() && len(r.Endpoints) > 0 {
+				host = r.Endpoints[0].Host
+			}
+			n, _ := strconv.Atoi(port) // it listens there
+			r.Endpoints = append(r.Endpoints, command.Endpoint{Listener: adminEndpoint, Host: host, Port: int32(n), Security: "HTTP"})
+		}
 	}
 	return r
 }
@@ -259,7 +272,7 @@ func (b *Broker) openServing(context.Context) error {
 	b.api = api.New(api.Deps{
 		Node: b.node, Quorum: b.quorum, Partitions: b.hosted, Groups: b.groups, Config: b.cfg,
 		Log: b.log.With("part", "api"), Clock: time.Now, BucketURL: b.bucketURL(), Forget: b.cold.Forget, Dismiss: b.dismiss,
-		Volume: api.Volume{Dir: b.dir.Path, Space: b.space}, Appends: b.flusher, Settle: b.doubts.Settle,
+		Volume: api.Volume{Dir: b.dir.Path, Space: b.space}, Appends: b.flusher, Settle: b.doubts.Settle, Throttle: b.throttle,
 	})
 	b.member.Mux.ServeKafka(b.api)
 	b.observer = &serverObserver{t: b.telemetry}

@@ -1,7 +1,10 @@
 package broker
 
 import (
+	"time"
+
 	"github.com/qanat-io/qanat/broker/replica"
+	"github.com/qanat-io/qanat/broker/throttle"
 	"github.com/qanat-io/qanat/metadata/image"
 	"github.com/qanat-io/qanat/metadata/quorum"
 	"github.com/qanat-io/qanat/wire/kafka"
@@ -17,6 +20,14 @@ func (b *Broker) openReplication() {
 		MaxPartitionBytes: int32(b.cfg.Int("replica.fetch.max.bytes")),
 		BackOff:           b.cfg.Duration("replica.fetch.backoff.ms"),
 	}, b.member.Hub.NewClient(), b.flusher, b.epoch, log)
+	b.throttle = throttle.New(b.node, b.cfg, b.quorum.Image, time.Now)
+	b.fetchers.SetThrottle(b.throttle)
+	b.quorum.Subscribe(func(_, _ *image.Image, ch quorum.Changes) {
+		if len(ch.Configs)+len(ch.Topics) > 0 {
+			b.throttle.Follow()
+		}
+	})
+	b.throttle.Follow()
 	b.keeper = replica.NewKeeper(b.quorum, b.hosted.Each, b.cfg.Duration("replica.lag.time.max.ms"), log)
 	b.quorum.Subscribe(func(_, _ *image.Image, ch quorum.Changes) {
 		if len(ch.Brokers) > 0 {

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -87,9 +89,22 @@ func topicName(m *image.Image, p kafka.Partition) string {
 func listenersOf(r *image.Broker) []console.Listener {
 	var list []console.Listener
 	for _, e := range r.Endpoints {
+		if e.Listener == adminEndpoint {
+			continue
+		}
 		list = append(list, console.Listener{Name: e.Listener, Advertised: fmt.Sprintf("%s:%d", e.Host, e.Port)})
 	}
 	return list
+}
+
+// adminOf is where a broker's admin port is, as far as it has said.
+func adminOf(r *image.Broker) string {
+	for _, e := range r.Endpoints {
+		if e.Listener == adminEndpoint {
+			return net.JoinHostPort(e.Host, strconv.Itoa(int(e.Port)))
+		}
+	}
+	return ""
 }
 
 func (b backend) Quorum() console.Quorum {

@@ -22,7 +22,7 @@ var layers = [][]string{
 	{"metadata/image", "tier/index"},
 	{"metadata/controller", "tier/hot", "tier/cold"},
 	{"metadata/quorum", "tier/archive", "tier/scrub"},
-	{"tier/log", "broker/producer", "broker/datadir", "broker/peer"},
+	{"tier/log", "broker/producer", "broker/datadir", "broker/peer", "broker/throttle"},
 	{"broker/partition", "broker/group", "broker/consumer/assign"},
 	{"broker/hosted", "broker/replica", "broker/coordinator", "broker/control"},
 	{"broker/api"},

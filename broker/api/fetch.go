@@ -212,6 +212,7 @@ func (f *fetcher) fill(p *wire.FetchPartition, s *slot, resp *wire.FetchResponse
 		d.Epoch, d.EndOffset = int32(r.Diverging.Epoch), int64(r.Diverging.End)
 		p.DivergingEpoch = &d
 	}
+	s.limit.Spend(r.Run.Len())
 	s.sentHighWatermark, s.sentLogStart = r.HighWatermark, r.LogStart
 	if s.err != nil {
 		s.sentHighWatermark = -1

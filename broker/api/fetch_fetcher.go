@@ -41,6 +41,7 @@ type fetcher struct {
 	x      *wire.Exchange // the fetch in progress; nil when there is none
 	answer []*slot        // slots held for the answer, in the order they were read
 	bytes  int            // held
+	slowed int            // of these, those that a throttle bounds
 	full   bool           // something did not fit: the answer goes out
 	urgent bool           // something must be told at once
 	all    bool           // a full answer lists every slot; an incremental one those that changed
@@ -149,6 +150,9 @@ func (f *fetcher) readReady() {
 func (f *fetcher) readSlot(s *slot) bool {
 	again := s.held
 	f.bytes -= s.result.Run.Len()
+	if !s.limit.None() {
+		f.slowed -= s.result.Run.Len()
+	}
 	s.drop()
 	if s.leader == nil {
 		if err := s.resolve(f.h, f.h.quorum.Image(), f.byID()); err != nil {
@@ -160,8 +164,14 @@ func (f *fetcher) readSlot(s *slot) bool {
 		s.subscribe() // before the read: what comes after it is news
 	}
 	limit := min(int(s.maxBytes), f.maxBytes-f.bytes)
+	room := f.room(s)
 	if !f.sendNear(s) {
-		s.read(max(limit, 1), f.committed, f.x.Client)
+		s.read(max(min(limit, room), 1), f.committed, f.x.Client)
+	}
+	if room == 0 && s.result.Run.Len() > 0 {
+		s.result.Run.Release()
+		s.result.Run = emptyRun
+		s.wait(s.limit.Wait())
 	}
 	if s.result.Cold || s.loading {
 		f.h.forgetWhenGone(f.x.Client)
@@ -186,6 +196,9 @@ func (f *fetcher) readSlot(s *slot) bool {
 		f.full = true
 	}
 	f.bytes += s.result.Run.Len()
+	if !s.limit.None() {
+		f.slowed += s.result.Run.Len()
+	}
 	f.urgent = f.urgent || s.urgent() || s.result.Cold && s.result.Run.Len() > 0
 	f.list(s, again)
 	return fits
@@ -352,7 +365,7 @@ func (f *fetcher) finish() outgoing {
 	f.newsMu.Unlock()
 	clear(f.answer)
 	f.answer = f.answer[:0]
-	f.x, f.bytes, f.full, f.urgent, f.hurryAsked = nil, 0, false, false, false
+	f.x, f.bytes, f.slowed, f.full, f.urgent, f.hurryAsked = nil, 0, 0, false, false, false
 	switch {
 	case f.session == nil:
 		f.retire()

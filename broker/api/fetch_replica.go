@@ -1,6 +1,9 @@
 package api
 
 import (
+	"math"
+	"time"
+
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -70,6 +73,27 @@ func (f *fetcher) report() {
 		// What it diverges in, and an epoch that is not the partition's, reading tells as well.
 		_, s.refused = s.leader.ReplicaFetched(*f.replica, s.currentEpoch, partition.Position{From: s.from, Last: s.lastFetchedEpoch})
 	})
+}
+
+// room is how much of a slot a throttle lets go now; without one, everything. 0: nothing but what is to be told besides records.
+func (f *fetcher) room(s *slot) int {
+	if f.replica == nil {
+		return math.MaxInt
+	}
+	if s.limit = f.h.Throttle.Leading(s.leader.ID(), f.replica.ID); s.limit.None() {
+		return math.MaxInt
+	}
+	return max(s.limit.Room()-f.slowed, 0)
+}
+
+// wait has the slot looked at again after a while, once however often it is called.
+func (s *slot) wait(d time.Duration) {
+	if !s.waits.Swap(true) {
+		time.AfterFunc(d, func() {
+			s.waits.Store(false)
+			s.tell()
+		})
+	}
 }
 
 // sendNear sends a consumer to a replica in its own rack, if there is one that has what it wants.

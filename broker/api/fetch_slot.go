@@ -7,6 +7,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/qanat-io/qanat/broker/partition"
+	"github.com/qanat-io/qanat/broker/throttle"
 	"github.com/qanat-io/qanat/metadata/image"
 	"github.com/qanat-io/qanat/wire/kafka"
 )
@@ -43,6 +44,8 @@ type slot struct {
 	loading bool
 	near    kafka.BrokerID // where the consumer is sent; kafka.NoBroker: nowhere
 	refused error          // of a replica: why its position was not taken
+	limit   throttle.Limit // of a replica: what bounds what it is sent
+	waits   atomic.Bool    // for its throttle, see wait
 
 	// What a session's client was last told; -1 (hw) to be told in any case.
 	sentHighWatermark, sentLogStart kafka.Offset
@@ -160,7 +163,7 @@ func (s *slot) leave() {
 	s.drop()
 	s.leader, s.used, s.key = nil, false, slotKey{}
 	s.sentHighWatermark, s.sentLogStart = -1, -1
-	s.loading = false
+	s.loading, s.limit = false, throttle.Limit{}
 }
 
 // drop releases what was read.

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"fmt"
 	"math"
 	"runtime"
 	"sync"
@@ -11,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/qanat-io/qanat/broker/throttle"
 	"github.com/qanat-io/qanat/metadata/command"
 	"github.com/qanat-io/qanat/wire"
 	"github.com/qanat-io/qanat/wire/kafka"
@@ -633,4 +635,62 @@ func TestFetchLosesNoWakeUp(t *testing.T) {
 		s.nothingHeld()
 		s.leave()
 	}
+}
+
+// A replica that is being added would be sent more than a throttle of its leader allows, or not be sent the rest when there is room
+// again; or one that is in sync would be held back.
+func TestFetchThrottled(t *testing.T) {
+	const rate = 50 * unit
+	synctest.Test(t, func(t *testing.T) {
+		for _, session := range []int32{finalEpoch, initialEpoch} {
+			s := newHarness(t)
+			s.propose1(command.RegisterBroker{ID: 2, Incarnation: [16]byte{2}, Directory: [16]byte{2}})
+			id := s.topic("t", 1)
+			s.propose1(command.CreateTopic{ID: kafka.TopicID{2}, Name: "u", Partitions: [][]kafka.BrokerID{{1, 2}}})
+			moving := kafka.Partition{Topic: id}
+			p, _ := s.meta.Image().Partition(moving)
+			s.propose1(command.AssignReplicas{Changes: []command.Assignment{{Partition: moving, Expected: p.PartitionEpoch, Target: []kafka.BrokerID{1, 2}}}})
+			s.propose1(command.SetConfigs{Type: command.Broker, Set: map[string]string{"cluster.moves.max.bytes.per.second": fmt.Sprint(rate)}})
+			s.Throttle = throttle.New(1, s.Config, s.meta.Image, time.Now)
+			s.Throttle.Follow()
+			s.peer.Peer = &wire.Peer{Node: 2}
+			s.log(id, 0).append(1000)
+			fetch := func(session, epoch int32, from ...wanted) *call {
+				req := fetchRequest(session, epoch, 500*time.Millisecond, from...)
+				req.ReplicaState.ID, req.ReplicaState.Epoch = 2, 99
+				return s.start(req, fetchVersion)
+			}
+			began, got, open, epoch := time.Now(), 0, int32(0), session
+			for time.Since(began) < 10*time.Second {
+				c := fetch(open, epoch, wanted{id, 0, kafka.Offset(got)})
+				time.Sleep(500 * time.Millisecond)
+				synctest.Wait()
+				r := c.now(t).Fetch
+				for _, p := range parts(r) {
+					got += p.Records.Len() / unit
+				}
+				release(r)
+				if session == initialEpoch {
+					open, epoch = r.SessionID, nextEpoch(epoch)
+				}
+				if most := (time.Since(began)+time.Second).Seconds()*rate/unit + 1; float64(got) > most {
+					t.Fatalf("%d batches after %s, at most %.0f were to be sent", got, time.Since(began), most)
+				}
+			}
+			if got < 10*rate/unit*8/10 {
+				t.Errorf("session %d: %d batches in ten seconds, at %d a second", session, got, rate/unit)
+			}
+			s.log(kafka.TopicID{2}, 0).append(1000)
+			c := fetch(open, epoch, wanted{id, 0, kafka.Offset(got)}, wanted{kafka.TopicID{2}, 0, 0})
+			synctest.Wait()
+			r := c.now(t).Fetch
+			if last := parts(r)[len(parts(r))-1]; last.Records.Len() != 1000*unit {
+				t.Errorf("who is in sync was sent %d bytes", last.Records.Len())
+			}
+			release(r)
+			s.nothingHeld()
+			s.leave()
+			time.Sleep(time.Second) // a timer may be left
+		}
+	})
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/qanat-io/qanat/broker/coordinator"
 	"github.com/qanat-io/qanat/broker/partition"
+	"github.com/qanat-io/qanat/broker/throttle"
 	"github.com/qanat-io/qanat/metadata/command"
 	"github.com/qanat-io/qanat/metadata/config"
 	"github.com/qanat-io/qanat/metadata/image"
@@ -57,6 +58,8 @@ type Deps struct {
 		Begin()
 		End()
 	}
+	// Throttle bounds what is sent to replicas that are not in sync. Optional.
+	Throttle *throttle.Replication
 	// Forget ends what is read ahead from the bucket for a stream, which is a *wire.Client. Optional.
 	Forget func(stream any)
 }

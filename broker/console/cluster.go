@@ -19,6 +19,7 @@ type Broker struct {
 	Rack      string     `json:"rack"`
 	Listeners []Listener `json:"listeners"`
 	Cluster   string     `json:"cluster_address"` // for other brokers
+	Admin     string     `json:"admin_address"`   // this port there, HOST:PORT; "" for none, or not known
 	Version   string     `json:"version"`
 	// MetadataLevel is the newest that it supports.
 	MetadataLevel int `json:"metadata_level"`
@@ -36,6 +37,8 @@ type Broker struct {
 	// brokers that are to be emptied only.
 	Moving int `json:"moving"`
 	Stuck  int `json:"stuck"`
+	// Throttle is the most that each broker copies for that, in bytes a second; 0: without limit.
+	Throttle int64 `json:"throttle"`
 }
 
 // Cluster is /v1/cluster: how the whole is, as the broker that was asked knows it.
@@ -78,6 +81,8 @@ type PartitionHealth struct {
 type Balance struct {
 	Mode   string `json:"mode"`   // cluster.balance: off, once, on
 	Moving int    `json:"moving"` // partitions that are being reassigned, for whatever reason
+	// Throttle is the most that each broker copies for that, in bytes a second; 0: without limit.
+	Throttle int64 `json:"throttle"`
 	// Moves would balance the cluster as it is now.
 	Moves []BalanceMove `json:"moves"`
 	Bytes int64         `json:"bytes"` // to be copied, as far as this broker knows the sizes
@@ -105,8 +110,9 @@ func (s *Server) clusterRoutes(add func(method, path, what string, h http.Handle
 	add("GET", "/v1/quorum", "the metadata quorum", func(w http.ResponseWriter, _ *http.Request) { reply(w, s.backend.Quorum()) })
 	add("GET", "/v1/cluster", "how the cluster is, and what is wrong", func(w http.ResponseWriter, _ *http.Request) { reply(w, s.backend.Cluster()) })
 	add("GET", "/v1/balance", "what would balance the cluster", func(w http.ResponseWriter, _ *http.Request) { reply(w, s.backend.Balance()) })
-	add("POST", "/v1/balance", "move replicas and leaders; ?mode=once, on or off", s.setBalance)
-	add("POST", "/v1/brokers/{id}/drain", "empty a broker; ?on=false ends that", s.drain)
+	add("POST", "/v1/balance", "move replicas and leaders; ?mode=once, on or off, &throttle=BYTES a second", s.setBalance)
+	add("POST", "/v1/brokers/{id}/drain", "empty a broker; ?on=false ends that, &throttle=BYTES a second", s.drain)
+	add("POST", "/v1/throttle", "bound what moves copy; ?throttle=BYTES a second, 0 for no bound", s.setThrottle)
 	add("POST", "/v1/partitions/transfer", "give a leadership to another replica; ?topic=NAME&partition=N&to=BROKER", s.transfer)
 }
 
@@ -118,11 +124,42 @@ func (s *Server) setBalance(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusBadRequest, fmt.Errorf("mode: %q is none of once, on and off", mode))
 		return
 	}
-	if err := s.backend.SetBalance(r.Context(), mode); err != nil {
+	throttle, err := throttleOf(r)
+	if err != nil {
+		fail(w, http.StatusBadRequest, err)
+		return
+	}
+	if err := s.backend.SetBalance(r.Context(), mode, throttle); err != nil {
 		failAs(w, err)
 		return
 	}
 	reply(w, Done{"cluster.balance is " + mode})
+}
+
+// throttleOf is how fast a request lets moves copy; 0 when it does not say.
+func throttleOf(r *http.Request) (int64, error) {
+	v := r.URL.Query().Get("throttle")
+	if v == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseInt(v, 10, 64)
+	if err != nil || n < 0 {
+		return 0, fmt.Errorf("throttle: %q is no number of bytes", v)
+	}
+	return n, nil
+}
+
+func (s *Server) setThrottle(w http.ResponseWriter, r *http.Request) {
+	throttle, err := throttleOf(r)
+	if err != nil {
+		fail(w, http.StatusBadRequest, err)
+		return
+	}
+	if err := s.backend.SetThrottle(r.Context(), throttle); err != nil {
+		failAs(w, err)
+		return
+	}
+	reply(w, Done{fmt.Sprintf("moves copy at most %d bytes a second (0: without limit)", throttle)})
 }
 
 func (s *Server) drain(w http.ResponseWriter, r *http.Request) {
@@ -138,7 +175,12 @@ func (s *Server) drain(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	if err := s.backend.Drain(r.Context(), id, on); err != nil {
+	throttle, err := throttleOf(r)
+	if err != nil {
+		fail(w, http.StatusBadRequest, err)
+		return
+	}
+	if err := s.backend.Drain(r.Context(), id, on, throttle); err != nil {
 		failAs(w, err)
 		return
 	}

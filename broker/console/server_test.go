@@ -61,9 +61,14 @@ func (b *backend) change(what string, args ...any) error {
 	b.changed = append(b.changed, what+fmt.Sprint(args...))
 	return nil
 }
-func (b *backend) SetBalance(_ context.Context, mode string) error { return b.change("balance ", mode) }
-func (b *backend) Drain(_ context.Context, id int32, on bool) error {
-	return b.change("drain ", id, on)
+func (b *backend) SetBalance(_ context.Context, mode string, throttle int64) error {
+	return b.change("balance ", mode, " ", throttle)
+}
+func (b *backend) Drain(_ context.Context, id int32, on bool, throttle int64) error {
+	return b.change("drain ", id, on, throttle)
+}
+func (b *backend) SetThrottle(_ context.Context, throttle int64) error {
+	return b.change("throttle ", throttle)
 }
 func (b *backend) Transfer(_ context.Context, topic string, p, to int32) error {
 	return b.change("transfer ", topic, p, to)
@@ -201,7 +206,8 @@ func TestChanges(t *testing.T) {
 	b := &backend{}
 	h := serve(t, b, Config{})
 	for q, want := range map[string]int{
-		"POST /v1/balance?mode=on": 200, "POST /v1/balance": 400, "POST /v1/balance?mode=much": 400,
+		"POST /v1/balance?mode=on": 200, "POST /v1/balance": 400, "POST /v1/throttle?throttle=-5": 400, "POST /v1/throttle?throttle=5": 200, "POST /v1/balance?mode=on&throttle=x": 400,
+		"POST /v1/brokers/3/drain?throttle=1.5": 400, "POST /v1/balance?mode=much": 400,
 		"POST /v1/brokers/3/drain?on=false": 200, "POST /v1/brokers/9/drain": 404, "POST /v1/brokers/x/drain": 400, "POST /v1/brokers/3/drain?on=perhaps": 400,
 		"POST /v1/partitions/transfer?topic=t&partition=1&to=8": 409, "POST /v1/partitions/transfer?topic=t&partition=1": 400, "POST /v1/partitions/transfer?topic=t&to=1": 400,
 		"GET /v1/brokers/3/drain": 404,
@@ -212,7 +218,7 @@ func TestChanges(t *testing.T) {
 		}
 	}
 	slices.Sort(b.changed)
-	if got := strings.Join(b.changed, "; "); got != "balance on; drain 3 false" {
+	if got := strings.Join(b.changed, "; "); got != "balance on 0; drain 3 false 0; throttle 5" {
 		t.Errorf("%s", got)
 	}
 }

@@ -24,9 +24,12 @@ type Backend interface {
 	Quorum() Quorum
 	Cluster() Cluster
 	Balance() Balance
-	// SetBalance changes cluster.balance. This and what follows returns when it is applied; ErrNotFound, ErrRefused.
-	SetBalance(ctx context.Context, mode string) error
-	Drain(ctx context.Context, broker int32, on bool) error
+	// SetBalance changes cluster.balance, and with throttle > 0 what bounds moves, in bytes a second. This and what follows returns
+	// when it is applied; ErrNotFound, ErrRefused.
+	SetBalance(ctx context.Context, mode string, throttle int64) error
+	Drain(ctx context.Context, broker int32, on bool, throttle int64) error
+	// SetThrottle bounds what is moved already; 0 takes the bound away.
+	SetThrottle(ctx context.Context, throttle int64) error
 	Transfer(ctx context.Context, topic string, partition, to int32) error
 	// Storage lists one topic, or all of them for "", sorted by name; ErrNotFound.
 	Storage(ctx context.Context, topic string) ([]TopicStorage, error)

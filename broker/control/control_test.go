@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/qanat-io/qanat/metadata/command"
+	"github.com/qanat-io/qanat/metadata/controller"
 	"github.com/qanat-io/qanat/metadata/image"
 	"github.com/qanat-io/qanat/wire/kafka"
 )
@@ -291,5 +292,53 @@ func TestUncleanStart(t *testing.T) {
 		w.silence(false)
 		time.Sleep(2 * time.Second)
 		w.want(3, command.Active)
+	})
+}
+
+// A throttle of moves would outlive them, or be taken back while some are to come.
+func TestThrottleEnds(t *testing.T) {
+	story(t, func(t *testing.T) {
+		w := three(t)
+		defer w.killAll()
+		throttled := func() bool {
+			_, set := w.now().Configs(command.Broker, "")[ThrottleKey]
+			return set
+		}
+		do := func(c command.Command) {
+			t.Helper()
+			if _, err := w.do(c); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.start(4)
+		time.Sleep(2 * time.Second)
+		do(command.DrainBroker{ID: 3, Drain: true})
+		do(command.SetConfigs{Type: command.Broker, Set: map[string]string{ThrottleKey: "1000", "cluster.moves.max": "1"}})
+		time.Sleep(5 * time.Second)
+		p := w.now()
+		if controller.Moving(p) != 1 || !throttled() {
+			t.Fatalf("%d partitions are being moved, throttled %t", controller.Moving(p), throttled())
+		}
+		for range 3 { // what is being moved gets there
+			p.AllPartitions(func(x *image.Partition) bool {
+				if len(x.Adding) > 0 {
+					var isr []command.ISRMember
+					for _, id := range x.Replicas {
+						b, _ := p.Broker(id)
+						isr = append(isr, command.ISRMember{ID: id, Epoch: b.Epoch})
+					}
+					do(command.AlterISR{Changes: []command.ISRChange{{Partition: x.Partition, LeaderEpoch: x.LeaderEpoch, Expected: x.PartitionEpoch, ISR: isr}}})
+				}
+				return true
+			})
+			if !throttled() {
+				t.Error("taken back while something is to be moved")
+			}
+			time.Sleep(time.Second)
+			p = w.now()
+		}
+		if throttled() || controller.Draining(w.now(), 3).Replicas != 0 {
+			t.Errorf("throttled %t, %+v", throttled(), controller.Draining(w.now(), 3))
+		}
 	})
 }

@@ -304,6 +304,7 @@ func (c *Controller) decide(ctx context.Context) {
 		}
 		cs := controller.Decide(w, scope)
 		cs = append(cs, c.balanced(w)...)
+		cs = append(cs, c.moved(w)...)
 		if len(cs) == 0 {
 			return
 		}
@@ -381,6 +382,26 @@ func (c *Controller) balanced(w controller.World) []command.Command {
 	c.log.Info("cluster is balanced")
 	return []command.Command{command.SetConfigs{Type: command.Broker, Delete: []string{"cluster.balance"}}}
 }
+
+// moved takes back the throttle that was set for moves when none is under way and none is to come.
+func (c *Controller) moved(w controller.World) []command.Command {
+	if _, set := w.Image.Configs(command.Broker, "")[ThrottleKey]; !set || w.Balance || controller.Moving(w.Image) > 0 {
+		return nil
+	}
+	draining := false
+	w.Image.Brokers(func(b *image.Broker) bool {
+		draining = b.Drain && controller.Draining(w.Image, b.ID).Replicas > 0
+		return !draining
+	})
+	if draining {
+		return nil
+	}
+	c.log.Info("nothing is moved any more: the throttle of moves ends")
+	return []command.Command{command.SetConfigs{Type: command.Broker, Delete: []string{ThrottleKey}}}
+}
+
+// ThrottleKey bounds how fast moves copy.
+const ThrottleKey = "cluster.moves.max.bytes.per.second"
 
 // propose proposes all at once, so that they share a Raft entry, and waits until all are applied. It returns false when one
 // of them was not: then what it decided is decided again.

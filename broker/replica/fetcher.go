@@ -192,6 +192,14 @@ func (of *fetcher) after(fo *followed, d time.Duration) {
 	time.AfterFunc(d, func() { of.back(fo) })
 }
 
+// hold keeps a partition that is due out of the session for a while: the leader, which may still have it there, would send what it has
+// sent before. mu is held.
+func (of *fetcher) hold(fo *followed, d time.Duration) {
+	of.left = append(of.left, fo.p.ID())
+	of.setAside(fo)
+	time.AfterFunc(d, func() { of.back(fo) })
+}
+
 func (of *fetcher) run(ctx context.Context) {
 	failures := 0
 	for ctx.Err() == nil {
@@ -349,6 +357,7 @@ func (of *fetcher) name(fl *flight) {
 func (of *fetcher) nameDue(req *kmsg.FetchRequest, fl *flight) (listed int, unflushed []*hot.Log) {
 	list := of.due
 	of.due = nil
+	slowed := 0 // what those that are throttled may bring, together
 	for _, fo := range list {
 		if fo.place == gone || fo.place == aside {
 			continue
@@ -359,8 +368,18 @@ func (of *fetcher) nameDue(req *kmsg.FetchRequest, fl *flight) (listed int, unfl
 			of.due = append(of.due, fo)
 			continue
 		}
+		most := of.f.cfg.MaxPartitionBytes
+		if limit := of.f.throttle.Following(fo.p.ID()); !limit.None() {
+			room := limit.Room() - slowed
+			if room <= 0 {
+				of.hold(fo, limit.Wait())
+				continue
+			}
+			most = int32(min(int(most), room))
+			slowed += int(most)
+		}
 		fo.place, fo.at, fo.named = inSession, at, fl.number
-		addTo(req, fo, of.f.cfg.MaxPartitionBytes)
+		addTo(req, fo, most)
 		listed++
 	}
 	return listed, unflushed
@@ -462,6 +481,7 @@ func (of *fetcher) take(ctx context.Context, fo *followed, p *kmsg.FetchResponse
 }
 
 func (of *fetcher) appendTo(fo *followed, p *kmsg.FetchResponseTopicPartition) {
+	of.f.throttle.Following(fo.p.ID()).Spend(len(p.RecordBatches))
 	grew, err := fo.p.AppendFetched(partition.Fetched{
 		Epoch: fo.epoch, At: fo.at, Records: p.RecordBatches, HighWatermark: kafka.Offset(p.HighWatermark),
 	})

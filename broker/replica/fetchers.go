@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/qanat-io/qanat/broker/partition"
+	"github.com/qanat-io/qanat/broker/throttle"
 	"github.com/qanat-io/qanat/tier/hot"
 	"github.com/qanat-io/qanat/wire/kafka"
 )
@@ -57,6 +58,8 @@ type Fetchers struct {
 	epoch func() kafka.BrokerEpoch
 	log   *slog.Logger
 	bytes atomic.Int64
+	// throttle bounds what is fetched while this broker's replica is not in sync; nil bounds nothing.
+	throttle *throttle.Replication
 
 	mu      sync.Mutex
 	ctx     context.Context // of Run; nil before
@@ -72,6 +75,9 @@ func New(cfg Config, leaders Leaders, flusher *hot.Flusher, epoch func() kafka.B
 		byID: map[kafka.Partition]*followed{}, by: map[kafka.BrokerID]*fetcher{},
 	}
 }
+
+// SetThrottle says what bounds the fetching of replicas that are not in sync. Before Run.
+func (f *Fetchers) SetThrottle(t *throttle.Replication) { f.throttle = t }
 
 // Follow has a partition fetched from whom it follows; called again whenever that may have changed. Changes take effect with Go.
 func (f *Fetchers) Follow(p *partition.Partition) {

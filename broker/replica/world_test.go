@@ -373,11 +373,15 @@ func codeOf(err error) int16 {
 // follow starts fetchers of a host.
 func follow(t *testing.T, h *host, l Leaders) *Fetchers {
 	f := New(Config{Node: h.node}, l, h.flusher, func() kafka.BrokerEpoch { return 7 }, quiet)
+	run(t, f)
+	return f
+}
+
+func run(t *testing.T, f *Fetchers) {
 	ctx, stop := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() { _ = f.Run(ctx) })
 	t.Cleanup(func() { stop(); running.Wait() })
-	return f
 }
 
 // logOf is all bytes of a local log.

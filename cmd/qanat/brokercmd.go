@@ -41,6 +41,10 @@ func (a *app) oneBroker(ctx context.Context, arg string) (console.Broker, error)
 	if err != nil {
 		return console.Broker{}, err
 	}
+	return findBroker(list, id)
+}
+
+func findBroker(list []console.Broker, id int32) (console.Broker, error) {
 	for _, b := range list {
 		if b.ID == id {
 			return b, nil
@@ -161,25 +165,51 @@ func drainText(b console.Broker) string {
 	if b.Replicas == 0 {
 		return "it is empty"
 	}
-	text := fmt.Sprintf("%s left, %d on the way", count(b.Replicas, "replica"), b.Moving)
+	text := fmt.Sprintf("%s left, %d on the way", count(b.Replicas, "replica"), b.Moving) + throttleText(b.Throttle)
 	if b.Stuck > 0 {
 		text += fmt.Sprintf(", %d that no other broker can take, or that nobody leads", b.Stuck)
 	}
 	return text
 }
 
+// throttleText is what bounds moves, behind how many there are.
+func throttleText(bytes int64) string {
+	if bytes == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", at most %s/s for each broker", bytesText(bytes))
+}
+
+// throttleFlag gives a command --throttle.
+func throttleFlag(c *cobra.Command, to *int64) {
+	c.Flags().Int64Var(to, "throttle", 0, "the most that each broker copies, in bytes a second, until nothing is moved any more (0: as it is set, by default without limit)")
+}
+
+func checkThrottle(n int64) error {
+	if n < 0 {
+		return failf(exitUsage, "", "--throttle %d: must not be below zero", n)
+	}
+	return nil
+}
+
 func (a *app) brokerDrainCommand() *cobra.Command {
 	var stop, wait bool
+	var throttle int64
 	c := &cobra.Command{
 		Use:   "drain BROKER",
 		Short: "Empty a broker: its replicas, leaderships and groups go to others, a few at a time",
 		Long: `Empty a broker. Its replicas are copied to other brokers, a few at a time (cluster.moves.max), while clients go on;
 nothing new comes to it. The wish is kept in the cluster's metadata: it outlives restarts of any broker, and of this
-command. A broker that is dead can be drained too, as far as others have its data.`,
-		Example: "  qanat broker drain 3 --wait\n  qanat broker drain 3 --stop     # it takes replicas again",
+command. A broker that is dead can be drained too, as far as others have its data.
+
+--throttle bounds what is copied for it; given again, it changes that. With --wait, any broker may restart meanwhile: another one is asked.`,
+		Example: "  qanat broker drain 3 --wait\n  qanat broker drain 3 --throttle 10000000\n  qanat broker drain 3 --stop     # it takes replicas again",
 		Args:    wantArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			b, err := a.oneBroker(cmd.Context(), args[0])
+			if err := checkThrottle(throttle); err != nil {
+				return err
+			}
+			who, b, err := a.following(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
@@ -188,15 +218,16 @@ command. A broker that is dead can be drained too, as far as others have its dat
 					return err
 				}
 			}
-			if err := a.setDrain(cmd.Context(), b.ID, !stop); err != nil {
+			if err := a.setDrain(cmd.Context(), who, b.ID, !stop, throttle); err != nil {
 				return err
 			}
 			if wait && !stop {
-				return a.watchDrain(cmd.Context(), b.ID)
+				return a.watchDrain(cmd.Context(), who, b.ID)
 			}
 			return nil
 		},
 	}
+	throttleFlag(c, &throttle)
 	c.Flags().BoolVar(&stop, "stop", false, "end it: the broker takes replicas again; what is on the way still goes")
 	c.Flags().BoolVarP(&wait, "wait", "w", false, "wait until it is empty, and tell how far it is")
 	a.destructive(c)
@@ -204,13 +235,32 @@ command. A broker that is dead can be drained too, as far as others have its dat
 	return c
 }
 
-func (a *app) setDrain(ctx context.Context, id int32, on bool) error {
-	var done console.Done
-	if err := a.ask(ctx, http.MethodPost, fmt.Sprintf("/v1/brokers/%d/drain", id), url.Values{"on": {strconv.FormatBool(on)}}, &done); err != nil {
-		return err
+// following finds a broker, and whom to ask about it from then on.
+func (a *app) following(ctx context.Context, arg string) (*anyone, console.Broker, error) {
+	id, err := brokerID(arg)
+	if err != nil {
+		return nil, console.Broker{}, err
 	}
-	fmt.Fprintln(a.stdout, done.Done)
-	return nil
+	list, err := a.allBrokers(ctx)
+	if err != nil {
+		return nil, console.Broker{}, err
+	}
+	who := a.anyone()
+	who.learn(list)
+	b, err := findBroker(list, id)
+	return who, b, err
+}
+
+func (a *app) setDrain(ctx context.Context, who *anyone, id int32, on bool, throttle int64) error {
+	q := url.Values{"on": {strconv.FormatBool(on)}}
+	if throttle > 0 {
+		q.Set("throttle", strconv.FormatInt(throttle, 10))
+	}
+	done, err := who.change(ctx, fmt.Sprintf("/v1/brokers/%d/drain", id), q)
+	if err == nil {
+		fmt.Fprintln(a.stdout, done)
+	}
+	return err
 }
 
 // drainLook is how often a drain's progress is looked at; stuckLooks how often in a row nothing may be on the way, while
@@ -221,10 +271,10 @@ const (
 )
 
 // watchDrain waits until a broker is empty.
-func (a *app) watchDrain(ctx context.Context, id int32) error {
+func (a *app) watchDrain(ctx context.Context, who *anyone, id int32) error {
 	last, stuck := "", 0
 	for {
-		b, err := a.oneBroker(ctx, strconv.Itoa(int(id)))
+		b, err := who.broker(ctx, id)
 		if err != nil {
 			return err
 		}
@@ -263,31 +313,36 @@ func pause(ctx context.Context, d time.Duration) error {
 }
 
 func (a *app) brokerDecommissionCommand() *cobra.Command {
+	var throttle int64
 	c := &cobra.Command{
 		Use:   "decommission BROKER",
 		Short: "Take a broker out of the cluster: empty it, wait until it has stopped, forget it",
 		Long: `Take a broker out of the cluster. It is drained; when it is empty, this waits until somebody stops its process; then
 the cluster forgets it, the metadata quorum included. Interrupted, it goes on where it was when it is run again. A broker
-that holds the only copy of something, or whose replicas no other broker can take, is not forgotten.`,
+that holds the only copy of something, or whose replicas no other broker can take, is not forgotten. Any broker may
+restart meanwhile: another one is asked.`,
 		Args: wantArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
-			b, err := a.oneBroker(ctx, args[0])
+			if err := checkThrottle(throttle); err != nil {
+				return err
+			}
+			who, b, err := a.following(ctx, args[0])
 			if err != nil {
 				return err
 			}
 			if err := a.confirm(fmt.Sprintf("Empty broker %d (%s) and forget it", b.ID, count(b.Replicas, "replica"))); err != nil {
 				return err
 			}
-			if !b.Drain {
-				if err := a.setDrain(ctx, b.ID, true); err != nil {
+			if !b.Drain || throttle > 0 {
+				if err := a.setDrain(ctx, who, b.ID, true, throttle); err != nil {
 					return err
 				}
 			}
-			if err := a.watchDrain(ctx, b.ID); err != nil {
+			if err := a.watchDrain(ctx, who, b.ID); err != nil {
 				return err
 			}
-			if err := a.awaitStop(ctx, b.ID); err != nil {
+			if err := a.awaitStop(ctx, who, b.ID); err != nil {
 				return err
 			}
 			if err := a.forget(ctx, b.ID); err != nil {
@@ -297,15 +352,16 @@ that holds the only copy of something, or whose replicas no other broker can tak
 			return nil
 		},
 	}
+	throttleFlag(c, &throttle)
 	a.destructive(c)
 	c.ValidArgsFunction = a.completeBrokers(1)
 	return c
 }
 
 // awaitStop waits until a broker's process has ended.
-func (a *app) awaitStop(ctx context.Context, id int32) error {
+func (a *app) awaitStop(ctx context.Context, who *anyone, id int32) error {
 	for said := false; ; said = true {
-		b, err := a.oneBroker(ctx, strconv.Itoa(int(id)))
+		b, err := who.broker(ctx, id)
 		if err != nil || b.State == "fenced" {
 			return err
 		}

@@ -120,7 +120,11 @@ func (a *app) ask(ctx context.Context, method, path string, query url.Values, in
 
 // askPatiently is ask for what may take as long as it takes.
 func (a *app) askPatiently(ctx context.Context, method, path string, query url.Values, into any) error {
-	base := a.adminBase()
+	return a.askAt(ctx, a.adminBase(), method, path, query, into)
+}
+
+// askAt is askPatiently of one admin port.
+func (a *app) askAt(ctx context.Context, base, method, path string, query url.Values, into any) error {
 	target := base + path
 	if len(query) > 0 {
 		target += "?" + query.Encode()

@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
 
@@ -18,11 +20,13 @@ import (
 // one replica each time, a broker that is empty stops.
 type clusterBackend struct {
 	console.Backend
-	mu      sync.Mutex
-	brokers []console.Broker
-	mode    string
-	looks   int
-	moves   []string
+	mu       sync.Mutex
+	brokers  []console.Broker
+	mode     string
+	throttle int64
+	drained  func() // when set, called behind the answer to a drain
+	looks    int
+	moves    []string
 }
 
 func newClusterBackend() *clusterBackend {
@@ -69,7 +73,7 @@ func (b *clusterBackend) Cluster() console.Cluster {
 func (b *clusterBackend) Balance() console.Balance {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	out := console.Balance{Mode: b.mode, Moves: []console.BalanceMove{{Topic: "events", Partition: 1, Replicas: []int32{1, 2}, Target: []int32{3, 2}, Bytes: 3 << 20}}, Bytes: 3 << 20}
+	out := console.Balance{Mode: b.mode, Throttle: b.throttle, Moves: []console.BalanceMove{{Topic: "events", Partition: 1, Replicas: []int32{1, 2}, Target: []int32{3, 2}, Bytes: 3 << 20}}, Bytes: 3 << 20}
 	if b.mode == "once" {
 		b.mode = "off"
 		out.Moving, out.Moves, out.Bytes = 1, []console.BalanceMove{}, 0
@@ -77,24 +81,29 @@ func (b *clusterBackend) Balance() console.Balance {
 	return out
 }
 
-func (b *clusterBackend) SetBalance(_ context.Context, mode string) error {
+func (b *clusterBackend) SetBalance(_ context.Context, mode string, throttle int64) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.mode = mode
+	b.mode, b.throttle = mode, throttle
 	return nil
 }
 
-func (b *clusterBackend) Drain(_ context.Context, id int32, on bool) error {
+func (b *clusterBackend) Drain(_ context.Context, id int32, on bool, throttle int64) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for i := range b.brokers {
 		if b.brokers[i].ID == id {
-			b.brokers[i].Drain = on
+			b.brokers[i].Drain, b.brokers[i].Throttle = on, throttle
+			if b.drained != nil {
+				defer time.AfterFunc(0, b.drained)
+			}
 			return nil
 		}
 	}
 	return fmt.Errorf("%w: broker %d", console.ErrNotFound, id)
 }
+
+func (b *clusterBackend) Ready() error { return nil }
 
 func (b *clusterBackend) Transfer(_ context.Context, topic string, p, to int32) error {
 	if to == 3 {
@@ -131,10 +140,13 @@ func TestCluster(t *testing.T) {
 	c.story("", "broker", "drain", "2")
 	c.story("", "broker", "drain", "2", "--yes", "--wait")
 	c.story("", "broker", "drain", "2", "--stop")
+	c.story("", "broker", "drain", "2", "--yes", "--wait", "--throttle", "5000000")
+	c.story("", "broker", "drain", "2", "--throttle", "-1")
 	c.story("", "broker", "decommission", "1")
 	c.story("", "partition", "balance", "--dry-run")
 	c.story("", "partition", "balance")
 	c.story("", "partition", "balance", "--yes", "--wait")
+	c.story("", "partition", "balance", "--yes", "--wait", "--throttle", "1000000")
 	c.story("", "partition", "balance", "--stop")
 	c.story("", "partition", "balance", "--dry-run", "--stop")
 	c.story("", "partition", "transfer-leader", "events/1", "--to", "2")
@@ -148,6 +160,30 @@ func TestCluster(t *testing.T) {
 		t.Errorf("transferred %v", b.moves)
 	}
 }
+
+// A drain could not be followed when the broker that was asked restarts: others are asked, and who has just started is not believed.
+func TestFollowedOnAnyBroker(t *testing.T) {
+	c, b := clusterPort(t)
+	stale := newClusterBackend()
+	stale.brokers = stale.brokers[:1] // it has not caught up, and says so
+	other := httptest.NewServer(console.New(console.Config{}, unready{stale}, nil, slog.New(slog.DiscardHandler)).Handler())
+	t.Cleanup(other.Close)
+	third := httptest.NewServer(console.New(console.Config{}, b, nil, slog.New(slog.DiscardHandler)).Handler())
+	t.Cleanup(third.Close)
+	b.brokers[0].Admin = strings.TrimPrefix(other.URL, "http://")
+	b.brokers[2].Admin = strings.TrimPrefix(third.URL, "http://")
+	first := httptest.NewServer(console.New(console.Config{}, b, nil, slog.New(slog.DiscardHandler)).Handler())
+	c.admin = strings.TrimPrefix(first.URL, "http://")
+	b.drained = func() { first.CloseClientConnections(); _ = first.Listener.Close() }
+	r := c.run("broker", "drain", "2", "-y", "--wait")
+	if r.code != exitOK || !strings.Contains(r.out, "broker 2: it is empty") || !strings.Contains(r.errors, "asking "+b.brokers[2].Admin) {
+		t.Errorf("%+v", r)
+	}
+}
+
+type unready struct{ *clusterBackend }
+
+func (unready) Ready() error { return errors.New("the broker is starting") }
 
 // Watching tells what changes and ends when all is well, or when the time is over with the code for an unhealthy cluster.
 func TestWatchHealth(t *testing.T) {

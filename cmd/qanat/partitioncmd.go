@@ -46,6 +46,7 @@ func brokerIDs(list string) ([]int32, error) {
 func (a *app) partitionMoveCommand() *cobra.Command {
 	var to string
 	var cancel, wait bool
+	var throttle int64
 	c := a.outputs(&cobra.Command{
 		Use:   "move TOPIC/PARTITION…",
 		Short: "Give partitions other replicas, or another number of them",
@@ -65,13 +66,17 @@ begun; the cluster ends it by itself.`,
 					return err
 				}
 			}
-			return a.move(cmd.Context(), args, target, wait)
+			if err := checkThrottle(throttle); err != nil {
+				return err
+			}
+			return a.move(cmd.Context(), args, target, wait, throttle)
 		},
 	})
 	f := c.Flags()
 	f.StringVar(&to, "to", "", "the new replicas, brokers separated by commas")
 	f.BoolVar(&cancel, "cancel", false, "end a move that is under way; the replicas are again those from before")
 	f.BoolVarP(&wait, "wait", "w", false, "wait until it is done")
+	throttleFlag(c, &throttle)
 	c.ValidArgsFunction = a.completePartitions(-1)
 	return c
 }
@@ -86,7 +91,7 @@ func (a *app) completePartitions(n int) completer {
 }
 
 // move begins reassignments; target nil cancels.
-func (a *app) move(ctx context.Context, args []string, target []int32, wait bool) error {
+func (a *app) move(ctx context.Context, args []string, target []int32, wait bool, throttle int64) error {
 	req := kadm.AlterPartitionAssignmentsReq{}
 	var moving kadm.TopicsSet
 	for _, arg := range args {
@@ -118,8 +123,16 @@ func (a *app) move(ctx context.Context, args []string, target []int32, wait bool
 		}
 		o.add(fmt.Sprintf("%s/%d", r.Topic, r.Partition), status, withMessage(r.Err, r.ErrMessage))
 	}
-	if err := o.show(a, "PARTITION"); err != nil || !wait || target == nil {
+	if err := o.show(a, "PARTITION"); err != nil || target == nil {
 		return err
+	}
+	if throttle > 0 { // behind the moves: with nothing to move it would be taken back at once
+		if _, err := a.anyone().change(ctx, "/v1/throttle", url.Values{"throttle": {strconv.FormatInt(throttle, 10)}}); err != nil {
+			return fmt.Errorf("bound what the moves copy: %w", err)
+		}
+	}
+	if !wait {
+		return nil
 	}
 	last := -1
 	for {
@@ -142,21 +155,35 @@ func (a *app) move(ctx context.Context, args []string, target []int32, wait bool
 
 func (a *app) partitionBalanceCommand() *cobra.Command {
 	var dryRun, stop, wait bool
+	var throttle int64
 	c := a.outputs(&cobra.Command{
 		Use:   "balance",
 		Short: "Spread replicas and leaders over racks and brokers, moving little",
 		Long: `Spread replicas and leaders evenly over racks and brokers: for a broker that has come, for instance. The controller does
 it, a few partitions at a time (cluster.moves.max), and goes on when this command or any broker ends. It sets
-cluster.balance=once; when everything is in balance, that is off again. cluster.balance=on keeps it so for ever.`,
-		Example: "  qanat partition balance --dry-run\n  qanat partition balance --wait\n  qanat partition balance --stop    # what is on the way still goes",
+cluster.balance=once; when everything is in balance, that is off again. cluster.balance=on keeps it so for ever.
+
+--throttle bounds what is copied for it; given again, it changes that. With --wait, any broker may restart meanwhile: another one is asked.`,
+		Example: "  qanat partition balance --dry-run\n  qanat partition balance --throttle 10000000 --wait\n  qanat partition balance --wait\n  qanat partition balance --stop    # what is on the way still goes",
 		Args:    wantArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := cmd.Context()
+			if err := checkThrottle(throttle); err != nil {
+				return err
+			}
+			who := a.anyone()
 			if stop {
-				return a.setBalance(ctx, "off")
+				return a.setBalance(ctx, who, "off", 0)
 			}
 			b, err := a.balance(ctx)
 			if err != nil {
+				return err
+			}
+			if !dryRun && throttle > 0 && b.Moving > 0 && len(b.Moves) == 0 { // all that is to be moved is on its way
+				done, err := who.change(ctx, "/v1/throttle", url.Values{"throttle": {strconv.FormatInt(throttle, 10)}})
+				if err == nil {
+					fmt.Fprintln(a.stdout, done)
+				}
 				return err
 			}
 			if dryRun || len(b.Moves) == 0 {
@@ -165,16 +192,20 @@ cluster.balance=once; when everything is in balance, that is off again. cluster.
 			if err := a.confirm(fmt.Sprintf("Change the replicas of %s, copying %s", count(len(b.Moves), "partition"), toCopy(b))); err != nil {
 				return err
 			}
-			if err := a.setBalance(ctx, "once"); err != nil || !wait {
+			if list, err := a.allBrokers(ctx); err == nil { // without it only the one is asked
+				who.learn(list)
+			}
+			if err := a.setBalance(ctx, who, "once", throttle); err != nil || !wait {
 				return err
 			}
-			return a.watchBalance(ctx)
+			return a.watchBalance(ctx, who)
 		},
 	})
 	f := c.Flags()
 	f.BoolVar(&dryRun, "dry-run", false, "show what would be moved, and move nothing")
 	f.BoolVar(&stop, "stop", false, "begin no more moves")
 	f.BoolVarP(&wait, "wait", "w", false, "wait until everything is in balance, and tell how far it is")
+	throttleFlag(c, &throttle)
 	c.MarkFlagsMutuallyExclusive("dry-run", "stop")
 	a.destructive(c)
 	return c
@@ -185,17 +216,20 @@ func (a *app) balance(ctx context.Context) (b console.Balance, err error) {
 	return b, err
 }
 
-func (a *app) setBalance(ctx context.Context, mode string) error {
-	var done console.Done
-	if err := a.ask(ctx, http.MethodPost, "/v1/balance", url.Values{"mode": {mode}}, &done); err != nil {
-		return err
+func (a *app) setBalance(ctx context.Context, who *anyone, mode string, throttle int64) error {
+	q := url.Values{"mode": {mode}}
+	if throttle > 0 {
+		q.Set("throttle", strconv.FormatInt(throttle, 10))
 	}
-	fmt.Fprintln(a.stdout, done.Done)
-	return nil
+	done, err := who.change(ctx, "/v1/balance", q)
+	if err == nil {
+		fmt.Fprintln(a.stdout, done)
+	}
+	return err
 }
 
 func (a *app) showBalance(b console.Balance, dryRun bool) error {
-	t := table{footer: fmt.Sprintf("%s, %s to copy; %d being moved now; cluster.balance is %s", count(len(b.Moves), "change"), toCopy(b), b.Moving, b.Mode)}
+	t := table{footer: fmt.Sprintf("%s, %s to copy; %d being moved now%s; cluster.balance is %s", count(len(b.Moves), "change"), toCopy(b), b.Moving, throttleText(b.Throttle), b.Mode)}
 	if len(b.Moves) > 0 {
 		t.columns = []string{"TOPIC", "#PARTITION", "REPLICAS", "WOULD-BE", "#COPY"}
 	} else if !dryRun {
@@ -222,18 +256,18 @@ func toCopy(b console.Balance) string {
 	return "about " + bytesText(b.Bytes)
 }
 
-func (a *app) watchBalance(ctx context.Context) error {
+func (a *app) watchBalance(ctx context.Context, who *anyone) error {
 	last := ""
 	for {
-		b, err := a.balance(ctx)
-		if err != nil {
+		var b console.Balance
+		if err := who.ask(ctx, "/v1/balance", &b); err != nil {
 			return err
 		}
 		if b.Mode == "off" {
 			fmt.Fprintln(a.stdout, "everything is in balance, or somebody has ended it: `qanat partition balance --dry-run` tells")
 			return nil
 		}
-		if text := fmt.Sprintf("%d being moved, %d to come", b.Moving, len(b.Moves)); text != last {
+		if text := fmt.Sprintf("%d being moved, %d to come", b.Moving, len(b.Moves)) + throttleText(b.Throttle); text != last {
 			fmt.Fprintln(a.stdout, text)
 			last = text
 		}

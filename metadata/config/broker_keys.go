@@ -151,6 +151,9 @@ func controlKeys() []Key {
 		define("cluster.moves.max", Int, "8",
 			"Qanat's own. Partitions that a drain or `cluster.balance` moves at one time. To be changed for all brokers together.",
 			allow(between(1, 10000))),
+		define("cluster.moves.max.bytes.per.second", Long, maxLong,
+			"Qanat's own. The most that each broker sends, and fetches, for replicas that moves bring to brokers; replicas that are in sync are not held back. `--throttle` of the commands that move partitions sets it for all brokers together, and the controller takes that back when nothing is moved any more; set in the file it stays.",
+			allow(atLeast(1))),
 	}
 }
 
@@ -172,6 +175,15 @@ func replicaKeys() []Key {
 		define("replica.fetch.backoff.ms", Int, "50",
 			"How long a follower waits until it tries again to fetch a partition that its leader did not serve. Kafka's default is 1000.",
 			allow(between(1, 1<<31-1)), readOnly),
+		define("leader.replication.throttled.rate", Long, maxLong,
+			"The most that this broker sends in a second, in bytes, to replicas that are not in sync, of partitions that `leader.replication.throttled.replicas` of their topic names.",
+			allow(atLeast(0))),
+		define("follower.replication.throttled.rate", Long, maxLong,
+			"The most that this broker fetches in a second, in bytes, for its replicas that are not in sync and that `follower.replication.throttled.replicas` of their topic names.",
+			allow(atLeast(0))),
+		define("replica.alter.log.dirs.io.max.bytes.per.second", Long, maxLong,
+			"The most that is moved between a broker's directories.",
+			allow(atLeast(0)), inert(oneVolume)),
 		define("replica.selector.class", String, rackAware,
 			"Where consumers fetch that say in which rack they are (`client.rack`): `"+rackAware+"`, from an in-sync replica in their rack (KIP-392); empty, from the leader. Kafka's default is empty.",
 			allow(oneOf("", rackAware)), readOnly),

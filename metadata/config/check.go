@@ -138,6 +138,35 @@ func throttledReplicas() rule {
 	}}
 }
 
+// ThrottledReplicas are the replicas that a topic's list of throttled ones names.
+type ThrottledReplicas struct {
+	all   bool
+	pairs map[[2]int32]bool // partition, broker
+}
+
+// ParseThrottledReplicas reads a value that its key allows; what it does not is passed over.
+func ParseThrottledReplicas(v string) (t ThrottledReplicas) {
+	t.pairs = map[[2]int32]bool{}
+	for _, pair := range SplitList(v) {
+		if pair == "*" {
+			t.all = true
+			continue
+		}
+		p, b, _ := strings.Cut(pair, ":")
+		partition, err1 := strconv.ParseInt(p, 10, 32)
+		broker, err2 := strconv.ParseInt(b, 10, 32)
+		if err1 == nil && err2 == nil {
+			t.pairs[[2]int32{int32(partition), int32(broker)}] = true
+		}
+	}
+	return t
+}
+
+// Has tells whether a partition's replica on a broker is named.
+func (t ThrottledReplicas) Has(partition, broker int32) bool {
+	return t.all || t.pairs[[2]int32{partition, broker}]
+}
+
 // hostPort allows HOST:PORT; empty too where optional.
 func hostPort(optional bool) rule {
 	words := "HOST:PORT, for example 127.0.0.1:9644"

@@ -72,7 +72,7 @@ func inert(why string) option {
 // Reasons for inert keys.
 const (
 	noCompaction = "Compaction does not exist yet."
-	noThrottle   = "The rate of replication is not limited; `cluster.moves.max` bounds how many partitions move at one time."
+	oneVolume    = "A broker keeps all its data on one volume: nothing is moved between directories."
 	ownIndex     = "The index is a cache with a spacing of its own (64 KiB)."
 	groupCommit  = "Writes are made durable in groups before they are acknowledged (flush.mode); there is no interval to choose."
 )

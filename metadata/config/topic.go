@@ -83,11 +83,16 @@ func (b *Broker) Durability(overrides, dynamicDefault map[string]string) (minISR
 
 // Dynamic is a broker key's value for all brokers together: the cluster's dynamic one, then the file's, then the default.
 func (b *Broker) Dynamic(name string, dynamicDefault map[string]string) string {
+	return b.DynamicOf(name, nil, dynamicDefault)
+}
+
+// DynamicOf is a broker key's value for one broker: its own dynamic one before those of Dynamic.
+func (b *Broker) DynamicOf(name string, dynamicBroker, dynamicDefault map[string]string) string {
 	k := registry[BrokerScope].byName[name]
 	if k == nil {
 		panic("config: " + name + " is not a broker key")
 	}
-	return resolver{b, nil, nil, dynamicDefault}.chain(k)[0].Value
+	return resolver{b, nil, dynamicBroker, dynamicDefault}.chain(k)[0].Value
 }
 
 // localLimit is what may stay local: same stands for the total's limit,

@@ -137,10 +137,10 @@ func replicationKeys() []Key {
 			"Whether a replica that may have lost acknowledged data may lead, when no other can.",
 			from("unclean.leader.election.enable")),
 		define("leader.replication.throttled.replicas", List, "",
-			"Replicas whose leaders' replication traffic is limited.",
-			allow(throttledReplicas()), inert(noThrottle)),
+			"Replicas, as partition:broker pairs, that send no more than `leader.replication.throttled.rate` of their broker to replicas that are not in sync; `*` for all.",
+			allow(throttledReplicas())),
 		define("follower.replication.throttled.replicas", List, "",
-			"Replicas whose followers' replication traffic is limited.",
-			allow(throttledReplicas()), inert(noThrottle)),
+			"Replicas, as partition:broker pairs, that fetch no more than `follower.replication.throttled.rate` of their broker while they are not in sync; `*` for all.",
+			allow(throttledReplicas())),
 	}
 }
