@@ -30,7 +30,7 @@ func (h *Handler) describeProducers(x *wire.Exchange) {
 			for _, p := range l.Producers() {
 				ap := kmsg.NewDescribeProducersResponseTopicPartitionActiveProducer()
 				ap.ProducerID, ap.ProducerEpoch, ap.LastSequence = int64(p.ID), int32(p.Epoch), p.LastSequence
-				ap.LastTimestamp, ap.CoordinatorEpoch, ap.CurrentTxnStartOffset = p.LastTimestamp, p.CoordinatorEpoch, int64(p.TxnStart)
+				ap.LastTimestamp, ap.CoordinatorEpoch, ap.CurrentTxnStartOffset = p.LastTimestamp, int32(p.CoordinatorEpoch), int64(p.TxnStart)
 				rp.ActiveProducers = append(rp.ActiveProducers, ap)
 			}
 		}

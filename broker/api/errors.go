@@ -48,6 +48,8 @@ var verdicts = []verdict{
 	{partition.ErrGone, kerr.OffsetOutOfRange},
 	{partition.ErrTimedOut, kerr.RequestTimedOut},
 	{partition.ErrTransactional, kerr.InvalidTxnState},
+	{partition.ErrInTransaction, kerr.InvalidTxnState},
+	{partition.ErrCoordinatorFenced, kerr.TransactionCoordinatorFenced},
 
 	// Changing the cluster.
 	{image.ErrTopicExists, kerr.TopicAlreadyExists},

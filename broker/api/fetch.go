@@ -20,7 +20,7 @@ import (
 //   - An error, a truncation to report (v12, KIP-595) and cold data go out at once. Cold data that is still loading holds
 //     nothing up: what is ready goes out, the rest is loaded for the next fetch. A fetch that has only such partitions
 //     waits for them, and answers empty as soon as another request waits behind it.
-//   - read_committed stops at the last stable offset; there are no aborted transactions to list yet.
+//   - read_committed stops at the last stable offset, and lists the aborted transactions in what it returns by first offset.
 //   - v12+ hints at the real leader, v16+ with its address (KIP-951).
 //   - Replicas fetch on connections between brokers only (fetch_replica.go); anyone else's replica id → INVALID_REQUEST.
 //   - A consumer that says in which rack it is (v11) is sent to a replica there, which serves it up to the high watermark as far
@@ -205,7 +205,7 @@ func (f *fetcher) fill(p *wire.FetchPartition, s *slot, resp *wire.FetchResponse
 		Records: r.Run,
 	}
 	if f.committed {
-		p.Aborted = noAborted
+		p.Aborted = abortedTxns(r.Aborted)
 	}
 	if r.Diverging != nil {
 		d := kmsg.NewFetchResponseTopicPartitionDivergingEpoch()
@@ -240,6 +240,18 @@ func (f *fetcher) look(s *slot) {
 }
 
 var noAborted = []wire.AbortedTxn{}
+
+// abortedTxns is what a read_committed client is told of the aborted transactions in what it gets.
+func abortedTxns(list []partition.AbortedTxn) []wire.AbortedTxn {
+	if len(list) == 0 {
+		return noAborted
+	}
+	told := make([]wire.AbortedTxn, len(list))
+	for i, a := range list {
+		told[i] = wire.AbortedTxn{Producer: a.Producer, First: a.First}
+	}
+	return told
+}
 
 // hint adds KIP-951's leader hint where this broker is not, or no longer, the leader.
 func (f *fetcher) hint(p *wire.FetchPartition, s *slot, resp *wire.FetchResponse) {

@@ -87,7 +87,8 @@ func (p *Partition) advance() {
 		return
 	}
 	p.highWatermark.Store(int64(reached))
-	p.log.SetStable(reached)
+	p.unstable.passed(reached)
+	p.log.SetStable(p.LastStable())
 	for {
 		// Read anew each time: between two answers the log may have been cut, and another leadership have begun, whose waiters
 		// these are then.
@@ -107,7 +108,3 @@ func (p *Partition) advance() {
 
 // HighWatermark is the end of what is durable on every in-sync replica.
 func (p *Partition) HighWatermark() kafka.Offset { return kafka.Offset(p.highWatermark.Load()) }
-
-// LastStable is the end of what a read_committed consumer may see. Without
-// transactions nothing is undecided below the high watermark.
-func (p *Partition) LastStable() kafka.Offset { return p.HighWatermark() }

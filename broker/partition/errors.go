@@ -31,5 +31,8 @@ var (
 	ErrOffsetNotAvailable = errors.New("the new leader does not know yet how far its predecessor's records were acknowledged")
 	ErrTimedOut           = errors.New("not durable on all in-sync replicas within the request's timeout: it may be so later")
 	ErrUnknownReplica     = errors.New("the broker that fetches is no replica of the partition, or an earlier registration of one")
-	ErrTransactional      = errors.New("transactional batches are not served")
+
+	ErrTransactional     = errors.New("the batch is of a transaction, the request names none")
+	ErrInTransaction     = producer.ErrInTransaction
+	ErrCoordinatorFenced = producer.ErrCoordinatorFenced
 )

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/qanat-io/qanat/broker/producer"
-	"github.com/qanat-io/qanat/tier/hot"
 	tierlog "github.com/qanat-io/qanat/tier/log"
 	"github.com/qanat-io/qanat/wire/batch"
 	"github.com/qanat-io/qanat/wire/kafka"
@@ -131,17 +129,10 @@ func (p *Partition) beginAt(at kafka.Offset) error {
 
 // appendStamped writes batches that have their offsets. appendMu is held.
 func (p *Partition) appendStamped(batches []batch.View) error {
-	err := p.log.AppendFetched(batches)
-	switch {
-	case errors.Is(err, hot.ErrNoSpace):
-		return ErrNoSpace
-	case err != nil:
-		return fmt.Errorf("%w: %w", ErrStorage, err)
+	if err := p.keep(batches, p.env.Clock(), p.log.AppendFetched); err != nil {
+		return err
 	}
-	now := p.env.Clock().UnixMilli()
-	for _, v := range batches {
-		p.producers.Append(v, now)
-	}
+	p.decided()
 	return nil
 }
 
@@ -219,25 +210,18 @@ func (p *Partition) lower(to kafka.Offset) {
 	p.leaderHW = min(p.leaderHW, to)
 	if p.HighWatermark() > to {
 		p.highWatermark.Store(int64(to))
-		p.log.SetStable(to)
+		p.log.SetStable(p.LastStable())
 	}
 }
 
 // recall rebuilds the producers' state after the log was cut. appendMu is held.
 func (p *Partition) recall(s tierlog.State) error {
-	now := p.env.Clock().UnixMilli()
-	state, err := producer.Decode(s.Blob)
-	if err == nil {
-		err = p.log.Replay(s.At, func(v batch.View) error {
-			state.Append(v, now)
-			return nil
-		})
-	}
+	state, err := p.load(s)
 	if err != nil {
 		p.unfit = fmt.Errorf("%w: rebuild producer state: %w", ErrStorage, err)
 		return p.unfit
 	}
-	p.producers, p.unfit = state, nil
+	p.recalled(state)
 	return nil
 }
 

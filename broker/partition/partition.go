@@ -64,6 +64,10 @@ type Partition struct {
 	producers *producer.State
 	scratch   [1]batch.View
 
+	// unstable and aborted are what readers have to know of transactions; both follow from the batches, as producers does.
+	unstable unstable
+	aborted  atomic.Pointer[[]AbortedTxn] // nil: none in the local log
+
 	// followed is whom it follows; nil while it does not. Written under both mutexes.
 	followed atomic.Pointer[following]
 	fetched  []batch.View // scratch of AppendFetched
@@ -101,6 +105,7 @@ type Partition struct {
 // bucket. The partition takes no requests until Lead.
 func Open(ctx context.Context, env Env, spec Spec) (*Partition, tierlog.Recovered, error) {
 	p := &Partition{env: env, id: spec.Partition, topic: spec.Topic, producers: producer.New()}
+	p.unstable.settle()
 	p.leaderEpoch.Store(int32(kafka.NoEpoch))
 	p.settings.Store(spec.Settings)
 	log, rec, err := tierlog.Open(ctx, env.Log, tierlog.Spec{
@@ -116,28 +121,17 @@ func Open(ctx context.Context, env Env, spec Spec) (*Partition, tierlog.Recovere
 		return nil, rec, err
 	}
 	p.log = log
-	if err := p.rebuildProducers(rec); err != nil {
+	state, err := p.load(tierlog.State{Blob: rec.State, At: rec.StateAt})
+	if err != nil {
 		err = fmt.Errorf("rebuild producer state of %s-%d: %w", spec.Topic, spec.Partition.Index, err)
 		return nil, rec, errors.Join(err, log.Close()) // it may be opened again
 	}
 	// What the quorum knows to be deleted or in the bucket was once below the high watermark.
 	p.highWatermark.Store(int64(min(max(spec.LogStart, spec.Manifest.End()), log.DurableEnd())))
-	log.SetStable(p.HighWatermark())
+	p.recalled(state)
+	log.SetStable(p.LastStable())
 	log.SetState(snapshotter{p}, &p.appendMu)
 	return p, rec, nil
-}
-
-func (p *Partition) rebuildProducers(rec tierlog.Recovered) error {
-	now := p.env.Clock().UnixMilli()
-	state, err := producer.Decode(rec.State)
-	if err != nil {
-		return err
-	}
-	p.producers = state
-	return p.log.Replay(rec.StateAt, func(v batch.View) error {
-		state.Append(v, now)
-		return nil
-	})
 }
 
 // snapshotter is the log's source of producer snapshots. The log calls it when it rolls: within an append, from Tick, or
@@ -146,7 +140,7 @@ type snapshotter struct{ p *Partition }
 
 func (s snapshotter) Snapshot() []byte {
 	s.p.rolled.Store(true)
-	return s.p.producers.Encode(nil)
+	return s.p.producers.Snapshot(s.p.log.End())
 }
 
 func hotConfig(t *config.Topic) hot.Config {
@@ -193,6 +187,8 @@ func (p *Partition) Tick(now time.Time) error {
 		p.env.Sealed(p.id)
 	}
 	p.producers.Expire(now.Add(-p.env.ProducerExpiry).UnixMilli())
+	p.producers.Forget(p.log.Hot().Start())
+	p.showAborted()
 	return errors.Join(p.refit(), p.log.Tick(now))
 }
 
@@ -229,8 +225,8 @@ type ProducerInfo struct {
 	Epoch            kafka.ProducerEpoch
 	LastSequence     int32
 	LastTimestamp    int64
-	CoordinatorEpoch int32
-	TxnStart         kafka.Offset // -1: no open transaction
+	CoordinatorEpoch kafka.CoordinatorEpoch // -1: no marker yet
+	TxnStart         kafka.Offset           // -1: no open transaction
 }
 
 // Producers lists the live producer states.
@@ -240,7 +236,8 @@ func (p *Partition) Producers() []ProducerInfo {
 	list := make([]ProducerInfo, 0, p.producers.Len())
 	p.producers.Each(func(s *producer.Producer) {
 		list = append(list, ProducerInfo{
-			ID: s.ID, Epoch: s.Epoch, LastSequence: s.LastSequence(), LastTimestamp: s.LastSeen, CoordinatorEpoch: -1, TxnStart: -1,
+			ID: s.ID, Epoch: s.Epoch, LastSequence: s.LastSequence(), LastTimestamp: s.LastSeen,
+			CoordinatorEpoch: s.Coordinator, TxnStart: s.TxnFirst,
 		})
 	})
 	return list

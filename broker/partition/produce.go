@@ -18,6 +18,10 @@ func (p *Partition) full() bool { return p.env.Full != nil && p.env.Full() }
 // batch, and has w answered when acks is satisfied, or with ErrTimedOut when they are not in time. The append has happened (or
 // been refused) when it returns; records may be written to until w is called.
 func (p *Partition) Produce(records []byte, acks Acks, timeout time.Duration, w Waiter, slot int) {
+	p.produce(nil, records, acks, timeout, w, slot)
+}
+
+func (p *Partition) produce(t *Transaction, records []byte, acks Acks, timeout time.Duration, w Waiter, slot int) {
 	if p.full() {
 		p.refuse(w, slot, ErrNoSpace)
 		return
@@ -38,7 +42,7 @@ func (p *Partition) Produce(records []byte, acks Acks, timeout time.Duration, w 
 		return
 	}
 	r := Produced{Base: -1, LogAppendTime: -1, LogStart: p.log.Start()}
-	next, tenure, err := p.append(v, &r, settings, now)
+	next, tenure, err := p.append(t, v, &r, settings, now)
 	if err != nil {
 		p.refuse(w, slot, err)
 		return
@@ -62,7 +66,7 @@ func (p *Partition) refuse(w Waiter, slot int, err error) {
 
 // append gives the batch its offsets and writes it, unless it is one that the
 // log holds already. next is the offset that durability has to reach, while tenure lasts.
-func (p *Partition) append(v batch.View, r *Produced, settings *config.Topic, now time.Time) (next kafka.Offset, tenure uint64, err error) {
+func (p *Partition) append(t *Transaction, v batch.View, r *Produced, settings *config.Topic, now time.Time) (next kafka.Offset, tenure uint64, err error) {
 	p.appendMu.Lock()
 	defer p.appendMu.Unlock()
 	epoch := p.LeaderEpoch()
@@ -85,20 +89,51 @@ func (p *Partition) append(v batch.View, r *Produced, settings *config.Topic, no
 			return dup.Last + 1, p.tenure, nil
 		}
 	}
+	if err := p.admit(t, v); err != nil {
+		return 0, 0, err
+	}
 	r.Base = p.log.End()
 	if settings.LogAppendTime {
 		r.LogAppendTime = v.MaxTimestamp()
 	}
 	v.Stamp(r.Base, epoch)
+	if err := p.write(v, now); err != nil {
+		return 0, 0, err
+	}
+	return v.NextOffset(), p.tenure, nil
+}
+
+// write appends a stamped batch. appendMu is held.
+func (p *Partition) write(v batch.View, now time.Time) error {
 	p.scratch[0] = v
-	err = p.log.Append(p.scratch[:])
+	err := p.keep(p.scratch[:], now, p.log.Append)
 	p.scratch[0] = nil
+	return err
+}
+
+// keep appends stamped batches and what follows from them. appendMu is held.
+func (p *Partition) keep(batches []batch.View, now time.Time, append func([]batch.View) error) error {
+	undo := p.unstable.before(batches)
+	err := append(batches)
+	if err != nil && undo != nil {
+		undo(p.HighWatermark())
+	}
 	switch {
 	case errors.Is(err, hot.ErrNoSpace):
-		return 0, 0, ErrNoSpace
+		return ErrNoSpace
 	case err != nil:
-		return 0, 0, fmt.Errorf("%w: %w", ErrStorage, err)
+		return fmt.Errorf("%w: %w", ErrStorage, err)
 	}
-	p.producers.Append(v, now.UnixMilli())
-	return v.NextOffset(), p.tenure, nil
+	for _, v := range batches {
+		p.producers.Append(v, now.UnixMilli())
+	}
+	if undo != nil {
+		p.showAborted()
+		for _, v := range batches {
+			if v.Attributes().Control() {
+				p.unstable.after(v)
+			}
+		}
+	}
+	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	tierlog "github.com/qanat-io/qanat/tier/log"
+	"github.com/qanat-io/qanat/tier/segment"
 	"github.com/qanat-io/qanat/wire/batch"
 	"github.com/qanat-io/qanat/wire/kafka"
 )
@@ -30,6 +31,8 @@ type ReadResult struct {
 	Loading                             bool // Ready will be called
 	Cold                                bool // the bucket answers at this offset
 	Diverging                           *EpochEnd
+	// Aborted are the aborted transactions that overlap Run, by first offset; told to who reads what is Committed.
+	Aborted []AbortedTxn
 }
 
 // EpochEnd is a leader epoch and the offset at which it ends; {-1, -1} when undefined.
@@ -88,11 +91,29 @@ func (p *Partition) Read(r ReadRequest) (ReadResult, error) {
 	case r.Committed:
 		limit = res.LastStable
 	}
+	// Loaded behind the last stable offset, which does not move before its aborted transactions are known, and before anything
+	// is read: they are forgotten once nobody can read them.
+	aborted := p.aborted.Load()
 	if r.From > limit && r.From <= p.log.End() {
 		return res, nil // written, not yet readable
 	}
-	run, remote, err := p.log.Read(tierlog.Read{From: r.From, Limit: limit, Max: r.MaxBytes, Stream: r.Stream, Ready: r.Ready})
+	look := tierlog.Read{From: r.From, Limit: limit, Max: r.MaxBytes, Stream: r.Stream, Ready: r.Ready}
+	var local []AbortedTxn
+	if r.Committed && aborted != nil {
+		local, look.Limit = overlapping(*aborted, r.From, limit)
+	}
+	var tiered []segment.AbortedTxn
+	if r.Committed {
+		look.Aborted = &tiered
+	}
+	run, remote, err := p.log.Read(look)
 	res.Run, res.Cold = run, remote
+	if res.Aborted = local; remote {
+		res.Aborted = nil
+		for _, a := range tiered {
+			res.Aborted = append(res.Aborted, AbortedTxn(a))
+		}
+	}
 	switch {
 	case err == nil:
 	case errors.Is(err, tierlog.ErrLoading):

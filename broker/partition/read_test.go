@@ -11,6 +11,7 @@ import (
 
 	"github.com/qanat-io/qanat/metadata/config"
 	"github.com/qanat-io/qanat/tier/hot"
+	"github.com/qanat-io/qanat/tier/segment"
 	"github.com/qanat-io/qanat/tier/vfs"
 	"github.com/qanat-io/qanat/wire/batch"
 	"github.com/qanat-io/qanat/wire/kafka"
@@ -407,3 +408,5 @@ func (f *countedFile) Close() error {
 type garbage struct{}
 
 func (garbage) Snapshot() []byte { return []byte{0xff, 0xff, 1} }
+
+func (garbage) Aborted(_, _ kafka.Offset) []segment.AbortedTxn { return nil }

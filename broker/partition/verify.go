@@ -32,9 +32,6 @@ func verify(records []byte, settings *config.Topic, now time.Time) (batch.View, 
 	if err := v.CheckCRC(); err != nil {
 		return nil, translate(err)
 	}
-	if v.Attributes().Transactional() {
-		return nil, ErrTransactional
-	}
 	l := limits(settings, now)
 	info, err := batch.Validate(v, l)
 	if err != nil {

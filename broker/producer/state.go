@@ -16,6 +16,10 @@ var (
 	ErrFenced = errors.New("producer epoch is older than the newest seen")
 	// ErrOutOfOrder says that the batch does not follow the producer's last one.
 	ErrOutOfOrder = errors.New("producer sequence is out of order")
+	// ErrInTransaction says that a producer with an open transaction wrote outside of it.
+	ErrInTransaction = errors.New("producer has an open transaction here, which the batch is not of")
+	// ErrCoordinatorFenced says that a marker comes from a coordinator that another has replaced.
+	ErrCoordinatorFenced = errors.New("coordinator epoch is older than the newest seen")
 )
 
 // Batch is one remembered batch.
@@ -32,6 +36,12 @@ type Producer struct {
 	ID       kafka.ProducerID
 	Epoch    kafka.ProducerEpoch
 	LastSeen int64 // milliseconds, the broker's clock
+
+	// TxnFirst is the first offset of the open transaction, NoTxn without one.
+	TxnFirst kafka.Offset
+	// Coordinator is the epoch of who wrote the newest marker, NoCoordinator before the first.
+	Coordinator kafka.CoordinatorEpoch
+
 	// ring holds the newest n batches, oldest first.
 	//
 	// Invariant: all were written under Epoch; sequences ascend, modulo wrap.
@@ -50,10 +60,23 @@ func (p *Producer) LastSequence() int32 {
 // State holds the producers of one partition. Not safe for concurrent use.
 type State struct {
 	producers map[kafka.ProducerID]*Producer
+
+	// open are the producers with an open transaction, by its first offset.
+	open []*Producer
+	// aborted: see Aborted. Shared with readers: only ever appended to, or replaced.
+	aborted []Aborted
+	// since is where the newest snapshot was taken: later ones need not repeat what was aborted before it.
+	since kafka.Offset
+	// earlier: see Earlier.
+	earlier bool
 }
 
 // New returns an empty state.
 func New() *State { return &State{producers: map[kafka.ProducerID]*Producer{}} }
+
+func newProducer(id kafka.ProducerID, epoch kafka.ProducerEpoch) *Producer {
+	return &Producer{ID: id, Epoch: epoch, TxnFirst: NoTxn, Coordinator: NoCoordinator}
+}
 
 // Check decides whether the batch may be appended. dup is set when it is one
 // that the log holds already: it is answered with that offset, not appended.
@@ -68,6 +91,8 @@ func (s *State) Check(v batch.View) (dup *Batch, err error) {
 	switch epoch := v.ProducerEpoch(); {
 	case epoch < p.Epoch:
 		return nil, ErrFenced
+	case p.TxnFirst != NoTxn && (epoch > p.Epoch || !v.Attributes().Transactional()):
+		return nil, ErrInTransaction
 	case epoch > p.Epoch:
 		if first != 0 {
 			return nil, ErrOutOfOrder
@@ -85,16 +110,25 @@ func (s *State) Check(v batch.View) (dup *Batch, err error) {
 	return nil, nil
 }
 
-// Append remembers a batch that has its offsets. Batches of no producer are ignored.
+// Append remembers a batch that has its offsets; a control batch must be whole, of others the header will do. Batches of no
+// producer are ignored.
 func (s *State) Append(v batch.View, nowMs int64) {
 	id := v.ProducerID()
-	if id < 0 || v.Attributes().Control() {
+	if id < 0 {
+		return
+	}
+	if v.Attributes().Control() {
+		s.mark(v, nowMs)
 		return
 	}
 	p := s.producers[id]
 	if p == nil {
-		p = &Producer{ID: id, Epoch: v.ProducerEpoch()}
+		p = newProducer(id, v.ProducerEpoch())
 		s.producers[id] = p
+	}
+	if v.Attributes().Transactional() && p.TxnFirst == NoTxn {
+		p.TxnFirst = v.BaseOffset()
+		s.open = append(s.open, p)
 	}
 	if v.ProducerEpoch() != p.Epoch {
 		p.Epoch, p.n = v.ProducerEpoch(), 0
@@ -108,10 +142,10 @@ func (s *State) Append(v batch.View, nowMs int64) {
 	p.LastSeen = nowMs
 }
 
-// Expire forgets producers that were last seen before the given time.
+// Expire forgets producers that were last seen before the given time, but for those with an open transaction.
 func (s *State) Expire(beforeMs int64) {
 	for id, p := range s.producers {
-		if p.LastSeen < beforeMs {
+		if p.LastSeen < beforeMs && p.TxnFirst == NoTxn {
 			delete(s.producers, id)
 		}
 	}

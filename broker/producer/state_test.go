@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"math"
+	"slices"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -101,9 +102,25 @@ func TestSnapshotDecidesAlike(t *testing.T) {
 			v := header(
 				kafka.ProducerID(rapid.IntRange(0, 3).Draw(t, "id")), kafka.ProducerEpoch(rapid.IntRange(0, 2).Draw(t, "epoch")),
 				int32(rapid.IntRange(0, 12).Draw(t, "sequence")), rapid.IntRange(1, 3).Draw(t, "count"), base)
+			if rapid.Bool().Draw(t, "transactional") {
+				v[22] |= 1 << 4
+			}
 			return v
 		}
 		for range rapid.IntRange(0, 60).Draw(t, "steps") {
+			if rapid.IntRange(0, 3).Draw(t, "marks") == 0 {
+				v, err := batch.Marker{Commit: rapid.Bool().Draw(t, "commit"), Coordinator: 3}.Build(
+					kafka.ProducerID(rapid.IntRange(0, 3).Draw(t, "id")), kafka.ProducerEpoch(rapid.IntRange(0, 2).Draw(t, "epoch")), 1)
+				if err != nil {
+					t.Fatal(err)
+				}
+				v.Stamp(base, 0)
+				if s.CheckMarker(v.ProducerID(), v.ProducerEpoch(), 3) == nil {
+					s.Append(v, int64(base))
+					base = v.NextOffset()
+				}
+				continue
+			}
 			v := step(t)
 			if dup, err := s.Check(v); err == nil && dup == nil {
 				s.Append(v, int64(base))
@@ -123,6 +140,11 @@ func TestSnapshotDecidesAlike(t *testing.T) {
 		if !errors.Is(err2, err1) || (dup1 == nil) != (dup2 == nil) || dup1 != nil && *dup1 != *dup2 {
 			t.Fatalf("decided (%v, %v) before and (%v, %v) after", dup1, err1, dup2, err2)
 		}
+		if o1, k1 := s.Opens(v); !slices.Equal(s.Aborted(), again.Aborted()) {
+			t.Fatalf("aborted %v before and %v after", s.Aborted(), again.Aborted())
+		} else if o2, k2 := again.Opens(v); o1 != o2 || k1 != k2 {
+			t.Fatalf("opens a transaction (%v, %v) before and (%v, %v) after", o1, k1, o2, k2)
+		}
 	})
 }
 
@@ -141,4 +163,33 @@ func FuzzDecode(f *testing.F) {
 			t.Errorf("does not read what it wrote: %v", err)
 		}
 	})
+}
+
+// A snapshot of the release before would be refused, and the partition with it.
+func TestSnapshotWithoutTransactionsIsRead(t *testing.T) {
+	old := []byte{0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 9, 0, 3, 0, 0, 0, 0, 0, 0, 0, 5, 1, 0, 0, 0, 7, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 40, 0, 0, 0, 0, 0, 0, 0, 41, 0, 0, 0, 0, 0, 0, 0, 2}
+	s, err := Decode(old)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := s.Producer(9)
+	if p == nil || p.Epoch != 3 || p.LastSequence() != 8 || p.TxnFirst != NoTxn || p.Coordinator != NoCoordinator {
+		t.Errorf("read %+v", p)
+	}
+}
+
+// What was aborted would be told to readers whom it does not concern, or not to those whom it does.
+func TestOverlapping(t *testing.T) {
+	list := []Aborted{{1, 5, 10, 2}, {2, 2, 12, 13}, {1, 20, 30, 31}, {3, 31, 40, 41}}
+	for _, c := range []struct {
+		from, next kafka.Offset
+		want       []Aborted
+	}{
+		{0, 2, nil}, {0, 5, list[1:2]}, {0, 6, []Aborted{list[1], list[0]}}, {11, 20, list[1:2]}, {10, 21, []Aborted{list[1], list[0], list[2]}},
+		{13, 20, nil}, {25, 26, list[2:3]}, {41, 50, nil},
+	} {
+		if got := Overlapping(list, c.from, c.next); !slices.Equal(got, c.want) {
+			t.Errorf("[%d, %d): %v, want %v", c.from, c.next, got, c.want)
+		}
+	}
 }

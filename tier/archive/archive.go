@@ -11,6 +11,7 @@ import (
 	"github.com/qanat-io/qanat/tier/hot"
 	"github.com/qanat-io/qanat/tier/manifest"
 	"github.com/qanat-io/qanat/tier/object"
+	"github.com/qanat-io/qanat/tier/segment"
 	"github.com/qanat-io/qanat/wire/kafka"
 )
 
@@ -34,8 +35,10 @@ type Source interface {
 	Local() Local                // *hot.Log
 	Manifest() manifest.Manifest // as last published
 	Start() kafka.Offset         // log start offset, as last published
-	StableEnd() kafka.Offset     // high watermark: only sealed segments wholly below it are uploaded
+	StableEnd() kafka.Offset     // last stable offset: only sealed segments wholly below it are uploaded
 	Policy() Policy
+	// Aborted are the aborted transactions that overlap [base, next), below StableEnd, by first offset.
+	Aborted(base, next kafka.Offset) []segment.AbortedTxn
 }
 
 // DamageReporter is a Source that wants to hear of a local segment whose

@@ -51,6 +51,7 @@ func (a *Archive) prepare(ctx context.Context, j *job, sealed *hot.Sealed) (*pre
 	footer.Partition = j.part.id
 	footer.Epoch = j.epoch
 	footer.State = sealed.State
+	footer.Aborted = j.part.src.Aborted(footer.Base, footer.Next)
 	footer.SetHistory(sealed.Epochs)
 	if err := footer.Check(); err != nil {
 		return nil, fmt.Errorf("footer of segment %d: %w", j.segment.Base, err)

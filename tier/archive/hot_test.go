@@ -159,3 +159,5 @@ func TestWithARealLocalLog(t *testing.T) {
 		}
 	})
 }
+
+func (*hotSource) Aborted(_, _ kafka.Offset) []segment.AbortedTxn { return nil }

@@ -554,3 +554,5 @@ func after(d time.Duration) {
 
 // partitionOf cuts the partition's part out of a key.
 func partitionOf(key string) string { return strings.Split(key, "/")[2] }
+
+func (*fakePart) Aborted(_, _ kafka.Offset) []segment.AbortedTxn { return nil }

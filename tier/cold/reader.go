@@ -10,6 +10,7 @@ import (
 
 	"github.com/qanat-io/qanat/tier/manifest"
 	"github.com/qanat-io/qanat/tier/object"
+	"github.com/qanat-io/qanat/tier/segment"
 	"github.com/qanat-io/qanat/wire/batch"
 	"github.com/qanat-io/qanat/wire/kafka"
 )
@@ -201,17 +202,23 @@ func (r *Reader) unlockAway() {
 // Errors: ErrLoading, ErrOutOfRange, ErrCorrupt, ErrUnavailable, ErrClosed.
 // All but ErrOutOfRange and ErrClosed may be gone a second later.
 func (r *Reader) Read(p kafka.Partition, m manifest.Manifest, stream any, from kafka.Offset, most int, ready func()) (batch.Run, error) {
+	run, _, err := r.ReadCommitted(p, m, stream, from, most, ready)
+	return run, err
+}
+
+// ReadCommitted is Read, and lists the aborted transactions that overlap the run, by first offset.
+func (r *Reader) ReadCommitted(p kafka.Partition, m manifest.Manifest, stream any, from kafka.Offset, most int, ready func()) (batch.Run, []segment.AbortedTxn, error) {
 	r.mu.Lock()
 	defer r.unlockAway()
 	if r.closed {
-		return batch.Run{}, ErrClosed
+		return batch.Run{}, nil, ErrClosed
 	}
 	limit := max(most, 1)
 	defer r.pump()
 	for m.Has(from) { // more than once only where compaction left nothing behind from
 		near, err := r.resolve(p, m, stream, from, ready)
 		if err != nil {
-			return batch.Run{}, err
+			return batch.Run{}, nil, err
 		}
 		i, ok := near.Find(from)
 		if !ok {
@@ -219,59 +226,75 @@ func (r *Reader) Read(p kafka.Partition, m manifest.Manifest, stream any, from k
 		}
 		s := r.stream(stream, p, near)
 		rm := r.remote(p, near.At(i))
-		run, err := r.readRemote(rm, s, from, limit, ready)
+		run, next, err := r.readRemote(rm, s, from, limit, ready)
 		if err != nil || run.N > 0 {
-			return run, err
+			return run, abortedWithin(rm.footer, from, next), err
 		}
 		from = rm.entry.Next
 	}
-	return batch.Run{}, ErrOutOfRange
+	return batch.Run{}, nil, ErrOutOfRange
 }
 
-// readRemote is Read within one object. An empty run without an error says
+// abortedWithin is what of a footer's aborted transactions overlaps [from, next).
+func abortedWithin(f *segment.Footer, from, next kafka.Offset) (list []segment.AbortedTxn) {
+	if f == nil {
+		return nil
+	}
+	for _, a := range f.Aborted {
+		if a.First >= next {
+			break
+		}
+		if a.Last >= from {
+			list = append(list, a)
+		}
+	}
+	return list
+}
+
+// readRemote is Read within one object; next is the offset behind the run. An empty run without an error says
 // that the object has nothing at or behind from.
-func (r *Reader) readRemote(rm *remote, s *stream, from kafka.Offset, limit int, ready func()) (batch.Run, error) {
+func (r *Reader) readRemote(rm *remote, s *stream, from kafka.Offset, limit int, ready func()) (batch.Run, kafka.Offset, error) {
 	if rm.footer == nil {
 		if err := rm.failure(footerBlock); err != nil {
-			return batch.Run{}, err
+			return batch.Run{}, 0, err
 		}
 		s.seek(r, from)
 		r.queueLoad(rm)
-		return r.loading(rm, footerBlock, s, ready)
+		return r.await(rm, footerBlock, s, ready)
 	}
 	r.touch(rm)
 	for b := rm.block(from); b < rm.count(); b++ {
 		sl := rm.slabs[b]
 		if sl == nil {
 			if err := rm.failure(b); err != nil {
-				return batch.Run{}, err
+				return batch.Run{}, 0, err
 			}
 			s.seek(r, from)
 			if !s.awaits(rm, b, b+1) {
 				r.demand(s)
 			}
-			return r.loading(rm, b, s, ready)
+			return r.await(rm, b, s, ready)
 		}
 		if b >= sl.ready {
 			s.seek(r, from)
 			s.want(r, sl)
 			r.ahead.push(s)
-			return r.loading(rm, b, s, ready)
+			return r.await(rm, b, s, ready)
 		}
 		if run, next, ok := sl.run(b, from, limit); ok {
 			r.stats.hits.Add(1)
 			r.stats.readBytes.Add(uint64(run.N))
 			s.advanced(r, sl, from, next, int64(run.N))
-			return run, nil
+			return run, next, nil
 		}
 	}
-	return batch.Run{}, nil
+	return batch.Run{}, 0, nil
 }
 
-func (r *Reader) loading(rm *remote, block int, s *stream, ready func()) (batch.Run, error) {
+func (r *Reader) await(rm *remote, block int, s *stream, ready func()) (batch.Run, kafka.Offset, error) {
 	r.stats.misses.Add(1)
 	s.wait(rm, block, ready)
-	return batch.Run{}, ErrLoading
+	return batch.Run{}, 0, ErrLoading
 }
 
 // Forget cancels what only the stream wanted, in all partitions. What it waited

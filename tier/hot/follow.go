@@ -62,3 +62,6 @@ func (l *Log) LatestState() (blob []byte, at kafka.Offset, err error) {
 	}
 	return nil, l.Start(), nil
 }
+
+// StateAt is the snapshot as of the border between two of the log's segments; nil when there is none.
+func (l *Log) StateAt(base kafka.Offset) []byte { return l.blobAt(base) }

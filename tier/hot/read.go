@@ -302,7 +302,7 @@ func indexBorder(v *view, s *localSegment, pos int64) (border, bool) {
 }
 
 // Replay calls f with each batch's header (HeaderLen bytes, valid during the call) from the batch that holds from to the
-// end. What is appended meanwhile may or may not be seen.
+// end; of a control batch, with the whole. What is appended meanwhile may or may not be seen.
 func (l *Log) Replay(from kafka.Offset, f func(batch.View) error) error {
 	if l.closed.Load() {
 		return ErrClosed
@@ -338,9 +338,16 @@ func (l *Log) replaySegment(v *view, s *localSegment, from, end kafka.Offset, f 
 	}
 	buf := scanBuffers.Get().(*buffer)
 	defer scanBuffers.Put(buf)
-	_, err = walk(h, at, s.size.Load(), buf, func(b batch.View, _ border) (bool, error) {
+	_, err = walk(h, at, s.size.Load(), buf, func(b batch.View, at border) (bool, error) {
 		if b.BaseOffset() >= end {
 			return false, nil
+		}
+		if b.Attributes().Control() {
+			whole := make(batch.View, b.Size())
+			if err := readFull(h, whole, at.pos); err != nil {
+				return false, shortIsBad(err, at)
+			}
+			b = whole
 		}
 		if err := f(b); err != nil {
 			return false, errVisitor{err}

@@ -45,6 +45,9 @@ func (l *Log) State() (State, error) {
 	return State{blob, from}, nil
 }
 
+// StateAt is the blob of the state as of the border between two local segments; nil when there is none.
+func (l *Log) StateAt(base kafka.Offset) []byte { return l.hot.StateAt(base) }
+
 // Bucket is where the bucket ends, and what its last object's footer says of the log up to there.
 type Bucket struct {
 	End    kafka.Offset

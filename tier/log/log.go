@@ -61,8 +61,9 @@ type Log struct {
 
 	manifest atomic.Pointer[manifest.Manifest]
 	policy   atomic.Pointer[archive.Policy]
-	start    atomic.Int64               // Invariant: only grows
-	stable   atomic.Int64               // high watermark; segments wholly below it may be uploaded
+	start    atomic.Int64 // Invariant: only grows
+	stable   atomic.Int64 // last stable offset; segments wholly below it may be uploaded
+	aborted  func(base, next kafka.Offset) []segment.AbortedTxn
 	leads    atomic.Pointer[leadership] // nil while this broker does not lead
 }
 
@@ -134,10 +135,17 @@ func (l *Log) reconcile(ctx context.Context, rec *Recovered) error {
 	return nil
 }
 
+// Writers is what the layer above knows of the log's writers.
+type Writers interface {
+	hot.State
+	// Aborted: see archive.Source.
+	Aborted(base, next kafka.Offset) []segment.AbortedTxn
+}
+
 // SetState installs the source of snapshots (see hot.Log.SetState) and the lock under which appends are made: whoever
 // rolls the log from outside takes it first, or a snapshot could be taken between an append and its entry in the state.
-func (l *Log) SetState(s hot.State, appends sync.Locker) {
-	l.appends = appends
+func (l *Log) SetState(s Writers, appends sync.Locker) {
+	l.appends, l.aborted = appends, s.Aborted
 	l.hot.SetState(s)
 }
 
@@ -183,6 +191,9 @@ type Read struct {
 	// goroutine, when Read returned ErrLoading and another try is worth it.
 	Stream any
 	Ready  func()
+	// Aborted receives the aborted transactions that overlap the run, by first offset, when the bucket answers; of what is on
+	// the local disk the layer above knows them. May be nil.
+	Aborted *[]segment.AbortedTxn
 }
 
 // Read returns a run of batches that begins with the one holding r.From, or
@@ -206,7 +217,7 @@ func (l *Log) Read(r Read) (run batch.Run, remote bool, err error) {
 				continue // set aside: the bucket has it
 			}
 			if m := l.Manifest(); errors.Is(err, hot.ErrDamaged) && archived(m, r.From) { // until heal has set the segment aside
-				run, err := l.cold.Read(l.spec.Partition, m, r.Stream, r.From, r.Max, r.Ready)
+				run, err := l.readCold(m, r)
 				return run, true, err
 			}
 			return run, false, err
@@ -221,9 +232,17 @@ func (l *Log) Read(r Read) (run batch.Run, remote bool, err error) {
 			run, err := l.hot.Read(local, r.Limit, r.Max)
 			return run, false, err
 		}
-		run, err := l.cold.Read(l.spec.Partition, m, r.Stream, r.From, r.Max, r.Ready)
+		run, err := l.readCold(m, r)
 		return run, true, err
 	}
+}
+
+func (l *Log) readCold(m manifest.Manifest, r Read) (batch.Run, error) {
+	run, aborted, err := l.cold.ReadCommitted(l.spec.Partition, m, r.Stream, r.From, r.Max, r.Ready)
+	if r.Aborted != nil {
+		*r.Aborted = aborted
+	}
+	return run, err
 }
 
 // Forget drops a stream's interest in the bucket.
@@ -263,9 +282,9 @@ func (l *Log) Publish(m manifest.Manifest, start kafka.Offset) {
 	}
 }
 
-// SetStable tells how far the log is replicated; SetEpoch under which epoch
-// this broker leads, kafka.NoEpoch when it does not.
-func (l *Log) SetStable(highWatermark kafka.Offset) { l.stable.Store(int64(highWatermark)) }
+// SetStable tells how far the log is replicated and decided: what lies below is never taken back, and of every transaction in it
+// it is known whether it was aborted. SetEpoch tells under which epoch this broker leads, kafka.NoEpoch when it does not.
+func (l *Log) SetStable(lastStable kafka.Offset) { l.stable.Store(int64(lastStable)) }
 
 // SetEpoch is described at SetStable. Called between two appends.
 func (l *Log) SetEpoch(e kafka.LeaderEpoch) {
@@ -298,7 +317,15 @@ func (l *Log) Local() archive.Local { return l.local }
 // Manifest is what the bucket holds, as last published.
 func (l *Log) Manifest() manifest.Manifest { return *l.manifest.Load() }
 
-// StableEnd is the high watermark.
+// Aborted are the aborted transactions that overlap [base, next), by first offset.
+func (l *Log) Aborted(base, next kafka.Offset) []segment.AbortedTxn {
+	if l.aborted == nil {
+		return nil
+	}
+	return l.aborted(base, next)
+}
+
+// StableEnd is the last stable offset.
 func (l *Log) StableEnd() kafka.Offset { return kafka.Offset(l.stable.Load()) }
 
 // Policy is what the topic's configuration says of the tiers.

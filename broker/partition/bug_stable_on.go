@@ -1,0 +1,5 @@
+//go:build qanat_bug_stable
+
+package partition
+
+const bugStable = true
