@@ -488,6 +488,37 @@ func TestMembershipIsGuarded(t *testing.T) {
 	}
 }
 
+// Taking the leader's vote, or the leader itself, away could leave the cluster without one until the others' timeouts have passed.
+func TestLeaderIsTakenOut(t *testing.T) {
+	for name, take := range map[string]func(*quorum.Quorum, context.Context, kafka.BrokerID) error{
+		"demoted": (*quorum.Quorum).Demote, "removed": (*quorum.Quorum).RemoveServer,
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newCluster(t, 3, 3)
+			c.tune = func(cfg *Config) { cfg.Quorum.StableAfter = time.Hour }
+			c.start(1, 2, 3)
+			lead := c.leader(1, 2, 3)
+			other := lead%3 + 1
+			third := other%3 + 1
+			began := time.Now()
+			if err := take(c.nodes[other].Quorum, t.Context(), lead); err != nil {
+				t.Fatal(err)
+			}
+			ready := false
+			for _, id := range []kafka.BrokerID{other, third} {
+				now, _ := c.nodes[id].Quorum.Leader()
+				ready = ready || now.Ready
+			}
+			if !ready {
+				t.Error("it was taken out, and nobody leads")
+			}
+			c.propose(other, topic("t"))
+			t.Logf("taken out and a proposal answered within %s", time.Since(began).Round(time.Millisecond))
+			c.voters(other, other, third)
+		})
+	}
+}
+
 // After the loss of the majority one node could not go on alone, lose what it had, or be disturbed by who was left behind.
 func TestRecover(t *testing.T) {
 	c := newCluster(t, 3, 3)

@@ -72,6 +72,9 @@ func (q *Quorum) operate(ctx context.Context, op Operation, node kafka.BrokerID)
 // obey carries out what a person has asked for. A voter that was demoted so is not promoted again by autopilot while this
 // node leads.
 func (q *Quorum) obey(ctx context.Context, op Operation, node kafka.BrokerID) error {
+	if node == q.cfg.ID && (op == opRemove || op == opDemote) {
+		return q.stepAside(ctx, op)
+	}
 	if err := q.carryOut(ctx, op, node); err != nil {
 		return err
 	}
@@ -82,6 +85,67 @@ func (q *Quorum) obey(ctx context.Context, op Operation, node kafka.BrokerID) er
 		q.demoted.set(node, false)
 	}
 	return nil
+}
+
+// stepAside has another node lead and take this one, the leader, out. A leader that takes itself out leaves the others to find out
+// by themselves, after the timeouts of an election, that there is none.
+func (q *Quorum) stepAside(ctx context.Context, op Operation) error {
+	before, _ := q.lead.get()
+	if err := q.exclusively(ctx, func() error {
+		if err := q.mayGo(q.cfg.ID); err != nil {
+			return err
+		}
+		return q.transfer(q.raft.LeadershipTransfer())
+	}); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, changeWait)
+	defer cancel()
+	began := q.clock()
+	for {
+		now, changed := q.lead.get()
+		err := error(ErrNotReady)
+		if now.ID != kafka.NoBroker && now.ID != q.cfg.ID {
+			_, err = ask[adminAnswer](ctx, q.cfg.Peers, now.ID, CallAdmin, adminQuestion{Operation: op, Node: q.cfg.ID})
+		} else if now.Ready && now.Term != before.Term {
+			return fmt.Errorf("%w: broker %d leads again: try again", ErrNotReady, q.cfg.ID)
+		}
+		// Who has just begun to lead has not heard everybody yet, and refuses what would need them.
+		young := errors.Is(err, ErrRefused) && q.clock().Sub(began) < settling
+		if !young && !errors.Is(err, ErrNotReady) {
+			return err
+		}
+		t := time.NewTimer(firstPause)
+		select {
+		case <-t.C:
+		case <-changed:
+		case <-ctx.Done():
+			t.Stop()
+			return err
+		}
+		t.Stop()
+	}
+}
+
+// settling is how long a new leader may take to hear the others.
+const settling = 2 * leaseTimeout
+
+// mayGo refuses what would take away the last voter, or one that a majority needs.
+func (q *Quorum) mayGo(node kafka.BrokerID) error {
+	voters, voter := 0, false
+	for _, s := range q.servers() {
+		if s.Suffrage == raft.Voter {
+			voters++
+			voter = voter || s.ID == serverID(node)
+		}
+	}
+	switch {
+	case !voter:
+		return nil
+	case voters == 1:
+		return fmt.Errorf("%w: broker %d is the last voter: promote another one first", ErrRefused, node)
+	}
+	return q.mayLose(serverID(node))
 }
 
 // demoted are the nodes that a person has demoted.
@@ -131,13 +195,9 @@ func (q *Quorum) carryOut(ctx context.Context, op Operation, node kafka.BrokerID
 
 func (q *Quorum) carryOutAlone(op Operation, node kafka.BrokerID) error {
 	var server *raft.Server
-	voters := 0
 	for _, s := range q.servers() {
 		if s.ID == serverID(node) {
 			server = &s
-		}
-		if s.Suffrage == raft.Voter {
-			voters++
 		}
 	}
 	switch {
@@ -165,13 +225,8 @@ func (q *Quorum) carryOutAlone(op Operation, node kafka.BrokerID) error {
 		}
 		return q.change(q.raft.AddVoter(server.ID, server.Address, 0, changeWait))
 	case opDemote, opRemove:
-		if voter && voters == 1 {
-			return fmt.Errorf("%w: broker %d is the last voter: promote another one first", ErrRefused, node)
-		}
-		if voter {
-			if err := q.mayLose(server.ID); err != nil {
-				return err
-			}
+		if err := q.mayGo(node); err != nil {
+			return err
 		}
 		if op == opRemove {
 			return q.change(q.raft.RemoveServer(server.ID, 0, changeWait))
