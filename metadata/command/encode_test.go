@@ -49,6 +49,9 @@ var samples = []Command{
 	SpillSegments{Partition: p3, Epoch: 4, Page: manifest.Page{Base: 1, Next: 2000, Count: 1024, Bytes: 1 << 37, MaxTimestamp: 1700000000000, UUID: [16]byte{5, 6}, CRC: 77, FirstSize: 1 << 27, FirstTime: 1699999999998, LatestTime: 1700000000000}},
 	PlaceCoordinators{Shards: []ShardPlacement{{Shard: 63, Broker: 2, Expected: 5}}},
 	SetLevel{Level: 1},
+	PutTransaction{Transaction: Transaction{ID: "t", Revision: 7, Producer: 9, Epoch: 3, LastProducer: 8, LastEpoch: 2, State: TxnOngoing, TimeoutMs: 60000, Partitions: []kafka.Partition{p3}, Groups: []string{"g"}, StartedMs: 1700000000000, ChangedMs: 1700000000001, Version: 2, Next: 10}, Coordinator: 6},
+	DeleteTransaction{ID: "t", Revision: 7, Coordinator: 6},
+	CommitTxnOffsets{Group: "g", ID: "t", Producer: 9, Epoch: 3, Offsets: []OffsetCommit{{Partition: p3, Offset: 77, LeaderEpoch: 4, Metadata: "m", ExpireMs: 5}}, Coordinator: 6},
 	ChangeGroup{Group: "g", Type: "consumer", Base: 77, Put: []GroupPart{{"m1", []byte{1, 2}}, {"m2", []byte{}}}, Delete: []string{"t1"}, Coordinator: 5},
 }
 

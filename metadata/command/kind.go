@@ -32,6 +32,9 @@ const (
 	KindSpillSegments       Kind = 22
 	KindSetLevel            Kind = 23
 	KindChangeGroup         Kind = 24
+	KindPutTransaction      Kind = 25
+	KindDeleteTransaction   Kind = 26
+	KindCommitTxnOffsets    Kind = 27
 )
 
 // kind is one line of the registry.
@@ -67,12 +70,17 @@ var kinds = map[Kind]kind{
 	KindSpillSegments:       {"SpillSegments", 1, decode[SpillSegments]},
 	KindSetLevel:            {"SetLevel", 1, decodeLevel},
 	KindChangeGroup:         {"ChangeGroup", 1, decode[ChangeGroup]},
+	KindPutTransaction:      {"PutTransaction", 1, decode[PutTransaction]},
+	KindDeleteTransaction:   {"DeleteTransaction", 1, decode[DeleteTransaction]},
+	KindCommitTxnOffsets:    {"CommitTxnOffsets", 1, decode[CommitTxnOffsets]},
 }
 
 // since are the kinds that are proposed only from a level on; the others always were there. SetLevel is none of them: it is
 // proposed when every broker knows it, which is what makes level 1.
 var since = map[Kind]Level{
 	KindChangeGroup: 2,
+
+	KindPutTransaction: 3, KindDeleteTransaction: 3, KindCommitTxnOffsets: 3,
 }
 
 // String is the command's name, for logs and metrics.

@@ -26,6 +26,8 @@ type Tx struct {
 	groups     txMap[*groupState]
 	sessions   txMap[*session]
 
+	transactions txMap[*command.Transaction]
+
 	coordinators *coordinators
 
 	// openGroups and openSessions are what this transaction may still change; Commit puts them into the maps.
@@ -48,6 +50,7 @@ func Begin(m *Image) *Tx {
 		configs:        txMap[map[string]string]{tree: m.configs},
 		groups:         txMap[*groupState]{tree: m.groups},
 		sessions:       txMap[*session]{tree: m.sessions},
+		transactions:   txMap[*command.Transaction]{tree: m.transactions},
 		coordinators:   m.coordinators,
 	}
 }
@@ -68,6 +71,7 @@ func (tx *Tx) Commit() (*Image, Changes) {
 		configs:        tx.configs.commit(),
 		groups:         tx.groups.commit(),
 		sessions:       tx.sessions.commit(),
+		transactions:   tx.transactions.commit(),
 		coordinators:   tx.coordinators,
 	}, tx.changes.Take()
 }
@@ -145,7 +149,7 @@ func (tx *Tx) dispatch(index uint64, env command.Envelope, c command.Command) (a
 	case command.AllocateProducerIDs:
 		return tx.allocateProducerIDs(c)
 	case command.CommitOffsets:
-		return tx.commitOffsets(env.TimeMs, c)
+		return tx.commitOffsets(index, env.TimeMs, c)
 	case command.DeleteOffsets:
 		return nil, tx.deleteOffsets(c)
 	case command.PutGroup:
@@ -168,6 +172,12 @@ func (tx *Tx) dispatch(index uint64, env command.Envelope, c command.Command) (a
 		return tx.finishAssignments(c)
 	case command.PlaceCoordinators:
 		return nil, tx.placeCoordinators(c)
+	case command.PutTransaction:
+		return nil, tx.putTransaction(c)
+	case command.DeleteTransaction:
+		return nil, tx.deleteTransaction(c)
+	case command.CommitTxnOffsets:
+		return tx.commitTxnOffsets(index, env.TimeMs, c)
 	case command.SetLevel:
 		return nil, tx.setLevel(c)
 	default:

@@ -18,6 +18,9 @@ type groupTx struct {
 	count     int // of offsets
 	parts     txMap[[]byte]
 	partCount int
+
+	pending      txMap[*pendingOffset]
+	pendingCount int
 }
 
 // noParts is the state of groups that have none.
@@ -35,9 +38,9 @@ func (tx *Tx) group(name string, create bool) *groupTx {
 	var g *groupTx
 	switch {
 	case ok:
-		g = &groupTx{Group: old.Group, offsets: txMap[*Offset]{tree: old.offsets}, count: old.offsets.Len(), parts: txMap[[]byte]{tree: old.parts}, partCount: old.parts.Len()}
+		g = &groupTx{Group: old.Group, offsets: txMap[*Offset]{tree: old.offsets}, count: old.offsets.Len(), parts: txMap[[]byte]{tree: old.parts}, partCount: old.parts.Len(), pending: txMap[*pendingOffset]{tree: old.pending}, pendingCount: old.pending.Len()}
 	case create:
-		g = &groupTx{Group: Group{Name: name}, offsets: txMap[*Offset]{tree: iradix.New[*Offset]()}, parts: txMap[[]byte]{tree: noParts}}
+		g = &groupTx{Group: Group{Name: name}, offsets: txMap[*Offset]{tree: iradix.New[*Offset]()}, parts: txMap[[]byte]{tree: noParts}, pending: txMap[*pendingOffset]{tree: noPending}}
 	default:
 		return nil
 	}
@@ -49,7 +52,9 @@ func (tx *Tx) group(name string, create bool) *groupTx {
 }
 
 // gone tells whether nothing is left of a group.
-func (g *groupTx) gone() bool { return g.State == nil && g.partCount == 0 && g.count == 0 }
+func (g *groupTx) gone() bool {
+	return g.State == nil && g.partCount == 0 && g.count == 0 && g.pendingCount == 0
+}
 
 // clear leaves of a group what it has committed.
 func (g *groupTx) clear() {
@@ -64,7 +69,7 @@ func (tx *Tx) closeGroups() {
 			tx.groups.delete([]byte(name))
 			continue
 		}
-		tx.groups.put([]byte(name), &groupState{Group: g.Group, offsets: g.offsets.commit(), parts: g.parts.commit()})
+		tx.groups.put([]byte(name), &groupState{Group: g.Group, offsets: g.offsets.commit(), parts: g.parts.commit(), pending: g.pending.commit()})
 	}
 	tx.openGroups = nil
 }
@@ -131,12 +136,13 @@ func (tx *Tx) deleteGroup(c command.DeleteGroup) *Refusal {
 	g.clear()
 	g.offsets = txMap[*Offset]{tree: iradix.New[*Offset]()}
 	g.count = 0
+	g.pending, g.pendingCount = txMap[*pendingOffset]{tree: noPending}, 0
 	tx.changes.groups.add(c.Group)
 	return nil
 }
 
 // commitOffsets stores offsets; its result is the partitions that do not exist.
-func (tx *Tx) commitOffsets(timeMs int64, c command.CommitOffsets) (any, *Refusal) {
+func (tx *Tx) commitOffsets(index uint64, timeMs int64, c command.CommitOffsets) (any, *Refusal) {
 	if refusal := tx.coordinates(c.Group, c.Coordinator); refusal != nil {
 		return nil, refusal
 	}
@@ -151,6 +157,7 @@ func (tx *Tx) commitOffsets(timeMs int64, c command.CommitOffsets) (any, *Refusa
 		if _, updated := g.offsets.write().Insert(k[:], &Offset{OffsetCommit: o, CommittedMs: timeMs}); !updated {
 			g.count++
 		}
+		g.outdate(o.Partition, index+1) // whatever is pending was told before
 	}
 	return leftOut(left), nil
 }
@@ -186,15 +193,19 @@ func (tx *Tx) dropOffsets(id kafka.TopicID) {
 		root.WalkPrefix(id[:], func([]byte, *Offset) bool { found = true; return true })
 		return found
 	}
+	awaits := func(root *iradix.Node[*pendingOffset]) (found bool) {
+		root.Walk(func(_ []byte, o *pendingOffset) bool { found = o.Partition.Topic == id; return found })
+		return found
+	}
 	var names []string // collected first: opening a group must not disturb the walk
 	tx.groups.root().Walk(func(_ []byte, g *groupState) bool {
-		if holds(g.offsets.Root()) {
+		if holds(g.offsets.Root()) || awaits(g.pending.Root()) {
 			names = append(names, g.Name)
 		}
 		return false
 	})
 	for name, g := range tx.openGroups {
-		if holds(g.offsets.root()) {
+		if holds(g.offsets.root()) || awaits(g.pending.root()) {
 			names = append(names, name)
 		}
 	}
@@ -214,5 +225,6 @@ func (tx *Tx) dropGroupOffsets(g *groupTx, id kafka.TopicID) {
 			g.count--
 		}
 	}
+	g.dropWhere(func(o *pendingOffset) bool { return o.Partition.Topic == id })
 	tx.noteGone(g)
 }

@@ -26,6 +26,8 @@ type Image struct {
 	groups     *iradix.Tree[*groupState]       // by name
 	sessions   *iradix.Tree[*session]          // by broker id: what was applied, for retries
 
+	transactions *iradix.Tree[*command.Transaction] // by transactional id
+
 	coordinators *coordinators // never nil
 }
 
@@ -39,6 +41,8 @@ func Empty() *Image {
 		configs:    iradix.New[map[string]string](),
 		groups:     iradix.New[*groupState](),
 		sessions:   iradix.New[*session](),
+
+		transactions: iradix.New[*command.Transaction](),
 
 		coordinators: nobody,
 	}
@@ -116,8 +120,9 @@ type Offset struct {
 // groupState is a group with its offsets. Invariant: it has a state, or at least one offset.
 type groupState struct {
 	Group
-	offsets *iradix.Tree[*Offset] // by topic id and partition index
-	parts   *iradix.Tree[[]byte]  // by key; never nil
+	offsets *iradix.Tree[*Offset]        // by topic id and partition index
+	parts   *iradix.Tree[[]byte]         // by key; never nil
+	pending *iradix.Tree[*pendingOffset] // by transactional id, topic id and partition index; never nil
 }
 
 // Index is the Raft index of the last applied command.

@@ -38,8 +38,10 @@ var (
 	genKeys     = rapid.SliceOfN(rapid.SampledFrom([]string{"x", "y", minISR}), 0, 2)
 )
 
+var genTxn = rapid.SampledFrom([]string{"t", "u"})
+
 var genCommand = rapid.Custom(func(t *rapid.T) command.Command {
-	switch rapid.IntRange(0, 31).Draw(t, "kind") {
+	switch rapid.IntRange(0, 39).Draw(t, "kind") {
 	case 0, 1, 2:
 		return command.CreateTopic{ID: genTopic.Draw(t, "id"), Name: genName.Draw(t, "name"), Partitions: rapid.SliceOfN(genReplicas, 1, 4).Draw(t, "replicas"), Configs: genMap.Draw(t, "configs")}
 	case 3:
@@ -88,7 +90,7 @@ var genCommand = rapid.Custom(func(t *rapid.T) command.Command {
 	case 18:
 		return command.DeleteGroup{Group: genGroup.Draw(t, "group")}
 	case 19, 20:
-		return command.RegisterBroker{ID: genBroker.Draw(t, "id"), Incarnation: [16]byte{byte(rapid.IntRange(0, 1).Draw(t, "incarnation"))}, Rack: genName.Draw(t, "rack"), Fenced: rapid.Bool().Draw(t, "fenced"), Directory: [16]byte{byte(rapid.IntRange(0, 2).Draw(t, "directory"))}, Version: rapid.SampledFrom([]string{"", command.WithLevel("", 1), command.WithLevel("", 2), command.WithLevel("", 2)}).Draw(t, "version")}
+		return command.RegisterBroker{ID: genBroker.Draw(t, "id"), Incarnation: [16]byte{byte(rapid.IntRange(0, 1).Draw(t, "incarnation"))}, Rack: genName.Draw(t, "rack"), Fenced: rapid.Bool().Draw(t, "fenced"), Directory: [16]byte{byte(rapid.IntRange(0, 2).Draw(t, "directory"))}, Version: rapid.SampledFrom([]string{"", command.WithLevel("", 1), command.WithLevel("", 2), command.WithLevel("", 3)}).Draw(t, "version")}
 	case 21, 22:
 		return command.SetBrokerState{ID: genBroker.Draw(t, "id"), Epoch: kafka.BrokerEpoch(rapid.IntRange(0, 9).Draw(t, "epoch")), State: command.BrokerState(rapid.IntRange(0, 3).Draw(t, "state"))}
 	case 23:
@@ -112,7 +114,20 @@ var genCommand = rapid.Custom(func(t *rapid.T) command.Command {
 			return command.Finish{Partition: genPart.Draw(t, "p"), Expected: genVersion.Draw(t, "expected"), Leader: genBroker.Draw(t, "leader")}
 		}), 1, 3).Draw(t, "changes")}
 	case 30:
-		return command.SetLevel{Level: command.Level(rapid.IntRange(0, 2).Draw(t, "level"))}
+		return command.SetLevel{Level: command.Level(rapid.IntRange(0, 3).Draw(t, "level"))}
+	case 31, 32, 33, 34:
+		return command.PutTransaction{Transaction: command.Transaction{
+			ID: genTxn.Draw(t, "id"), Revision: uint64(rapid.IntRange(1, 4).Draw(t, "revision")), Producer: 5, Epoch: kafka.ProducerEpoch(rapid.IntRange(0, 1).Draw(t, "epoch")),
+			State: command.TxnState(rapid.SampledFrom([]int{0, 1, 1, 1, 2, 3, 4, 5, 6}).Draw(t, "state")), Partitions: rapid.SliceOfN(genPart, 0, 2).Draw(t, "partitions"),
+			Groups: rapid.SampledFrom([][]string{nil, {"g"}, {"g", "h"}, {"h"}}).Draw(t, "groups"),
+		}}
+	case 35, 36, 37:
+		return command.CommitTxnOffsets{Group: genGroup.Draw(t, "group"), ID: genTxn.Draw(t, "id"), Producer: 5, Epoch: kafka.ProducerEpoch(rapid.IntRange(0, 1).Draw(t, "epoch")),
+			Offsets: rapid.SliceOfN(rapid.Custom(func(t *rapid.T) command.OffsetCommit {
+				return command.OffsetCommit{Partition: genPart.Draw(t, "p"), Offset: genOffset.Draw(t, "offset")}
+			}), 0, 4).Draw(t, "offsets")}
+	case 38:
+		return command.DeleteTransaction{ID: genTxn.Draw(t, "id"), Revision: uint64(rapid.IntRange(1, 4).Draw(t, "revision"))}
 	default:
 		return command.PlaceCoordinators{Shards: rapid.SliceOfN(rapid.Custom(func(t *rapid.T) command.ShardPlacement {
 			return command.ShardPlacement{Shard: rapid.Int32Range(0, 2).Draw(t, "shard"), Broker: genBroker.Draw(t, "broker"), Expected: kafka.CoordinatorEpoch(rapid.IntRange(0, 2).Draw(t, "expected"))}

@@ -22,7 +22,12 @@ var (
 	ErrBrokerInUse      = errors.New("broker cannot be forgotten")
 	ErrNotCoordinator   = errors.New("group is coordinated elsewhere by now")
 	ErrLevel            = command.ErrLevel
-	ErrGroupChanged     = errors.New("group has changed since this was decided")
+
+	ErrUnknownTransaction = errors.New("no such transactional id, or another producer has it")
+	ErrTransactionChanged = errors.New("transaction has changed meanwhile")
+	ErrTransactionFenced  = errors.New("another epoch of the producer has the transactional id")
+	ErrTransactionState   = errors.New("transaction is not in the state that this needs")
+	ErrGroupChanged       = errors.New("group has changed since this was decided")
 
 	// ErrInvalid says that a command contradicts itself; whoever built it did not check.
 	ErrInvalid = errors.New("invalid metadata command")
@@ -62,6 +67,10 @@ var refusals = map[refusalCode]error{
 	13:            ErrNotCoordinator,
 	14:            ErrLevel,
 	15:            ErrGroupChanged,
+	16:            ErrUnknownTransaction,
+	17:            ErrTransactionChanged,
+	18:            ErrTransactionFenced,
+	19:            ErrTransactionState,
 	32:            manifest.ErrStaleEpoch,
 	33:            manifest.ErrNotContiguous,
 	34:            manifest.ErrInvalid,

@@ -183,6 +183,10 @@ func (d *decoder) record(t recordType, body cbor.RawMessage) error {
 		return read(body, d.shard)
 	case recordParts:
 		return read(body, d.parts)
+	case recordTxn:
+		return read(body, d.transaction)
+	case recordPending:
+		return read(body, d.pending)
 	default:
 		return corrupt("record of unknown type %d", t)
 	}
@@ -274,6 +278,33 @@ func (d *decoder) parts(r partsRecord) error {
 			return corrupt("two parts %q of group %q", p.Key, r.Group)
 		}
 		g.partCount++
+	}
+	return nil
+}
+
+func (d *decoder) transaction(t command.Transaction) error {
+	_, twice := d.tx.transactions.get([]byte(t.ID))
+	if twice || t.ID == "" || len(t.ID) > maxTxnID || t.Revision == 0 || t.State > command.TxnCompleteAbort {
+		return corrupt("transactional id of %d bytes at revision %d in state %d", len(t.ID), t.Revision, t.State)
+	}
+	d.tx.transactions.put([]byte(t.ID), &t)
+	return nil
+}
+
+func (d *decoder) pending(r pendingRecord) error {
+	g, ok := d.tx.openGroups[r.Group]
+	if !ok {
+		return corrupt("offsets within transactions of unknown group %q", r.Group)
+	}
+	for _, o := range r.Offsets {
+		if t, _ := d.tx.transactions.get([]byte(o.ID)); t == nil || t.State != command.TxnOngoing {
+			return corrupt("offsets of group %q in transaction %q, which is not under way", r.Group, o.ID)
+		}
+		p := &pendingOffset{Offset: Offset{OffsetCommit: o.Commit, CommittedMs: o.CommittedMs}, id: o.ID, index: o.Index}
+		if _, twice := g.pending.write().Insert(pendingKey(o.ID, o.Commit.Partition), p); twice {
+			return corrupt("two offsets of group %q in transaction %q for %s", r.Group, o.ID, o.Commit.Partition)
+		}
+		g.pendingCount++
 	}
 	return nil
 }

@@ -18,7 +18,8 @@ import (
 // A snapshot is a CBOR sequence (RFC 8742): a header, records, a trailer.
 //
 //	["qanat-image", version, cluster id, index, next producer id, level]
-//	[type, {record}]  …   topics, partitions, brokers, configs, groups, offsets, sessions, coordinators, parts of groups
+//	[type, {record}]  …   topics, partitions, brokers, configs, groups, offsets, sessions, coordinators, parts of groups, transactions,
+//	                      offsets within transactions
 //	[0, number of records, CRC32C of every byte before this item]
 //
 // Records stand in the order of their types and, within a type, of their keys;
@@ -48,8 +49,10 @@ const (
 	recordGroup     recordType = 5
 	recordOffsets   recordType = 6
 	recordSession   recordType = 7
-	recordShard     recordType = 8 // since version 2
-	recordParts     recordType = 9 // since level 2
+	recordShard     recordType = 8  // since version 2
+	recordParts     recordType = 9  // since level 2
+	recordTxn       recordType = 10 // this and the next since level 3
+	recordPending   recordType = 11
 )
 
 // offsetsPerRecord keeps records small, whatever a group has committed.
@@ -140,6 +143,19 @@ type groupRecord struct {
 	Version uint64 `cbor:"4,keyasint,omitempty"` // since level 2
 }
 
+// pendingRecord is what a group has committed in transactions under way.
+type pendingRecord struct {
+	Group   string         `cbor:"1,keyasint"`
+	Offsets []pendingEntry `cbor:"2,keyasint"`
+}
+
+type pendingEntry struct {
+	ID          string               `cbor:"1,keyasint"`
+	Commit      command.OffsetCommit `cbor:"2,keyasint"`
+	CommittedMs int64                `cbor:"3,keyasint"`
+	Index       uint64               `cbor:"4,keyasint"`
+}
+
 // partsRecord is some of a group's parts.
 type partsRecord struct {
 	Group string              `cbor:"1,keyasint"`
@@ -220,6 +236,8 @@ func (m *Image) Encode(w io.Writer) error {
 		}
 	}
 	walk(m.groups, func(g *groupState) bool { return e.parts(g) })
+	walk(m.transactions, func(t *command.Transaction) bool { return e.record(recordTxn, t) })
+	walk(m.groups, func(g *groupState) bool { return e.pending(g) })
 	return e.finish()
 }
 
@@ -268,6 +286,23 @@ func (e *encoder) offsets(g *groupState) bool {
 	})
 	if len(r.Offsets) > 0 {
 		e.record(recordOffsets, r)
+	}
+	return e.err == nil
+}
+
+func (e *encoder) pending(g *groupState) bool {
+	r := pendingRecord{Group: g.Name}
+	walk(g.pending, func(o *pendingOffset) bool {
+		r.Offsets = append(r.Offsets, pendingEntry{ID: o.id, Commit: o.OffsetCommit, CommittedMs: o.CommittedMs, Index: o.index})
+		if len(r.Offsets) < offsetsPerRecord {
+			return true
+		}
+		ok := e.record(recordPending, r)
+		r.Offsets = r.Offsets[:0]
+		return ok
+	})
+	if len(r.Offsets) > 0 {
+		e.record(recordPending, r)
 	}
 	return e.err == nil
 }

@@ -53,6 +53,15 @@ func everythingAt(t testing.TB, level command.Level) *Image {
 	if level.Knows(command.KindChangeGroup) == nil {
 		w.do(command.ChangeGroup{Group: "parts", Type: "consumer", Put: []command.GroupPart{{Key: "m1", Value: []byte{3}}, {Key: "g", Value: []byte{}}}})
 	}
+	if level.Knows(command.KindPutTransaction) == nil {
+		t := command.Transaction{ID: "t", Revision: 1, Producer: 5, Epoch: 1, LastProducer: -1, LastEpoch: -1, TimeoutMs: 60000, ChangedMs: 1000, Version: 2, Next: -1}
+		w.do(command.PutTransaction{Transaction: t})
+		t.Revision, t.State, t.StartedMs, t.Partitions, t.Groups = 2, command.TxnOngoing, 1001, []kafka.Partition{part(1, 0)}, []string{"g", "pending only"}
+		w.do(command.PutTransaction{Transaction: t})
+		for _, g := range t.Groups {
+			w.do(command.CommitTxnOffsets{Group: g, ID: "t", Producer: 5, Epoch: 1, Offsets: []command.OffsetCommit{{Partition: part(1, 0), Offset: 8, LeaderEpoch: 3, Metadata: "n"}}})
+		}
+	}
 	env := command.Envelope{Broker: 1, Session: 99, Request: 1, TimeMs: 2000}
 	w.apply(env, command.AllocateProducerIDs{Count: 10})
 	w.index--
