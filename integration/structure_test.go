@@ -18,8 +18,8 @@ import (
 var layers = [][]string{
 	{"wire/kafka"},
 	{"wire", "wire/batch", "tier/vfs", "tier/object", "tier/manifest", "metadata/config"},
-	{"metadata/command", "tier/segment", "tier/journal"},
-	{"metadata/image", "tier/index"},
+	{"metadata/command", "tier/segment", "tier/journal", "broker/secure"},
+	{"metadata/image", "tier/index", "broker/secure/issue"},
 	{"metadata/controller", "tier/hot", "tier/cold"},
 	{"metadata/quorum", "tier/archive", "tier/scrub"},
 	{"tier/log", "broker/producer", "broker/datadir", "broker/peer", "broker/throttle"},

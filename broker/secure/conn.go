@@ -1,0 +1,136 @@
+package secure
+
+import (
+	"crypto/tls"
+	"net"
+	"sync"
+	"syscall"
+)
+
+// Conn is a TLS connection. Until Collect it is like any other. Afterwards nothing is sent any more by Write, which
+// encrypts and keeps the ciphertext; whoever calls Take has to send it, in the order of the calls. So the writer of a
+// connection makes one system call for many records, and none that could block.
+type Conn struct {
+	*tls.Conn
+	below *below
+}
+
+// below is what crypto/tls reads from and writes to.
+type below struct {
+	net.Conn
+	raw syscall.RawConn // nil: Conn is no socket
+
+	// The reader's: what has been read and crypto/tls has not asked for yet. A connection that waits has no buffer.
+	chunk      *[chunkSize]byte
+	start, end int
+	readFn     func(fd uintptr) bool
+	readN      int
+	readErr    error
+
+	mu         sync.Mutex
+	collecting bool
+	sealed     []byte // collected ciphertext that nobody has taken
+}
+
+// chunkSize is what one system call may read: several records.
+const chunkSize = 64 << 10
+
+var chunks = sync.Pool{New: func() any { return new([chunkSize]byte) }}
+
+// Server is the listener's end of a connection. The handshake is the caller's to make.
+func Server(nc net.Conn, c *tls.Config) *Conn {
+	b := newBelow(nc)
+	return &Conn{Conn: tls.Server(b, c), below: b}
+}
+
+// Client is the dialer's end.
+func Client(nc net.Conn, c *tls.Config) *Conn {
+	b := newBelow(nc)
+	return &Conn{Conn: tls.Client(b, c), below: b}
+}
+
+func newBelow(nc net.Conn) *below {
+	b := &below{Conn: nc}
+	if s, ok := nc.(syscall.Conn); ok {
+		if raw, err := s.SyscallConn(); err == nil {
+			b.raw = raw
+			b.readFn = b.tryRead
+		}
+	}
+	return b
+}
+
+// Below is the connection that carries the ciphertext.
+func (c *Conn) Below() net.Conn { return c.below.Conn }
+
+// Collect keeps ciphertext from now on. To be called after the handshake, before anything is written.
+func (c *Conn) Collect() {
+	c.below.mu.Lock()
+	defer c.below.mu.Unlock()
+	c.below.collecting = true
+}
+
+// Take returns the ciphertext that was collected, and continues in spare, whose content is overwritten.
+func (c *Conn) Take(spare []byte) []byte {
+	b := c.below
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	taken := b.sealed
+	b.sealed = spare[:0]
+	return taken
+}
+
+// Read implements net.Conn for crypto/tls.
+func (b *below) Read(p []byte) (int, error) {
+	if b.start == b.end {
+		if b.raw == nil {
+			return b.Conn.Read(p)
+		}
+		if err := b.raw.Read(b.readFn); err != nil {
+			return 0, &net.OpError{Op: "read", Net: "tcp", Source: b.LocalAddr(), Addr: b.RemoteAddr(), Err: err}
+		}
+		if b.readErr != nil || b.readN == 0 {
+			b.giveBack()
+			return 0, endOf(b.readErr)
+		}
+		b.start, b.end = 0, b.readN
+	}
+	n := copy(p, b.chunk[b.start:b.end])
+	if b.start += n; b.start == b.end {
+		b.giveBack()
+	}
+	return n, nil
+}
+
+func (b *below) giveBack() {
+	if b.chunk != nil {
+		chunks.Put(b.chunk)
+		b.chunk = nil
+	}
+	b.start, b.end = 0, 0
+}
+
+// Write implements net.Conn for crypto/tls.
+func (b *below) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	if b.collecting {
+		b.sealed = append(b.sealed, p...)
+		b.mu.Unlock()
+		return len(p), nil
+	}
+	b.mu.Unlock()
+	return b.Conn.Write(p)
+}
+
+// Farewell says to the other end that nothing follows, if that can be done at once. It is for a connection that is about to
+// be closed and on which nobody is sending.
+func (c *Conn) Farewell() {
+	b := c.below
+	if b.raw == nil || !c.ConnectionState().HandshakeComplete || c.CloseWrite() != nil {
+		return
+	}
+	if last := c.Take(nil); len(last) > 0 {
+		// Without waiting, and whatever comes of it: the connection ends now.
+		_ = b.raw.Write(func(fd uintptr) bool { writeOnce(fd, last); return true })
+	}
+}
