@@ -71,7 +71,7 @@ func (b *Broker) From(key string) string {
 func (b *Broker) DataDir() string { return b.String("data.dir") }
 
 func (b *Broker) key(name string) *Key {
-	k := registry[BrokerScope].byName[name]
+	k := find(BrokerScope, name)
 	if k == nil {
 		panic("config: " + name + " is not a broker key")
 	}

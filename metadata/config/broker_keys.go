@@ -7,7 +7,7 @@ import "strconv"
 func brokerKeys() []Key {
 	keys := brokerDefaults(topicKeys())
 	for _, group := range [][]Key{
-		identityKeys(), clusterKeys(), listenerKeys(), controlKeys(), replicaKeys(), limitKeys(), topicCreationKeys(), coordinatorKeys(), bucketKeys(), observeKeys(),
+		identityKeys(), clusterKeys(), listenerKeys(), tlsKeys(), controlKeys(), replicaKeys(), limitKeys(), topicCreationKeys(), coordinatorKeys(), bucketKeys(), observeKeys(),
 	} {
 		keys = append(keys, group...)
 	}
@@ -89,11 +89,17 @@ func clusterKeys() []Key {
 			"Qanat's own. ID@HOST:PORT of the brokers that form the cluster and are its first voters, one, three or five of them, comma-separated; the same on every broker. Any other broker joins through them. Empty: a new directory forms a cluster of its own, which others can join.",
 			allow(peersRule()), readOnly),
 		define("cluster.listener", String, "127.0.0.1:9645",
-			"Qanat's own. HOST:PORT where other brokers reach this one: the metadata quorum and replication; port 0 lets the system choose. Keep it off networks that you do not trust.",
+			"Qanat's own. HOST:PORT where other brokers reach this one: the metadata quorum and replication; port 0 lets the system choose. Without TLS (`security.inter.broker.protocol`) keep it off networks that you do not trust.",
 			allow(hostPort(false)), from("raft.listener"), readOnly),
 		define("cluster.advertised", String, "",
 			"Qanat's own. HOST:PORT by which others are told to reach `cluster.listener`. Empty: what `cluster.peers` says of this broker, or else the listener, with the machine's name in place of an unspecific host.",
 			allow(hostPort(true)), readOnly),
+		define("security.inter.broker.protocol", String, Plaintext,
+			"What brokers speak with each other on `cluster.listener`. SSL: mutual TLS, with the ssl.* keys or `listener.name.cluster.ssl.*`; every broker's certificate then has the broker's role, a URI among its alternative names: `qanat:///broker`, `qanat:///broker/NODE`, or `qanat://CLUSTER/broker/NODE`.",
+			allow(oneOf(Plaintext, SSL)), readOnly),
+		define("cluster.plaintext.allowed", Boolean, "false",
+			"Qanat's own. With `security.inter.broker.protocol=SSL`, while a running cluster changes to TLS: this broker also takes plain connections of others, and makes them to those that do not speak TLS yet. Nothing is protected while it is true.",
+			readOnly),
 		define("cluster.join.token", Password, "",
 			"Qanat's own. A secret that brokers show each other before they speak; the same on every broker. Empty: none is asked for, and whoever reaches cluster.listener can act as a broker. Better in the environment (QANAT_CLUSTER_JOIN_TOKEN) than in a file that others can read.",
 			readOnly, sensitive),
@@ -103,14 +109,20 @@ func clusterKeys() []Key {
 func listenerKeys() []Key {
 	return []Key{
 		define("listeners", List, "PLAINTEXT://:9092",
-			"Where clients connect: NAME://HOST:PORT, comma-separated; no host means every interface. Security does not exist yet: keep it off networks that you do not trust.",
+			"Where clients connect: NAME://HOST:PORT, comma-separated; no host means every interface. A listener called PLAINTEXT or SSL is that; others are what `listener.security.protocol.map` says. Clients are told the addresses of the listener that they ask on.",
 			allow(listenersRule(true)), readOnly),
 		define("advertised.listeners", List, "",
 			"What clients are told to connect to, by the listeners' names. Empty: the listeners, with the machine's name in place of an unspecific host.",
 			allow(listenersRule(false)), readOnly),
+		define("listener.security.protocol.map", List, "PLAINTEXT:PLAINTEXT,SSL:SSL",
+			"The security protocol of each listener: NAME:PROTOCOL, comma-separated, with the protocols PLAINTEXT and SSL (SASL does not exist yet).",
+			allow(protocolsRule()), readOnly),
 		define("admin.listener", String, "127.0.0.1:9644",
-			"Qanat's own. HOST:PORT of health, metrics and the API that the command line uses; empty for none. It has no authentication yet: keep it on loopback or behind something that has.",
+			"Qanat's own. HOST:PORT of health, metrics and the API that the command line uses; empty for none. It has no authentication but that of TLS (`admin.security.protocol`, `listener.name.admin.ssl.client.auth`): otherwise keep it on loopback or behind something that has.",
 			allow(hostPort(true)), readOnly),
+		define("admin.security.protocol", String, Plaintext,
+			"Qanat's own. PLAINTEXT: the admin port speaks HTTP; SSL: HTTPS, with the ssl.* keys or `listener.name.admin.ssl.*`.",
+			allow(oneOf(Plaintext, SSL)), readOnly),
 		define("admin.allowed.hosts", List, "",
 			"Qanat's own. Names, besides localhost, addresses and the listener's own host, that the admin port answers to in the Host header (a defence against DNS rebinding).",
 			readOnly),

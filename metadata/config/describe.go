@@ -1,5 +1,10 @@
 package config
 
+import (
+	"slices"
+	"strings"
+)
+
 // Source is where a value came from, in the numbering of DescribeConfigs.
 type Source int8
 
@@ -86,6 +91,26 @@ func (b *Broker) describe(s Scope, overrides, dynamicBroker, dynamicDefault map[
 		}
 		entries = append(entries, e)
 	}
+	if s == BrokerScope {
+		entries = b.describeListeners(entries)
+	}
+	return entries
+}
+
+// describeListeners adds what listeners have set for themselves, by name.
+func (b *Broker) describeListeners(entries []Entry) []Entry {
+	for name, o := range b.values {
+		if _, _, ok := cutListener(name); !ok {
+			continue
+		}
+		k := find(BrokerScope, name)
+		e := Entry{Key: *k, Value: o.value, Source: StaticBroker, From: o.from, Synonyms: []Synonym{{name, o.value, StaticBroker}}}
+		if k.Sensitive {
+			e.Value, e.Synonyms[0].Value = "", ""
+		}
+		entries = append(entries, e)
+	}
+	slices.SortFunc(entries, func(a, b Entry) int { return strings.Compare(a.Key.Name, b.Key.Name) })
 	return entries
 }
 

@@ -60,6 +60,8 @@ type Key struct {
 	Synonyms []Alias
 	// Check tells whether a value of the right type is allowed, in words that follow "must be".
 	Check func(value string) error
+	// PerListener marks a broker key that each listener may set for itself, as listener.name.NAME.KEY.
+	PerListener bool
 	// Accepted says why the key is taken and reported but has no effect; "" for keys that act.
 	Accepted string
 }
@@ -106,10 +108,29 @@ func Keys(s Scope) []Key { return slices.Clone(registry[s].sorted) }
 
 // Lookup finds one key.
 func Lookup(s Scope, name string) (Key, bool) {
-	if k := registry[s].byName[name]; k != nil {
+	if k := find(s, name); k != nil {
 		return *k, true
 	}
 	return Key{}, false
+}
+
+// find is a key of the registry, or a listener's own one of it; nil for none.
+func find(s Scope, name string) *Key {
+	if k := registry[s].byName[name]; k != nil {
+		return k
+	}
+	_, base, ok := cutListener(name)
+	if !ok || s != BrokerScope {
+		return nil
+	}
+	general := registry[s].byName[base]
+	if general == nil || !general.PerListener {
+		return nil
+	}
+	k := *general
+	k.Name, k.Default, k.PerListener = name, "", false
+	k.Synonyms, k.Synonym = []Alias{{Name: base}}, base
+	return &k
 }
 
 // UnknownKeyError is in the chain of an error about a key that does not exist.
@@ -129,7 +150,7 @@ func (e *UnknownKeyError) Error() string {
 // Validate checks one assignment; the error names the key, the value (unless
 // it is sensitive), and what is allowed.
 func Validate(s Scope, name, value string) error {
-	k := registry[s].byName[name]
+	k := find(s, name)
 	if k == nil {
 		return &UnknownKeyError{Scope: s, Name: name, Nearest: Nearest(s, name)}
 	}

@@ -14,8 +14,101 @@ type Listener struct {
 	Name string // PLAINTEXT, or any name
 	Host string // "" for every interface
 	Port int    // 0: the system chooses
-	// Security is Kafka's security protocol; PLAINTEXT, until there are others.
+	// Security is Kafka's security protocol: Plaintext or SSL.
 	Security string
+}
+
+// Security protocols. SASL's two are named by Kafka and do not exist here yet.
+const (
+	Plaintext = "PLAINTEXT"
+	SSL       = "SSL"
+)
+
+// The names by which listener.name.* and logs know the listeners that are not for clients.
+const (
+	ClusterListener = "CLUSTER"
+	AdminListener   = "ADMIN"
+)
+
+// cutListener splits listener.name.NAME.KEY. The name comes back in capitals.
+func cutListener(key string) (name, base string, ok bool) {
+	rest, ok := strings.CutPrefix(key, "listener.name.")
+	if !ok {
+		return "", "", false
+	}
+	name, base, ok = strings.Cut(rest, ".")
+	return strings.ToUpper(name), base, ok && name != "" && name == strings.ToLower(name)
+}
+
+// errNoSASL is the answer to SASL's protocols.
+func errNoSASL(protocol string) error {
+	return fmt.Errorf("%s: SASL does not exist in this version; SSL with ssl.client.auth=required knows clients by their certificates", protocol)
+}
+
+// checkProtocol allows the protocols that exist.
+func checkProtocol(p string) error {
+	switch p {
+	case Plaintext, SSL:
+		return nil
+	case "SASL_PLAINTEXT", "SASL_SSL":
+		return errNoSASL(p)
+	}
+	return fmt.Errorf("%q is no security protocol: PLAINTEXT or SSL", p)
+}
+
+// parseProtocols reads NAME:PROTOCOL, comma-separated.
+func parseProtocols(v string) (map[string]string, error) {
+	m := map[string]string{}
+	for _, item := range SplitList(v) {
+		name, protocol, ok := strings.Cut(item, ":")
+		name, protocol = strings.ToUpper(strings.TrimSpace(name)), strings.ToUpper(strings.TrimSpace(protocol))
+		if !ok || name == "" {
+			return nil, fmt.Errorf("%q is no NAME:PROTOCOL", item)
+		}
+		if _, twice := m[name]; twice {
+			return nil, fmt.Errorf("listener %s is there twice", name)
+		}
+		// Kafka's default names SASL's protocols too; what counts is whether a listener uses them.
+		if err := checkProtocol(protocol); err != nil && !strings.HasPrefix(protocol, "SASL_") {
+			return nil, err
+		}
+		m[name] = protocol
+	}
+	return m, nil
+}
+
+func protocolsRule() rule {
+	const words = "a list of NAME:PROTOCOL with the protocols PLAINTEXT and SSL, for example INTERNAL:PLAINTEXT,PUBLIC:SSL"
+	return rule{words, func(v string) error {
+		if _, err := parseProtocols(v); err != nil {
+			return fmt.Errorf("%s (%w)", words, err)
+		}
+		return nil
+	}}
+}
+
+// security is the protocol of a listener: as the map says, or what the listener is called.
+func (b *Broker) security(name string) (string, error) {
+	m, err := parseProtocols(b.String("listener.security.protocol.map"))
+	if err != nil {
+		panic("config: listener.security.protocol.map was checked at load: " + err.Error())
+	}
+	protocol, ok := m[name]
+	if !ok {
+		protocol = name
+		if protocol != Plaintext && protocol != SSL && !strings.HasPrefix(protocol, "SASL_") {
+			return "", fmt.Errorf("listener %s has no security protocol: say %s:SSL or %s:PLAINTEXT in listener.security.protocol.map", name, name, name)
+		}
+	}
+	return protocol, checkProtocol(protocol)
+}
+
+// OfListener is the value of a key that listeners may set for themselves, for one of them.
+func (b *Broker) OfListener(listener, key string) string {
+	if own := "listener.name." + strings.ToLower(listener) + "." + key; b.values[own].from != "" {
+		return b.values[own].value
+	}
+	return b.String(key)
 }
 
 // Address is HOST:PORT.
@@ -40,8 +133,11 @@ func parseListeners(v string) ([]Listener, error) {
 		switch name {
 		case "":
 			return nil, fmt.Errorf("%q has no name", item)
-		case "SSL", "SASL_PLAINTEXT", "SASL_SSL":
-			return nil, fmt.Errorf("%s needs security, which does not exist yet; use PLAINTEXT", name)
+		case ClusterListener, AdminListener:
+			return nil, fmt.Errorf("%s is what cluster.listener and admin.listener are called; choose another name", name)
+		}
+		if strings.ContainsAny(name, ". \t") {
+			return nil, fmt.Errorf("%q: a listener's name has no dots or blanks", item)
 		}
 		if names[name] {
 			return nil, fmt.Errorf("listener %s is there twice", name)
@@ -51,7 +147,7 @@ func parseListeners(v string) ([]Listener, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%q: bad port", item)
 		}
-		list = append(list, Listener{Name: name, Host: host, Port: n, Security: "PLAINTEXT"})
+		list = append(list, Listener{Name: name, Host: host, Port: n})
 	}
 	return list, nil
 }
@@ -84,6 +180,11 @@ func (b *Broker) Listeners() []Listener {
 	if err != nil {
 		panic("config: listeners were checked at load: " + err.Error())
 	}
+	for i := range list {
+		if list[i].Security, err = b.security(list[i].Name); err != nil {
+			panic("config: listeners were checked at load: " + err.Error())
+		}
+	}
 	return list
 }
 
@@ -99,6 +200,7 @@ func (b *Broker) Advertised(name string, bound int) Listener {
 			if l.Port == 0 {
 				l.Port = bound
 			}
+			l.Security, _ = b.security(name) // it was checked at load
 			return l
 		}
 	}

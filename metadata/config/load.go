@@ -73,6 +73,10 @@ func (l *loader) assign(key, value, from string) {
 		l.fail(from, err)
 		return
 	}
+	if _, _, own := cutListener(key); own {
+		l.values[key] = origin{value, from} // it goes over the general key, whoever has set that
+		return
+	}
 	for _, a := range registry[BrokerScope].byName[key].Synonyms {
 		if old, ok := l.values[a.Name]; ok && layer(old.from) != layer(from) {
 			delete(l.values, a.Name)
@@ -80,6 +84,9 @@ func (l *loader) assign(key, value, from string) {
 	}
 	// The finer key's synonyms point at the coarser; the reverse has to be looked for.
 	for name, old := range l.values {
+		if _, _, own := cutListener(name); own {
+			continue
+		}
 		for _, a := range registry[BrokerScope].byName[name].Synonyms {
 			if a.Name == key && layer(old.from) != layer(from) {
 				delete(l.values, name)
@@ -131,7 +138,7 @@ func (l *loader) environ(environ []string) {
 }
 
 // clientVariables belong to the command line's client half.
-var clientVariables = []string{"QANAT_BROKERS", "QANAT_ADMIN"}
+var clientVariables = []string{"QANAT_BROKERS", "QANAT_ADMIN", "QANAT_TLS", "QANAT_TLS_CA", "QANAT_TLS_CERT", "QANAT_TLS_KEY", "QANAT_TLS_SERVER_NAME"}
 
 func (l *loader) sets(sets []string) {
 	for _, s := range sets {
@@ -167,8 +174,20 @@ func (b *Broker) check() []error {
 		fail("tier.fetch.range.bytes", "%d exceeds tier.fetch.inflight.bytes, which is %d", low, high)
 	}
 	names := map[string]bool{}
-	for _, l := range b.Listeners() {
+	listeners, err := parseListeners(b.String("listeners"))
+	if err != nil {
+		panic("config: listeners were checked before: " + err.Error())
+	}
+	for _, l := range listeners {
 		names[l.Name] = true
+		if _, err := b.security(l.Name); err != nil {
+			fail("listeners", "%v", err)
+		}
+	}
+	for key := range b.values {
+		if name, base, ok := cutListener(key); ok && !names[name] && name != ClusterListener && name != AdminListener {
+			fail(key, "there is no listener %s; listeners has %s, and cluster and admin are the names of cluster.listener and admin.listener for %s", name, b.String("listeners"), base)
+		}
 	}
 	advertised, err := parseListeners(b.String("advertised.listeners"))
 	if err != nil {

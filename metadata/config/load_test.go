@@ -32,6 +32,7 @@ listeners: [PLAINTEXT://:9092, "OUTSIDE://:9093"]
 advertised.listeners: OUTSIDE://example.org:9093
 auto.create.topics.enable: False
 num.partitions: 3
+listener.security.protocol.map: OUTSIDE:PLAINTEXT
 `)
 	b, err := Load(path, []string{"QANAT_NUM_PARTITIONS=4", "QANAT_BROKERS=x", "HOME=/", "QANAT_DATA_DIR=/env"}, []string{"data.dir=/set"})
 	if err != nil {
@@ -128,7 +129,17 @@ func TestTogether(t *testing.T) {
 		{[]string{"tier.fetch.range.bytes=1073741824"}, "tier.fetch.range.bytes"},
 		{[]string{"tier.readahead.min.bytes=100", "tier.readahead.max.bytes=10"}, "tier.readahead.min.bytes"},
 		{[]string{"log.dirs=/a,/b"}, "one directory"},
-		{[]string{"listeners=SASL_SSL://:9093"}, "security, which does not exist yet"},
+		{[]string{"listeners=SASL_SSL://:9093"}, "SASL does not exist in this version"},
+		{[]string{"listeners=A://:9093", "listener.security.protocol.map=A:SASL_PLAINTEXT"}, "SASL does not exist in this version"},
+		{[]string{"listeners=PUBLIC://:9093"}, "say PUBLIC:SSL or PUBLIC:PLAINTEXT"},
+		{[]string{"listeners=CLUSTER://:9093"}, "choose another name"},
+		{[]string{"listener.security.protocol.map=A:TLS"}, "no security protocol"},
+		{[]string{"listener.name.public.ssl.client.auth=required"}, "there is no listener PUBLIC"},
+		{[]string{"listener.name.PLAINTEXT.ssl.client.auth=required"}, "unknown broker configuration key"},
+		{[]string{"listener.name.plaintext.num.partitions=3"}, "unknown broker configuration key"},
+		{[]string{"listener.name.plaintext.ssl.client.auth=yes"}, "none, requested or required"},
+		{[]string{"ssl.keystore.type=JKS"}, "keytool"},
+		{[]string{"ssl.enabled.protocols=TLSv1.1"}, "TLSv1.2 or TLSv1.3"},
 		{[]string{"advertised.listeners=PLAINTEXT://0.0.0.0:9092"}, "hosts that clients can reach"},
 	} {
 		_, err := Load("", nil, c.sets)
