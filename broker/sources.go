@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/qanat-io/qanat/broker/partition"
+	"github.com/qanat-io/qanat/broker/secure"
 	"github.com/qanat-io/qanat/broker/server"
 	"github.com/qanat-io/qanat/broker/telemetry"
 	"github.com/qanat-io/qanat/metadata/image"
@@ -15,11 +16,20 @@ import (
 type serverObserver struct {
 	t                                     *telemetry.Telemetry
 	in, out, open, accepted, refusedCount atomic.Int64
+	shaken, unshaken                      atomic.Int64 // TLS handshakes
 }
 
 func (o *serverObserver) Opened(string)  { o.open.Add(1); o.accepted.Add(1) }
 func (o *serverObserver) Closed(string)  { o.open.Add(-1) }
 func (o *serverObserver) Refused(string) { o.refusedCount.Add(1) }
+
+func (o *serverObserver) Handshake(_ string, cause *secure.Cause) {
+	if cause == nil {
+		o.shaken.Add(1)
+	} else {
+		o.unshaken.Add(1)
+	}
+}
 
 func (o *serverObserver) Request(r server.RequestStats) {
 	o.in.Add(int64(r.Request))

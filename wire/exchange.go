@@ -14,6 +14,7 @@ type Client struct {
 	Listener                  string
 	ID                        string // connection's number, for logs
 	Peer                      *Peer  // the broker that this connection was dialed by; nil on a listener for clients
+	Principal                 string // who it is, in Kafka's words: User:ANONYMOUS, or what its certificate says; written before any request is handled
 	Software, SoftwareVersion string // from ApiVersions; written before any other request is handled
 	// Gone is done when the connection has ended: parked work for it is dropped.
 	Gone context.Context

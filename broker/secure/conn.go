@@ -5,6 +5,7 @@ import (
 	"net"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // Conn is a TLS connection. Until Collect it is like any other. Afterwards nothing is sent any more by Write, which
@@ -122,11 +123,11 @@ func (b *below) Write(p []byte) (int, error) {
 	return b.Conn.Write(p)
 }
 
-// Farewell says to the other end that nothing follows, if that can be done at once. It is for a connection that is about to
-// be closed and on which nobody is sending.
+// Farewell says to the other end that nothing follows, if that can be done at once. It is for a connection that collects, is about
+// to be closed, and on which nobody is sending.
 func (c *Conn) Farewell() {
 	b := c.below
-	if b.raw == nil || !c.ConnectionState().HandshakeComplete || c.CloseWrite() != nil {
+	if b.raw == nil || c.CloseWrite() != nil || b.SetWriteDeadline(time.Time{}) != nil { // CloseWrite leaves one that has passed
 		return
 	}
 	if last := c.Take(nil); len(last) > 0 {

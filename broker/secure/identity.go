@@ -20,9 +20,10 @@ type Identity struct {
 	clock      func() time.Time
 	log        *slog.Logger
 
-	now     atomic.Pointer[current]
-	reloads atomic.Int64
-	failed  atomic.Int64
+	now       atomic.Pointer[current]
+	listening *tls.Config // ServerConfig
+	reloads   atomic.Int64
+	failed    atomic.Int64
 
 	mu    sync.Mutex // one reload at a time
 	seen  []stamp    // the files as they were when they were read last, whatever came of it
@@ -72,6 +73,8 @@ func NewIdentity(s Settings, clock func() time.Time, log *slog.Logger) (*Identit
 		return fail(fmt.Errorf("ssl.client.auth=%s, and there is no CA to check clients by: set ssl.truststore.location or ssl.truststore.certificates", s.ClientAuth))
 	}
 	i.use(m)
+	i.listening = i.now.Load().server.Clone()
+	i.listening.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return i.now.Load().server, nil }
 	i.warn(m)
 	return i, nil
 }
@@ -106,11 +109,7 @@ func (i *Identity) use(m *material) {
 }
 
 // ServerConfig is for the listener: every handshake takes what is current.
-func (i *Identity) ServerConfig() *tls.Config {
-	c := i.now.Load().server.Clone()
-	c.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) { return i.now.Load().server, nil }
-	return c
-}
+func (i *Identity) ServerConfig() *tls.Config { return i.listening }
 
 // PeerServerConfig is ServerConfig for a listener between brokers: a certificate is asked for, whatever ssl.client.auth says.
 func (i *Identity) PeerServerConfig() *tls.Config {

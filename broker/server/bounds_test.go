@@ -309,7 +309,7 @@ func TestGracefulStop(t *testing.T) {
 		t.Fatal(err)
 	}
 	box := newInbox()
-	s := New(Config{Listeners: []Listener{{"PLAINTEXT", l}}}, box, nil, slog.New(slog.DiscardHandler))
+	s := New(Config{Listeners: []Listener{{Name: "PLAINTEXT", Listener: l}}}, box, nil, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()

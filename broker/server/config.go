@@ -4,6 +4,7 @@ import (
 	"net"
 	"time"
 
+	"github.com/qanat-io/qanat/broker/secure"
 	"github.com/qanat-io/qanat/wire"
 )
 
@@ -11,6 +12,7 @@ import (
 type Listener struct {
 	Name string
 	net.Listener
+	TLS *secure.Identity // nil: plain
 }
 
 // PeerConn is a connection between brokers, on which private requests are known. A listener that accepts such
@@ -19,7 +21,7 @@ type PeerConn interface {
 	net.Conn
 	// Peer is who has dialed.
 	Peer() *wire.Peer
-	// Plain is the connection below, for system calls of the server's own.
+	// Plain is the connection below, for system calls of the server's own: TCP, or a *secure.Conn after its handshake.
 	Plain() net.Conn
 }
 
@@ -35,6 +37,8 @@ type Config struct {
 	MaxConnectionsPerIP   int           // max.connections.per.ip; unbounded
 	MaxIdle               time.Duration // connections.max.idle.ms; 10 minutes; negative: for ever
 	ReadTimeout           time.Duration // for a frame to arrive once it has begun, and as much again per 2 MiB; 30 s
+	HandshakeTimeout      time.Duration // for TLS, from the connection on; 10 s
+	MaxHandshakes         int           // under way at one time: for one more the oldest is cut off; 1024
 	WriteTimeout          time.Duration // for a client to take anything at all of an answer; 30 s
 	Grace                 time.Duration // for requests in flight when the server stops; 5 s
 }
@@ -47,6 +51,8 @@ func (c *Config) defaults() {
 	def(&c.MaxConnections, 65_536)
 	def(&c.MaxIdle, 10*time.Minute)
 	def(&c.ReadTimeout, 30*time.Second)
+	def(&c.HandshakeTimeout, 10*time.Second)
+	def(&c.MaxHandshakes, 1024)
 	def(&c.WriteTimeout, 30*time.Second)
 	def(&c.Grace, 5*time.Second)
 }
@@ -65,6 +71,8 @@ type Observer interface {
 	Closed(listener string)
 	// Refused tells of a connection that was closed at once: too many.
 	Refused(listener string)
+	// Handshake tells of a TLS handshake that is over. cause is nil when it went well.
+	Handshake(listener string, cause *secure.Cause)
 	// Request tells of a request whose answer, if it has one, the client's socket has taken.
 	Request(r RequestStats)
 }
@@ -82,7 +90,8 @@ type RequestStats struct {
 // Unobserved is an Observer that ignores everything.
 type Unobserved struct{}
 
-func (Unobserved) Opened(string)        {}
-func (Unobserved) Closed(string)        {}
-func (Unobserved) Refused(string)       {}
-func (Unobserved) Request(RequestStats) {}
+func (Unobserved) Opened(string)                   {}
+func (Unobserved) Closed(string)                   {}
+func (Unobserved) Refused(string)                  {}
+func (Unobserved) Handshake(string, *secure.Cause) {}
+func (Unobserved) Request(RequestStats)            {}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -14,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/qanat-io/qanat/broker/secure"
 	"github.com/qanat-io/qanat/wire"
 )
 
@@ -26,14 +28,21 @@ var (
 	errStalled  = errors.New("the client does not take its answers")
 	errTooLarge = errors.New("request is larger than socket.request.max.bytes")
 	errPanic    = errors.New("panic")
+	errTLS      = errors.New("a client speaks TLS on a plain listener: give it security.protocol=PLAINTEXT, or the address of a TLS listener")
+	errShaking  = errors.New("no TLS with the client") // which handshake has told of
+	errCrowded  = errors.New("too many TLS handshakes are under way")
 )
 
 // conn is one connection. Its reader is the goroutine of serve; whoever holds the writing flag is its writer.
 type conn struct {
 	server *Server
 	nc     net.Conn
-	raw    syscall.RawConn // nil unless the connection is plain TCP on a system that sys_linux.go knows
+	raw    syscall.RawConn  // of the TCP connection; nil unless it is one on a system that sys_linux.go knows
+	tls    *secure.Conn     // over it; nil on a plain connection
+	stream io.ReadWriter    // what requests and answers go through where raw and tls do not do it in ways of their own
+	shake  *secure.Identity // whose handshake is to be made first; nil when there is none, or none any more
 	ip     netip.Addr
+	number uint64
 	client wire.Client
 	cancel context.CancelFunc // of client.Gone
 	parse  func(frame []byte) (wire.Header, []byte, error)
@@ -50,6 +59,7 @@ type conn struct {
 	// that the writer has taken.
 	head, tail *request
 	inFlight   int
+	secured    bool  // the TLS handshake is over
 	bytes      int64 // of requests in flight that count against the connection's bound
 	writing    bool  // somebody is the writer
 	parked     bool  // the reader waits for a bound and wants to be woken
@@ -65,15 +75,25 @@ type conn struct {
 	wakeups chan struct{} // for park where there is no raw connection
 }
 
-func newConn(s *Server, nc net.Conn, listener string, ip netip.Addr, number uint64) *conn {
+func newConn(s *Server, nc net.Conn, l Listener, ip netip.Addr, number uint64) *conn {
 	ctx, cancel := context.WithCancel(context.Background())
-	c := &conn{server: s, nc: nc, ip: ip, cancel: cancel, parse: wire.ParseHeader}
-	c.client = wire.Client{Addr: nc.RemoteAddr(), Listener: listener, ID: strconv.FormatUint(number, 10), Gone: ctx}
+	c := &conn{server: s, nc: nc, ip: ip, number: number, cancel: cancel, parse: wire.ParseHeader}
+	c.client = wire.Client{Addr: nc.RemoteAddr(), Listener: l.Name, ID: strconv.FormatUint(number, 10), Gone: ctx, Principal: secure.Anonymous}
 	plain := nc
 	if p, ok := nc.(PeerConn); ok {
 		c.parse, c.client.Peer, plain = wire.ParsePeerHeader, p.Peer(), p.Plain()
 	}
+	c.stream = plain
+	if l.TLS != nil {
+		c.tls, c.shake = secure.Server(nc, l.TLS.ServerConfig()), l.TLS
+		c.stream = c.tls
+	} else if t, ok := plain.(*secure.Conn); ok { // broker/peer has made the handshake
+		c.tls, c.secured, plain = t, true, t.Below()
+	}
 	c.raw = rawConn(plain)
+	if c.secured {
+		c.collect()
+	}
 	c.lastRead.Store(s.now())
 	c.writeFn = c.writeRaw
 	if c.raw == nil {
@@ -89,6 +109,12 @@ func (c *conn) serve() {
 			c.panicked(p)
 		}
 	}()
+	if c.shake != nil {
+		if err := c.handshake(); err != nil {
+			c.shutdown(err)
+			return
+		}
+	}
 	r := reader{c: c}
 	defer r.free()
 	r.init()
@@ -126,9 +152,13 @@ func (c *conn) shutdown(why error) {
 	}
 	c.head, c.tail = nil, nil
 	c.wakeLocked()
+	polite := c.secured && !c.writing && c.raw != nil // nobody becomes the writer any more
 	c.mu.Unlock()
 
 	c.cancel()
+	if polite {
+		c.tls.Farewell()
+	}
 	if err := c.nc.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 		c.server.log.Debug("close connection", "client", c.client.Addr, "error", err)
 	}
@@ -136,7 +166,11 @@ func (c *conn) shutdown(why error) {
 		r.dropAnswer()
 	}
 	level := slog.LevelInfo
-	if why == nil || errors.Is(why, errHangup) || errors.Is(why, errIdle) || errors.Is(why, errStopping) {
+	if errors.Is(why, errTLS) {
+		level = slog.LevelWarn
+	}
+	if why == nil || errors.Is(why, errHangup) || errors.Is(why, errIdle) || errors.Is(why, errStopping) || errors.Is(why, errShaking) ||
+		errors.Is(why, errTLS) && !c.server.said.Say(c.client.Listener+" plain", time.Now()) {
 		level = slog.LevelDebug
 	}
 	c.server.log.Log(context.Background(), level, "connection closed", "client", c.client.Addr, "connection", c.client.ID, "cause", why)

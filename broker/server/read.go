@@ -20,6 +20,9 @@ const (
 	// minArrival is how fast a frame must arrive after its first ReadTimeout: the timeout again for so many bytes.
 	minArrival = 2 << 20
 
+	// tlsHandshake is how TLS begins, where the upper half of a frame's size would be: 369 MB.
+	tlsHandshake = 0x1603
+
 	// keepCharged is the size above which a request that does not keep its frame counts against the bounds all the same
 	// until it is answered: its decoded form is as large. Smaller ones are bounded by MaxPipelined.
 	keepCharged = 64 << 10
@@ -33,6 +36,8 @@ var chunks = sync.Pool{New: func() any { return new([chunkSize]byte) }}
 type reader struct {
 	c          *conn
 	chunk      *[chunkSize]byte // nil while there is nothing to read
+	begun      bool             // the first frame has begun as one
+	first      [sizeLen]byte    // where a TLS connection waits for a frame, in place of a chunk
 	start, end int              // what of the chunk is not yet used
 
 	// For the system calls within the raw connection's wait; dst is nil to fill the chunk.
@@ -68,6 +73,10 @@ func (r *reader) next() error {
 		}
 	}
 	size := int32(binary.BigEndian.Uint32(r.chunk[r.start:]))
+	if !r.begun && c.tls == nil && size>>16 == tlsHandshake {
+		return errTLS
+	}
+	r.begun = true
 	if size < 0 || int(size) > c.server.cfg.MaxRequestBytes {
 		return fmt.Errorf("%w: %d", errTooLarge, size)
 	}
@@ -207,19 +216,28 @@ func (r *reader) read(dst []byte) (int, error) {
 	c := r.c
 	r.dst, r.n, r.err = dst, 0, nil
 	var err error
-	if c.raw != nil {
+	switch {
+	case c.tls == nil && c.raw != nil:
 		if err = c.raw.Read(r.readFn); err == nil {
 			err = r.err
 		}
-	} else {
+	case c.tls != nil && dst == nil && r.start == r.end:
+		// It may wait here for long, and does so without a chunk. What has come with these bytes is read without waiting.
+		r.free()
+		r.start, r.end = 0, 0
+		if r.n, err = c.stream.Read(r.first[:]); r.n > 0 {
+			r.haveChunk()
+			copy(r.chunk[:], r.first[:r.n])
+		}
+	default:
 		if dst == nil {
 			r.haveChunk()
 			dst = r.chunk[r.end:]
 		}
-		r.n, err = c.nc.Read(dst)
-		if r.n > 0 {
-			err = nil // it comes again
-		}
+		r.n, err = c.stream.Read(dst)
+	}
+	if r.n > 0 {
+		err = nil // it comes again
 	}
 	if err != nil {
 		return 0, readError(err)
@@ -240,7 +258,7 @@ func (r *reader) haveChunk() {
 }
 
 func readError(err error) error {
-	if errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) || isReset(err) {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) || isReset(err) {
 		return errHangup
 	}
 	return fmt.Errorf("read: %w", err)

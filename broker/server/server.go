@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/qanat-io/qanat/broker/secure"
 	"github.com/qanat-io/qanat/wire"
 )
 
@@ -26,10 +27,12 @@ type Server struct {
 	conns    map[*conn]struct{}
 	perIP    map[netip.Addr]int
 	number   uint64
+	shaking  map[*conn]struct{} // those of conns that are in their TLS handshake
 	stopping bool
 	emptied  chan struct{} // closed when stopping and the last connection has gone
 
 	goroutines sync.WaitGroup // readers and writers
+	said       secure.Rarely
 }
 
 // New returns a server that has not begun. Its listeners are open already, so that what they listen on is known. A nil
@@ -43,7 +46,7 @@ func New(cfg Config, handler wire.Handler, observer Observer, log *slog.Logger) 
 		log = slog.New(slog.DiscardHandler)
 	}
 	return &Server{cfg: cfg, handler: handler, observer: observer, log: log, budget: newBudget(cfg.MaxBytes),
-		epoch: time.Now(), conns: map[*conn]struct{}{}, perIP: map[netip.Addr]int{}, emptied: make(chan struct{})}
+		epoch: time.Now(), conns: map[*conn]struct{}{}, perIP: map[netip.Addr]int{}, shaking: map[*conn]struct{}{}, emptied: make(chan struct{})}
 }
 
 // now is the server's clock, monotonic and never 0.
@@ -136,7 +139,7 @@ func (s *Server) accept(ctx context.Context, l Listener) error {
 		switch {
 		case err == nil:
 			pause = shortest
-			s.admit(l.Name, nc)
+			s.admit(l, nc)
 			continue
 		case ctx.Err() != nil:
 			return nil
@@ -160,7 +163,7 @@ func isTemporary(err error) bool {
 }
 
 // admit starts a connection if there is room for it. One that is not is closed at once: any word would be misread.
-func (s *Server) admit(listener string, nc net.Conn) {
+func (s *Server) admit(l Listener, nc net.Conn) {
 	ip := addrOf(nc)
 	s.mu.Lock()
 	refuse := s.stopping || len(s.conns) >= s.cfg.MaxConnections ||
@@ -168,20 +171,20 @@ func (s *Server) admit(listener string, nc net.Conn) {
 	var c *conn
 	if !refuse {
 		s.number++
-		c = newConn(s, nc, listener, ip, s.number)
+		c = newConn(s, nc, l, ip, s.number)
 		s.conns[c] = struct{}{}
 		s.perIP[ip]++
 		s.goroutines.Add(1)
 	}
 	s.mu.Unlock()
 	if refuse {
-		s.observer.Refused(listener)
+		s.observer.Refused(l.Name)
 		if err := nc.Close(); err != nil {
 			s.log.Debug("close refused connection", "client", nc.RemoteAddr(), "error", err)
 		}
 		return
 	}
-	s.observer.Opened(listener)
+	s.observer.Opened(l.Name)
 	go func() {
 		defer s.goroutines.Done()
 		c.serve()
@@ -208,6 +211,7 @@ func (s *Server) spawn(f func()) bool {
 func (s *Server) forget(c *conn) {
 	s.mu.Lock()
 	delete(s.conns, c)
+	delete(s.shaking, c)
 	if s.perIP[c.ip]--; s.perIP[c.ip] == 0 {
 		delete(s.perIP, c.ip)
 	}

@@ -86,7 +86,7 @@ func (c *conn) sendRaw(wait bool) error {
 
 // writeRaw is called by the raw connection, and says false to be called again when the socket has room.
 func (c *conn) writeRaw(fd uintptr) bool {
-	for len(c.out.parts) > 0 {
+	for c.out.pending() {
 		n, err := c.writeOnce(int(fd))
 		switch {
 		case err == unix.EINTR:
@@ -113,6 +113,9 @@ const maxSendfile = 4 << 20
 // writeOnce makes one system call.
 func (c *conn) writeOnce(fd int) (n int, err error) {
 	o := c.out
+	if c.tls != nil {
+		return c.writeSealed(fd)
+	}
 	if p := &o.parts[0]; p.file != nil {
 		in, ok := p.file.Descriptor()
 		if !ok {
@@ -141,6 +144,23 @@ func (c *conn) writeOnce(fd int) (n int, err error) {
 		return 0, err
 	}
 	o.advance(n)
+	return n, nil
+}
+
+// writeSealed encrypts what comes next, unless ciphertext is left, and makes one system call.
+func (c *conn) writeSealed(fd int) (n int, err error) {
+	o := c.out
+	if len(o.sealed.rest) == 0 {
+		if err := c.seal(); err != nil {
+			return 0, err
+		}
+	}
+	if n, err = unix.Write(fd, o.sealed.rest); err != nil {
+		return 0, err
+	}
+	if o.sealed.rest = o.sealed.rest[n:]; len(o.sealed.rest) == 0 {
+		o.sealed.release()
+	}
 	return n, nil
 }
 

@@ -30,6 +30,7 @@ type outbox struct {
 	parts    []part     // what is still to be sent, in order; made of buf and cuts
 	store    []part     // the array that parts is the rest of
 	scratch  [][]byte   // of the writer
+	sealed   sealed     // of TLS: ciphertext of what came before parts
 }
 
 // part is bytes, or n bytes of a file at pos.
@@ -64,7 +65,7 @@ func (o *outbox) reset() {
 // it may wait for the client, what the socket does not take at once is handed over.
 func (c *conn) flush(wait bool) {
 	for {
-		if len(c.outParts()) == 0 && !c.gather(wait) {
+		if !c.out.pending() && !c.gather(wait) {
 			return
 		}
 		done, err := c.send(wait)
@@ -96,11 +97,9 @@ func (c *conn) handOver() {
 	}
 }
 
-func (c *conn) outParts() []part {
-	if c.out == nil {
-		return nil
-	}
-	return c.out.parts
+// pending tells whether something is still to be sent.
+func (o *outbox) pending() bool {
+	return o != nil && (len(o.parts) > 0 || len(o.sealed.rest) > 0)
 }
 
 // gather takes the answers at the head of the queue and encodes them. It returns false, and the caller is no writer any
@@ -252,6 +251,7 @@ func (c *conn) abortWrite(why error) {
 		for _, x := range o.requests {
 			x.dropAnswer()
 		}
+		o.sealed.release()
 		o.free()
 	}
 	c.stuckSince.Store(0)
@@ -263,7 +263,7 @@ func (c *conn) abortWrite(why error) {
 
 // send sends the outbox. It returns done=false when the socket is full and the caller may not wait.
 func (c *conn) send(wait bool) (done bool, err error) {
-	if len(c.out.parts) == 0 {
+	if !c.out.pending() {
 		return true, nil
 	}
 	if c.raw == nil {
@@ -280,21 +280,21 @@ func (c *conn) send(wait bool) (done bool, err error) {
 		}
 		return false, err
 	}
-	if len(c.out.parts) == 0 {
+	if !c.out.pending() {
 		c.stuckSince.Store(0)
 		return true, nil
 	}
 	return false, nil
 }
 
-// sendPortably is for connections that are not plain TCP: files are copied.
+// sendPortably is for connections that are not TCP, or elsewhere than on Linux: files are copied.
 func (c *conn) sendPortably() error {
 	o := c.out
 	for len(o.parts) > 0 {
 		c.stuckSince.Store(c.server.now())
 		p := &o.parts[0]
 		if p.file == nil {
-			if _, err := c.nc.Write(p.bytes); err != nil {
+			if _, err := c.stream.Write(p.bytes); err != nil {
 				return fmt.Errorf("write: %w", err)
 			}
 			o.pop()
@@ -304,7 +304,7 @@ func (c *conn) sendPortably() error {
 		if err != nil {
 			return err
 		}
-		_, err = c.nc.Write(n.B)
+		_, err = c.stream.Write(n.B)
 		n.Release()
 		if err != nil {
 			return fmt.Errorf("write: %w", err)
