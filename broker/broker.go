@@ -80,11 +80,12 @@ type Broker struct {
 	controller *control.Controller
 	doubts     *control.Doubts
 
-	telemetry *telemetry.Telemetry
-	observer  *serverObserver
-	listeners []server.Listener
-	server    *server.Server
-	console   *console.Server // nil without admin.listener
+	telemetry  *telemetry.Telemetry
+	observer   *serverObserver
+	listeners  []server.Listener
+	identities identities
+	server     *server.Server
+	console    *console.Server // nil without admin.listener
 
 	// loaded is closed when the partitions of the first image are open; changes wait for it.
 	loaded  chan struct{}
@@ -127,7 +128,7 @@ func Open(ctx context.Context, cfg *config.Broker, o Options) (_ *Broker, err er
 		}
 	}()
 	for _, step := range []func(context.Context) error{
-		b.openDirectory, b.openStores, b.openControl, b.openTiers, b.openListeners, b.join, b.openPartitions, b.openServing,
+		b.openDirectory, b.openTLS, b.openStores, b.openControl, b.openTiers, b.openListeners, b.join, b.openPartitions, b.openServing,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, err
@@ -267,6 +268,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	g.Go(func() error { return b.server.Run(serving) })
 	g.Go(func() error { return b.watchStorage(serving) })
 	g.Go(func() error { return b.runSpace(serving) })
+	g.Go(func() error { return b.runTLS(serving) })
 	g.Go(func() error { return b.scrub.Run(serving) })
 	if b.console != nil {
 		g.Go(func() error { return b.console.Run(serving) })

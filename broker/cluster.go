@@ -78,7 +78,7 @@ func (b backend) Cluster() console.Cluster {
 	m := b.quorum.Image()
 	c := console.Cluster{
 		ClusterID: m.ClusterID(), AskedOf: int32(b.node), Controller: int32(b.quorum.LeaderID()), Topics: m.TopicCount(), Partitions: m.PartitionCount(),
-		MetadataLevel: int(m.Level()), Problems: []string{}, Worst: []console.PartitionHealth{},
+		MetadataLevel: int(m.Level()), Problems: []string{}, Warnings: []string{}, Worst: []console.PartitionHealth{},
 	}
 	if c.Controller == int32(kafka.NoBroker) {
 		c.Problems = append(c.Problems, fmt.Sprintf("the metadata quorum has no leader that broker %d, which was asked, knows: nothing can be changed there", b.node))
@@ -88,6 +88,8 @@ func (b backend) Cluster() console.Cluster {
 	if b.full.Load() {
 		c.Problems = append(c.Problems, fmt.Sprintf("the data volume of broker %d, which was asked, is full: it takes no records until there is room (a larger volume, or `qanat topic alter TOPIC --set local.retention.bytes=…`)", b.node))
 	}
+	problems, warnings := b.certificates()
+	c.Problems, c.Warnings = append(c.Problems, problems...), append(c.Warnings, warnings...)
 	rules := control.Rules(b.cfg, m)
 	found := make([][]console.PartitionHealth, len(ailments))
 	counts := make([]int, len(ailments))

@@ -21,6 +21,7 @@ import (
 	"github.com/qanat-io/qanat/broker/server"
 	"github.com/qanat-io/qanat/broker/telemetry"
 	"github.com/qanat-io/qanat/metadata/command"
+	"github.com/qanat-io/qanat/metadata/config"
 	"github.com/qanat-io/qanat/metadata/image"
 	"github.com/qanat-io/qanat/metadata/quorum"
 	"github.com/qanat-io/qanat/tier/archive"
@@ -51,7 +52,8 @@ func (b *Broker) memberConfig(formed bool) member.Config {
 			SnapshotEntries: uint64(b.cfg.Int("raft.snapshot.entries")),
 			Fatal:           b.fatal,
 		},
-		Token:   b.cfg.String("cluster.join.token"),
+		Token: b.cfg.String("cluster.join.token"),
+		TLS:   b.identities[config.ClusterListener], AllowPlain: b.cfg.Bool("cluster.plaintext.allowed"),
 		Release: b.opts.Version,
 	}
 	for _, p := range peers {
@@ -217,11 +219,12 @@ func (b *Broker) openListeners(ctx context.Context) error {
 			}
 			return fmt.Errorf("listener %s: %w (%s: choose another with --listen or listeners)", l, err, why)
 		}
-		b.listeners = append(b.listeners, server.Listener{Name: l.Name, Listener: socket})
+		b.listeners = append(b.listeners, server.Listener{Name: l.Name, Listener: socket, TLS: b.identities[l.Name]})
 	}
 	if address := b.cfg.String("admin.listener"); address != "" {
 		b.console = console.New(console.Config{
 			Listen: address, AllowedHosts: b.cfg.Strings("admin.allowed.hosts"), PProf: b.cfg.Bool("admin.pprof.enable"),
+			TLS: b.identities[config.AdminListener],
 		}, backend{b}, b.telemetry.Handler(), b.log.With("part", "admin"))
 		if err := b.console.Listen(ctx); err != nil {
 			return fmt.Errorf("%w (choose another address with --admin or admin.listener)", err)
@@ -305,9 +308,16 @@ func (b *Broker) announce() {
 	addr := b.clientsAddr()
 	line := fmt.Sprintf("qanat is ready: clients connect to %s", addr)
 	if admin := b.AdminAddr(); admin != "" {
-		line += ", admin port http://" + admin
+		scheme := "http"
+		if b.identities[config.AdminListener] != nil {
+			scheme = "https"
+		}
+		line += ", admin port " + scheme + "://" + admin
 	}
 	line += fmt.Sprintf("; try: echo hello | %s produce demo --brokers %s", b.opts.Program, addr)
+	if b.listeners[0].TLS != nil {
+		line += " --tls-ca CA.pem"
+	}
 	if _, err := fmt.Fprintln(b.opts.Stdout, line); err != nil {
 		b.log.Warn("say that the broker is ready", "error", err)
 	}

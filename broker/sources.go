@@ -41,6 +41,7 @@ func (o *serverObserver) Request(r server.RequestStats) {
 func (b *Broker) sources() telemetry.Sources {
 	return telemetry.Sources{
 		Server: b.serverState, Log: b.logState, Tier: b.tierState, Quorum: b.quorumState, Cluster: b.clusterState,
+		TLS: b.tlsState,
 	}
 }
 

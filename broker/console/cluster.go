@@ -47,6 +47,7 @@ type Cluster struct {
 	AskedOf    int32    `json:"asked_of"`
 	Healthy    bool     `json:"healthy"`
 	Problems   []string `json:"problems"`   // in words, the gravest first; empty when healthy
+	Warnings   []string `json:"warnings"`   // what will be a problem when nothing is done: certificates that end soon
 	Controller int32    `json:"controller"` // -1: nobody
 	Brokers    int      `json:"brokers"`
 	Active     int      `json:"active"`

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log"
 	"log/slog"
 	"net"
 	"net/http"
@@ -12,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/qanat-io/qanat/broker/secure"
 )
 
 // Config is the port's settings.
@@ -19,6 +22,7 @@ type Config struct {
 	Listen       string   // HOST:PORT
 	AllowedHosts []string // names besides the machine's own
 	PProf        bool
+	TLS          *secure.Identity // nil: HTTP
 }
 
 // Server is the admin port. Listen, then Run.
@@ -68,11 +72,18 @@ func (s *Server) Run(ctx context.Context) error {
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+		ErrorLog:          log.New(&complaints{log: s.log}, "", 0),
 		BaseContext:       func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
 	}
 	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(s.listener) }()
+	go func() {
+		if s.cfg.TLS == nil {
+			failed <- server.Serve(s.listener)
+			return
+		}
+		server.TLSConfig = s.cfg.TLS.ServerConfig()
+		failed <- server.ServeTLS(s.listener, "", "")
+	}()
 	select {
 	case err := <-failed:
 		return fmt.Errorf("admin listener: %w", err)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/qanat-io/qanat/broker/peer"
+	"github.com/qanat-io/qanat/broker/secure"
 	"github.com/qanat-io/qanat/broker/server"
 	"github.com/qanat-io/qanat/metadata/quorum"
 	"github.com/qanat-io/qanat/wire"
@@ -20,10 +21,13 @@ import (
 
 // Config is what a member is told. Quorum's Peers is set by Open.
 type Config struct {
-	Quorum  quorum.Config // Dir, ID, ClusterID ("" unless configured or known), Listen, Advertise, Directory, Existing, …
-	Seeds   []quorum.Seed // cluster.peers; none: a new directory forms a cluster of its own
-	Token   string        // cluster.join.token
-	Release string
+	Quorum quorum.Config // Dir, ID, ClusterID ("" unless configured or known), Listen, Advertise, Directory, Existing, …
+	Seeds  []quorum.Seed // cluster.peers; none: a new directory forms a cluster of its own
+	Token  string        // cluster.join.token
+	// TLS is what this broker shows others; nil for plain connections. AllowPlain is cluster.plaintext.allowed.
+	TLS        *secure.Identity
+	AllowPlain bool
+	Release    string
 
 	// Listener and Dial replace TCP, for tests.
 	Listener net.Listener
@@ -116,6 +120,7 @@ func (m *Member) listen(ctx context.Context, log *slog.Logger) error {
 	}
 	m.Hub = peer.New(peer.Config{
 		Self: m.whoAmI, Address: m.addresses, Check: m.check, Token: m.cfg.Token, Dial: m.cfg.Dial,
+		TLS: m.cfg.TLS, AllowPlain: m.cfg.AllowPlain,
 	}, l, log)
 	m.Client = m.Hub.NewClient()
 	m.Mux = peer.NewMux(m.whoAmI, log)

@@ -18,6 +18,7 @@
 //	hub.go        a broker's listener, its streams by kind, its dialer
 //	client.go     requests to other brokers, pipelined, one connection each
 //	link.go       that connection
+//	tls.go        TLS below all that: certificates on both sides, with the broker's role
 //	mux.go        private requests on their way to their handlers
 //	probe.go      is it dead, silent, or somebody else?
 //
@@ -25,6 +26,7 @@
 //
 //   - Nothing is handed to Raft or to a handler before the handshake is over: the same cluster, the node that was meant, the
 //     token, a directory that has not been replaced.
+//   - With TLS nobody is spoken to whose certificate is not a broker's, and that node's if it names one.
 //   - What is read before that is bounded, and so is the time that it takes. Who is not a broker is cut off and disturbs nobody.
 //   - A refusal names cause and remedy, and its form stays readable for every other version of the handshake.
 //   - A request that has failed may have been carried out. Whoever sends it must be able to send it again.

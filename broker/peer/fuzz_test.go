@@ -48,7 +48,7 @@ func FuzzAccept(f *testing.F) {
 	f.Fuzz(func(t *testing.T, in []byte) {
 		hub := &Hub{cfg: Config{Self: func() wire.Peer { return who(1) }, Token: "secret"}}
 		s := &script{in: bytes.NewReader(in)}
-		if _, remote, err := hub.accept(s); err == nil {
+		if _, remote, err := hub.accept(s, nil); err == nil {
 			t.Errorf("%+v was let in", remote)
 		}
 		if s.out.Len() > 4*maxBody {
@@ -69,7 +69,7 @@ func FuzzIntroduce(f *testing.F) {
 	f.Add(frames(f, typeRefusal, refusal{CodeVersion, "later"}))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		hub := &Hub{cfg: Config{Self: func() wire.Peer { return who(2) }, Token: "secret"}}
-		if remote, err := hub.introduce(&script{in: bytes.NewReader(in)}, KindPeer, 1); err == nil {
+		if remote, err := hub.introduce(&script{in: bytes.NewReader(in)}, KindPeer, 1, nil); err == nil {
 			t.Errorf("%+v was believed", remote)
 		}
 	})

@@ -5,6 +5,7 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -45,8 +46,12 @@ func prove(token string, who side, helloBody, answererBody []byte) []byte {
 }
 
 // accept is the acceptor's half. It returns who has dialed, and for what. The connection's deadline is the caller's to set.
-func (h *Hub) accept(nc net.Conn) (Kind, wire.Peer, error) {
+// cert is what the dialer has shown, nil on a plain connection.
+func (h *Hub) accept(nc net.Conn, cert *x509.Certificate) (Kind, wire.Peer, error) {
 	f, err := readFrame(nc)
+	if errors.Is(err, errSpeaksTLS) {
+		return 0, wire.Peer{}, Refuse(CodeTLS, "somebody speaks TLS on this cluster.listener, which is plain: security.inter.broker.protocol is to be the same on every broker")
+	}
 	if err != nil {
 		return 0, wire.Peer{}, err
 	}
@@ -94,6 +99,9 @@ func (h *Hub) accept(nc net.Conn) (Kind, wire.Peer, error) {
 	remote := wire.Peer{Node: who.Node, Cluster: who.Cluster, Release: who.Release, Directory: who.Directory, Admission: who.Admission}
 	if !hmac.Equal(p.Proof, prove(h.cfg.Token, dialerSide, f.body, mine)) {
 		return refuse(tokenRefusal(self.Node, len(p.Proof) == 0, h.cfg.Token == ""))
+	}
+	if r := admit(cert, remote, self.Cluster); r != nil {
+		return refuse(r)
 	}
 	if r := h.check(self, remote, who.Kind, who.Want); r != nil {
 		return refuse(r)
@@ -143,7 +151,8 @@ func (h *Hub) vet(remote wire.Peer) *Refusal {
 }
 
 // introduce is the dialer's half. It returns who has answered.
-func (h *Hub) introduce(nc net.Conn, kind Kind, want kafka.BrokerID) (wire.Peer, error) {
+// cert is what the acceptor has shown.
+func (h *Hub) introduce(nc net.Conn, kind Kind, want kafka.BrokerID, cert *x509.Certificate) (wire.Peer, error) {
 	self := h.cfg.Self()
 	first, err := encode(typeHello, hello{
 		Kind: kind, Cluster: self.Cluster, Node: self.Node, Want: want, Directory: self.Directory, Admission: self.Admission,
@@ -168,6 +177,9 @@ func (h *Hub) introduce(nc net.Conn, kind Kind, want kafka.BrokerID) (wire.Peer,
 		return wire.Peer{}, fmt.Errorf("%w: %w", errNotQanat, err)
 	}
 	remote := wire.Peer{Node: a.Node, Cluster: a.Cluster, Release: a.Release, Directory: a.Directory, Admission: a.Admission}
+	if r := admit(cert, remote, self.Cluster); r != nil {
+		return remote, errors.Join(r, send(nc, typeRefusal, refusal{r.Code, r.Text}))
+	}
 	helloBody := first[frameHead:]
 	// Without a token an acceptor's proof is not looked at: it will refuse, and says so better.
 	if h.cfg.Token != "" && !hmac.Equal(c.Proof, prove(h.cfg.Token, acceptorSide, helloBody, c.Who)) {
@@ -191,7 +203,7 @@ func (h *Hub) introduce(nc net.Conn, kind Kind, want kafka.BrokerID) (wire.Peer,
 // noBroker says what it means when the other end hangs up in mid-handshake.
 func noBroker(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) {
-		return fmt.Errorf("%w: the other end hung up; is this the cluster.listener of a broker?", errNotQanat)
+		return fmt.Errorf("%w: the other end hung up; is this the cluster.listener of a broker? (It may speak TLS: security.inter.broker.protocol is to be the same on all)", errNotQanat)
 	}
 	return err
 }

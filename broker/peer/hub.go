@@ -2,6 +2,7 @@ package peer
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -10,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/qanat-io/qanat/broker/secure"
 	"github.com/qanat-io/qanat/wire"
 	"github.com/qanat-io/qanat/wire/kafka"
 )
@@ -20,9 +22,14 @@ type Config struct {
 	Self func() wire.Peer
 	// Address is where a node's cluster listener may be, HOST:PORT each, the likeliest first. Empty: not known.
 	Address func(kafka.BrokerID) []string
-	// Check refuses who must not be spoken to, whoever has dialed: the place for stale directories, and for the role in a
-	// TLS certificate once there is TLS. nil, and any error of it that is not a *Refusal: see Refuse.
+	// Check refuses who must not be spoken to, whoever has dialed: the place for stale directories. nil, and any error of it
+	// that is not a *Refusal: see Refuse.
 	Check func(remote wire.Peer) error
+	// TLS is what this broker shows others and whom it trusts; nil for plain connections. Who has no broker's role in its
+	// certificate, or another node's, is refused on both sides.
+	TLS *secure.Identity
+	// AllowPlain, with TLS, takes plain connections too, and makes them where TLS is not spoken: while a cluster changes.
+	AllowPlain bool
 	// Token is cluster.join.token, "" for none.
 	Token string
 	// Dial opens connections; nil for TCP.
@@ -216,7 +223,11 @@ func (h *Hub) welcome(nc net.Conn) error {
 	if err != nil {
 		return err
 	}
-	kind, remote, err := h.accept(nc)
+	nc, cert, err := h.secureAccepted(nc)
+	if err != nil {
+		return err
+	}
+	kind, remote, err := h.accept(nc, cert)
 	if err != nil {
 		return err
 	}
@@ -245,7 +256,7 @@ type Conn struct {
 // Peer is the broker at the other end.
 func (c *Conn) Peer() *wire.Peer { return &c.remote }
 
-// Plain is the connection below.
+// Plain is the connection below: TCP, or a *secure.Conn.
 func (c *Conn) Plain() net.Conn { return c.Conn }
 
 // Close implements net.Conn.
@@ -296,6 +307,15 @@ func (h *Hub) DialAt(ctx context.Context, kind Kind, node kafka.BrokerID, addres
 func (h *Hub) dial(ctx context.Context, kind Kind, node kafka.BrokerID, address string) (*Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
+	c, err := h.dialAs(ctx, kind, node, address, h.cfg.TLS != nil)
+	if h.cfg.AllowPlain && ctx.Err() == nil && errors.Is(err, errNoTLS) {
+		return h.dialAs(ctx, kind, node, address, false)
+	}
+	return c, err
+}
+
+// dialAs dials with TLS or without.
+func (h *Hub) dialAs(ctx context.Context, kind Kind, node kafka.BrokerID, address string, tls bool) (*Conn, error) {
 	nc, err := h.cfg.Dial(ctx, address)
 	if err != nil {
 		return nil, err
@@ -308,7 +328,13 @@ func (h *Hub) dial(ctx context.Context, kind Kind, node kafka.BrokerID, address 
 	if err != nil {
 		return nil, errors.Join(err, nc.Close())
 	}
-	remote, err := h.introduce(nc, kind, node)
+	var cert *x509.Certificate
+	if tls {
+		if nc, cert, err = h.secureDialed(nc); err != nil {
+			return nil, err
+		}
+	}
+	remote, err := h.introduce(nc, kind, node, cert)
 	if err == nil {
 		err = done()
 	}

@@ -61,6 +61,11 @@ func who(n kafka.BrokerID) wire.Peer {
 // start runs a broker until the test ends. change may alter its configuration.
 func start(t testing.TB, b *book, self wire.Peer, change func(*Config)) *broker {
 	t.Helper()
+	return startWith(t, b, self, nil, change)
+}
+
+func startWith(t testing.TB, b *book, self wire.Peer, log *slog.Logger, change func(*Config)) *broker {
+	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -69,7 +74,7 @@ func start(t testing.TB, b *book, self wire.Peer, change func(*Config)) *broker 
 	if change != nil {
 		change(&cfg)
 	}
-	h := New(cfg, l, nil)
+	h := New(cfg, l, log)
 	x := &broker{Hub: h, mux: NewMux(cfg.Self, nil), addr: l.Addr().String()}
 	b.set(self.Node, x.addr)
 	s := server.New(server.Config{Listeners: []server.Listener{{Name: "CLUSTER", Listener: h.Peers()}}}, x.mux, nil, nil)

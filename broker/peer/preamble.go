@@ -143,6 +143,9 @@ func readFrame(r io.Reader) (frame, error) {
 	if _, err := io.ReadFull(r, head[:len(magic)]); err != nil {
 		return frame{}, err
 	}
+	if head[0] == 0x16 && head[1] == 3 {
+		return frame{}, fmt.Errorf("%w: %w", errNotQanat, errSpeaksTLS)
+	}
 	if string(head[:len(magic)]) != magic {
 		return frame{}, fmt.Errorf("%w: it begins with %q", errNotQanat, head[:len(magic)])
 	}

@@ -25,6 +25,8 @@ const (
 	CodeNotLeader   Code = 11 // only the quorum's leader answers that
 	CodeNotReady    Code = 12 // not yet, or not now: worth another try
 	CodeRefused     Code = 13 // understood, and not done; the text says why
+	CodeRole        Code = 14 // its certificate is no broker's, or another's
+	CodeTLS         Code = 15 // no TLS with it; the other broker does not read this
 )
 
 // Refusal is the other broker's no, in its words.

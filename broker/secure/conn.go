@@ -2,6 +2,7 @@ package secure
 
 import (
 	"crypto/tls"
+	"io"
 	"net"
 	"sync"
 	"syscall"
@@ -63,6 +64,34 @@ func newBelow(nc net.Conn) *below {
 
 // Below is the connection that carries the ciphertext.
 func (c *Conn) Below() net.Conn { return c.below.Conn }
+
+// First is the first byte that the other end has sent, which stays to be read: from the connection that is returned.
+func First(nc net.Conn) (byte, net.Conn, error) {
+	if s, ok := nc.(syscall.Conn); ok {
+		if raw, err := s.SyscallConn(); err == nil {
+			b, err := peek(raw)
+			return b, nc, err
+		}
+	}
+	r := &replay{Conn: nc, rest: make([]byte, 1)}
+	_, err := io.ReadFull(nc, r.rest)
+	return r.rest[0], r, err
+}
+
+// replay is a connection of which something was read.
+type replay struct {
+	net.Conn
+	rest []byte
+}
+
+func (r *replay) Read(p []byte) (int, error) {
+	if len(r.rest) == 0 {
+		return r.Conn.Read(p)
+	}
+	n := copy(p, r.rest)
+	r.rest = r.rest[n:]
+	return n, nil
+}
 
 // Collect keeps ciphertext from now on. To be called after the handshake, before anything is written.
 func (c *Conn) Collect() {

@@ -5,6 +5,7 @@ package secure
 import (
 	"io"
 	"os"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -30,6 +31,26 @@ func (b *below) tryRead(fd uintptr) bool {
 		}
 		return true
 	}
+}
+
+// peek waits for a byte and leaves it there.
+func peek(raw syscall.RawConn) (byte, error) {
+	var b [1]byte
+	var n int
+	var err error
+	if waiting := raw.Read(func(fd uintptr) bool {
+		for {
+			if n, _, err = unix.Recvfrom(int(fd), b[:], unix.MSG_PEEK); err != unix.EINTR {
+				return err != unix.EAGAIN
+			}
+		}
+	}); waiting != nil {
+		return 0, waiting
+	}
+	if err == nil && n == 0 {
+		err = io.EOF
+	}
+	return b[0], err
 }
 
 func endOf(err error) error {

@@ -41,7 +41,7 @@ func (c *conn) handshake() error {
 		if !cause.Quiet && s.said.Say(c.client.Listener+" "+cause.Text, time.Now()) {
 			level = slog.LevelWarn
 		}
-		s.log.Log(context.Background(), level, "no TLS with a client", "listener", c.client.Listener, "client", c.client.Addr, "cause", cause.Text, "error", err)
+		s.log.Log(context.Background(), level, "no TLS with a client", "listener", c.client.Listener, "client", c.client.Addr.String(), "cause", cause.Text, "error", err)
 		return fmt.Errorf("%w: %w", errShaking, err)
 	}
 	c.shake = nil

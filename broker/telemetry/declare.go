@@ -43,6 +43,11 @@ var Declarations = []Declaration{
 	{Name: "kafka.connections.refused", Kind: counter, Unit: "{connection}", Help: "Client connections closed at once because of a limit."},
 	{Name: "kafka.requests.queued", Kind: gauge, Unit: "By", Help: "Bytes of requests being read or answered."},
 
+	// TLS.
+	{Name: "qanat.tls.handshakes", Kind: counter, Unit: "{handshake}", Help: "TLS handshakes with clients since the start.", Attributes: []string{"result"}},
+	{Name: "qanat.tls.certificate.remaining", Kind: gauge, Unit: "s", Help: "How long the certificate that a listener shows is still valid, or another of its chain that ends earlier; negative when it has expired.", Attributes: []string{"listener"}},
+	{Name: "qanat.tls.reloads", Kind: counter, Unit: "{reload}", Help: "Times that changed TLS files were read: taken into use (ok), or not to be used, so that the older ones stayed (failed).", Attributes: []string{"result"}},
+
 	// Durability.
 	{Name: "qanat.flush.duration", Kind: histogram, Unit: "s", Help: "One group flush: everything written before it is on disk after it.", Buckets: secondsBuckets},
 	{Name: "qanat.flush.logs", Kind: histogram, Unit: "{log}", Help: "Partitions that shared one flush.", Buckets: countBuckets},

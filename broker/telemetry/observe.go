@@ -60,6 +60,9 @@ func (t *Telemetry) observe(m metric.Meter) error {
 		if s.Server != nil {
 			observeServer(w, s.Server())
 		}
+		if s.TLS != nil {
+			observeTLS(w, s.TLS())
+		}
 		if s.Log != nil {
 			observeLog(w, s.Log(), t.cfg.SeriesMax)
 		}
@@ -150,6 +153,16 @@ func observeServer(w observer, s ServerState) {
 	w.int("kafka.requests.queued", s.QueuedBytes)
 	w.int("qanat.partitions", s.PartitionsOnline, "state", "online")
 	w.int("qanat.partitions", s.PartitionsOffline, "state", "offline")
+}
+
+func observeTLS(w observer, s TLSState) {
+	w.int("qanat.tls.handshakes", s.Handshakes, "result", "ok")
+	w.int("qanat.tls.handshakes", s.Failed, "result", "failed")
+	w.int("qanat.tls.reloads", s.Reloads, "result", "ok")
+	w.int("qanat.tls.reloads", s.ReloadsFailed, "result", "failed")
+	for _, c := range s.Certificates {
+		w.float("qanat.tls.certificate.remaining", c.Remaining, "listener", c.Listener)
+	}
 }
 
 func observeLog(w observer, s LogState, limit int) {

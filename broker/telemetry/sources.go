@@ -9,6 +9,20 @@ type Sources struct {
 	Tier    func() TierState
 	Quorum  func() QuorumState
 	Cluster func() ClusterState
+	TLS     func() TLSState
+}
+
+// TLSState counts handshakes on clients' listeners, and tells how long certificates last.
+type TLSState struct {
+	Handshakes, Failed     int64 // since the start
+	Reloads, ReloadsFailed int64
+	Certificates           []CertificateState
+}
+
+// CertificateState is one listener's certificate.
+type CertificateState struct {
+	Listener  string
+	Remaining float64 // seconds; negative: it has expired
 }
 
 // ServerState counts what connections did.

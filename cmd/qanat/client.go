@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -45,6 +46,13 @@ func (a *app) client(ctx context.Context, options ...kgo.Opt) (*kgo.Client, erro
 		kgo.RetryTimeout(10 * time.Second),
 		kgo.SoftwareNameAndVersion("qanat-cli", softwareVersion()),
 	}
+	secured, err := a.tlsConfig()
+	if err != nil {
+		return nil, err
+	}
+	if secured != nil {
+		base = append(base, kgo.DialTLSConfig(secured))
+	}
 	cl, err := kgo.NewClient(append(base, options...)...)
 	if err != nil {
 		return nil, failf(exitUsage, "", "client: %w", err)
@@ -56,7 +64,7 @@ func (a *app) client(ctx context.Context, options ...kgo.Opt) (*kgo.Client, erro
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
-		return nil, unreachable("a broker", strings.Join(a.seeds(), ", "), "--brokers HOST:PORT", err)
+		return nil, a.noBroker(secured != nil, err)
 	}
 	return cl, nil
 }
@@ -103,7 +111,11 @@ func (a *app) adminBase() string {
 		base = defaultAdmin
 	}
 	if !strings.Contains(base, "://") {
-		base = "http://" + base
+		scheme := "http://"
+		if a.wantsTLS() {
+			scheme = "https://"
+		}
+		base = scheme + base
 	}
 	return strings.TrimRight(base, "/")
 }
@@ -133,17 +145,24 @@ func (a *app) askAt(ctx context.Context, base, method, path string, query url.Va
 	if err != nil {
 		return failf(exitUsage, "", "--admin-url %q: %w", base, err)
 	}
-	res, err := http.DefaultClient.Do(req)
+	client, err := a.adminClient(base)
+	if err != nil {
+		return err
+	}
+	res, err := client.Do(req)
 	if err != nil {
 		if errors.Is(err, context.Canceled) {
 			return context.Canceled
 		}
-		return unreachable("the admin port", strings.TrimPrefix(base, "http://"), "--admin-url HOST:PORT", err)
+		return a.noAdmin(base, err)
 	}
 	defer res.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
 	if err != nil {
 		return fmt.Errorf("read the admin port's answer: %w", err)
+	}
+	if res.StatusCode == http.StatusBadRequest && bytes.Contains(body, []byte("HTTP request to an HTTPS server")) {
+		return failf(exitUnreachable, "say https: --admin-url "+strings.Replace(base, "http://", "https://", 1)+" --tls-ca CA.pem", "the admin port at %s speaks TLS", strings.TrimPrefix(base, "http://"))
 	}
 	if res.StatusCode >= 300 {
 		return refused(res.StatusCode, base, body)

@@ -91,7 +91,16 @@ func (a *app) showHealth(h console.Cluster) error {
 	); err != nil {
 		return err
 	}
-	if h.Healthy || a.output == formatJSON || a.output == formatYAML {
+	if a.output == formatJSON || a.output == formatYAML {
+		return nil
+	}
+	for i, w := range h.Warnings {
+		if i == 0 {
+			fmt.Fprintln(a.stdout)
+		}
+		fmt.Fprintf(a.stdout, "? %s\n", w)
+	}
+	if h.Healthy {
 		return nil
 	}
 	fmt.Fprintln(a.stdout)

@@ -60,6 +60,7 @@ type app struct {
 
 	stdinTTY, stdoutTTY, stderrTTY bool
 
+	tls     tlsFlags
 	brokers []string
 	admin   string
 	output  string

@@ -53,6 +53,7 @@ segments go to object storage, where they stay for as long as retention says.
 	})
 	root.PersistentFlags().StringSliceVar(&a.brokers, "brokers", nil, "brokers to connect to, HOST:PORT (env QANAT_BROKERS, default "+defaultBroker+")")
 	root.PersistentFlags().StringVar(&a.admin, "admin-url", "", "the admin port, HOST:PORT or URL (env QANAT_ADMIN, default "+defaultAdmin+")")
+	a.tls.register(root.PersistentFlags())
 	root.AddGroup(
 		&cobra.Group{ID: "run", Title: "Run a broker:"},
 		&cobra.Group{ID: "use", Title: "Work with a cluster:"},
@@ -65,7 +66,7 @@ segments go to object storage, where they stay for as long as retention says.
 			root.AddCommand(c)
 		}
 	}
-	add("run", a.devCommand(), a.serveCommand(), a.configCommand())
+	add("run", a.devCommand(), a.serveCommand(), a.configCommand(), a.certCommand())
 	add("use", a.topicCommand(), a.produceCommand(), a.consumeCommand(), a.groupCommand(), a.benchCommand())
 	add("cluster", a.clusterCommand(), a.brokerCommand(), a.partitionCommand(), a.quorumCommand())
 	add("look", a.tierCommand(), a.logCommand())

@@ -185,7 +185,7 @@ func (a *app) load(from config.Sources, wrong ...error) (*config.Broker, error) 
 	from.Environ = a.environ()
 	cfg, err := from.Load()
 	if err == nil {
-		err = checkBucket(cfg)
+		err = errors.Join(checkBucket(cfg), broker.CheckTLS(cfg))
 	}
 	err = errors.Join(append(wrong, err)...)
 	switch {
