@@ -79,6 +79,9 @@ func sources() Sources {
 		Server: func() ServerState {
 			return ServerState{BytesIn: 1, BytesOut: 2, Connections: 3, Accepted: 4, RefusedByLimit: 5, QueuedBytes: 6, PartitionsOnline: 7, PartitionsOffline: 8}
 		},
+		TLS: func() TLSState {
+			return TLSState{Handshakes: 1, Failed: 2, Reloads: 3, ReloadsFailed: 4, Certificates: []CertificateState{{"SSL", 5}}}
+		},
 		Log: func() LogState {
 			return LogState{HotSegments: 1, ColdSegments: 2, Topics: []TopicSize{{"t", 10, 20}}, DiskFree: 99, Damaged: 1, ScrubBytes: 2, ScrubDamaged: 3, ScrubAge: 4}
 		},

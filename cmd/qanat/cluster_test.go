@@ -59,7 +59,7 @@ func (b *clusterBackend) Cluster() console.Cluster {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.looks++
-	c := console.Cluster{ClusterID: "c", AskedOf: 1, Controller: 1, Brokers: 3, Active: 3, Topics: 1, Partitions: 3, Problems: []string{}, Worst: []console.PartitionHealth{}}
+	c := console.Cluster{ClusterID: "c", AskedOf: 1, Controller: 1, Brokers: 3, Active: 3, Topics: 1, Partitions: 3, Problems: []string{}, Warnings: []string{}, Worst: []console.PartitionHealth{}}
 	if b.looks > 3 {
 		c.Healthy = true
 		return c
