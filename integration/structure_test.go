@@ -24,6 +24,7 @@ var layers = [][]string{
 	{"metadata/quorum", "tier/archive", "tier/scrub"},
 	{"tier/log", "broker/producer", "broker/datadir", "broker/peer", "broker/throttle"},
 	{"broker/partition", "broker/group", "broker/consumer/assign"},
+	{"broker/consumer"},
 	{"broker/hosted", "broker/replica", "broker/coordinator", "broker/control"},
 	{"broker/api"},
 	{"broker/server", "broker/console", "broker/telemetry"},
