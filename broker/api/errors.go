@@ -7,6 +7,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
+	"github.com/qanat-io/qanat/broker/consumer"
 	"github.com/qanat-io/qanat/broker/coordinator"
 	"github.com/qanat-io/qanat/broker/group"
 	"github.com/qanat-io/qanat/broker/partition"
@@ -93,6 +94,12 @@ var verdicts = []verdict{
 	{group.ErrNotFound, kerr.GroupIDNotFound},
 	{group.ErrSubscribed, kerr.GroupSubscribedToTopic},
 	{group.ErrTooLarge, kerr.MessageTooLarge},
+	{consumer.ErrFencedEpoch, kerr.FencedMemberEpoch},
+	{consumer.ErrStaleEpoch, kerr.StaleMemberEpoch},
+	{consumer.ErrUnreleasedInstance, kerr.UnreleasedInstanceID},
+	{consumer.ErrUnsupportedAssignor, kerr.UnsupportedAssignor},
+	{consumer.ErrInvalidRegex, kerr.InvalidRegularExpression},
+	{consumer.ErrInvalidRequest, kerr.InvalidRequest},
 	{coordinator.ErrLoading, kerr.CoordinatorLoadInProgress},
 	{coordinator.ErrStopped, kerr.CoordinatorNotAvailable},
 	{coordinator.ErrNotCoordinator, kerr.NotCoordinator},

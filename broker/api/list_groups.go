@@ -20,7 +20,7 @@ func (h *Handler) listGroups(x *wire.Exchange) {
 	resp.ErrorCode = code(err)
 	if err == nil {
 		for _, g := range groups {
-			if !named(req.StatesFilter, g.State.String()) || !named(req.TypesFilter, g.Type()) {
+			if !named(req.StatesFilter, g.State) || !named(req.TypesFilter, g.Type) {
 				continue
 			}
 			resp.Groups = append(resp.Groups, listedGroup(g))
@@ -31,7 +31,7 @@ func (h *Handler) listGroups(x *wire.Exchange) {
 
 func listedGroup(g coordinator.Listed) kmsg.ListGroupsResponseGroup {
 	out := kmsg.NewListGroupsResponseGroup()
-	out.Group, out.ProtocolType, out.GroupState, out.GroupType = g.Name, g.ProtocolType, g.State.String(), g.Type()
+	out.Group, out.ProtocolType, out.GroupState, out.GroupType = g.Name, g.ProtocolType, g.State, g.Type
 	return out
 }
 

@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/qanat-io/qanat/broker/group"
@@ -16,7 +17,7 @@ func (c *Coordinator) Delete(name string, reply func(error)) {
 		return
 	}
 	proposed := false
-	err := c.with(name, func(e *entry, now time.Time, _ *group.Effects) error {
+	err := c.with(name, func(e *entry, now time.Time, _ *effects) error {
 		if !c.exists(e) {
 			return group.ErrNotFound
 		}
@@ -46,11 +47,15 @@ func (c *Coordinator) Describe(name string) (d group.Description, err error) {
 	if err := checkName(name, true); err != nil {
 		return d, err
 	}
-	err = c.with(name, func(e *entry, _ time.Time, _ *group.Effects) error {
+	err = c.with(name, func(e *entry, _ time.Time, _ *effects) error {
 		if !c.exists(e) {
 			return group.ErrNotFound
 		}
-		d = e.g.Describe()
+		g, ok := e.g.(classicGroup)
+		if !ok {
+			return fmt.Errorf("%w: it is a %s group, not a classic one", group.ErrNotFound, e.g.kind())
+		}
+		d = g.Describe()
 		return nil
 	})
 	return d, err
@@ -59,11 +64,9 @@ func (c *Coordinator) Describe(name string) (d group.Description, err error) {
 // Listed is one line of ListGroups.
 type Listed struct {
 	Name, ProtocolType string
-	State              group.State
+	State              string // with Kafka's names
+	Type               string // as KIP-848 names them
 }
-
-// Type is the group's kind, as KIP-848 names them.
-func (Listed) Type() string { return groupType }
 
 // List shows every group that this broker coordinates: those of the image and those that are only in memory yet.
 func (c *Coordinator) List() ([]Listed, error) {
@@ -81,7 +84,7 @@ func (c *Coordinator) List() ([]Listed, error) {
 		for name, e := range s.groups {
 			inMemory[name] = true
 			if c.exists(e) {
-				out = append(out, Listed{name, e.g.ProtocolType(), e.g.State()})
+				out = append(out, Listed{name, e.g.ProtocolType(), e.g.state(), e.g.kind()})
 			}
 		}
 		s.mu.Unlock()
@@ -89,15 +92,14 @@ func (c *Coordinator) List() ([]Listed, error) {
 	var failed error
 	now := time.Now()
 	m.Groups(func(ig *image.Group) bool {
-		if !mine[image.CoordinatorShard(ig.Name)] || inMemory[ig.Name] || ig.Type != "" && ig.Type != groupType {
+		if !mine[image.CoordinatorShard(ig.Name)] || inMemory[ig.Name] {
 			return true
 		}
-		g, err := group.Load(&c.cfg.Limits, now, ig.State)
-		if err != nil {
-			failed = err
+		e := entry{name: ig.Name}
+		if failed = c.restore(&e, now); failed != nil {
 			return false
 		}
-		out = append(out, Listed{ig.Name, g.ProtocolType(), g.State()})
+		out = append(out, Listed{ig.Name, e.g.ProtocolType(), e.g.state(), e.g.kind()})
 		return true
 	})
 	return out, failed

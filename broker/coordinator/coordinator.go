@@ -10,6 +10,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/qanat-io/qanat/broker/consumer"
 	"github.com/qanat-io/qanat/broker/group"
 	"github.com/qanat-io/qanat/metadata/command"
 	"github.com/qanat-io/qanat/metadata/image"
@@ -50,6 +51,7 @@ type Config struct {
 	Leased func() bool
 
 	Limits              group.Limits
+	Consumer            ConsumerConfig
 	OffsetMetadataBytes int           // offset.metadata.max.bytes
 	OffsetsRetention    time.Duration // offsets.retention.minutes
 	CheckInterval       time.Duration // offsets.retention.check.interval.ms
@@ -61,6 +63,7 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		Limits:              group.DefaultLimits(),
+		Consumer:            defaultConsumerConfig(),
 		OffsetMetadataBytes: 4096,
 		OffsetsRetention:    7 * 24 * time.Hour,
 		CheckInterval:       10 * time.Minute,
@@ -69,8 +72,8 @@ func DefaultConfig() Config {
 	}
 }
 
-// groupType marks this protocol's groups in the image.
-const groupType = "classic"
+// classicType marks the classic protocol's groups in the image.
+const classicType = "classic"
 
 // MaxNameBytes bounds a group's name. Kafka's bound is what a string of its protocol holds; a name is a key in every
 // broker's memory, so ours is lower.
@@ -114,7 +117,10 @@ type shard struct {
 type entry struct {
 	name  string
 	shard *shard
-	g     *group.Group
+	g     machine // of one protocol at a time
+
+	// version of the state that the machine was loaded from or has made, where that state is by parts.
+	version uint64
 
 	dropped  bool         // the shard has moved away: outcomes that are still to come are nobody's
 	persists int          // group states and deletions in flight
@@ -189,14 +195,14 @@ func (c *Coordinator) shardOf(name string) *shard {
 
 // with runs f on the group under its lock, then carries out the effects. The group is loaded from the image, or new
 // when there is none; it stays in memory if f leaves something in it.
-func (c *Coordinator) with(name string, f func(e *entry, now time.Time, out *group.Effects) error) error {
+func (c *Coordinator) with(name string, f func(e *entry, now time.Time, out *effects) error) error {
 	if err := c.Serving(); err != nil {
 		return err
 	}
-	var out group.Effects
+	var out effects
 	err := c.locked(name, func(e *entry, now time.Time) error {
 		err := f(e, now, &out)
-		c.settle(e, now, out.Persists)
+		c.settle(e, now, &out)
 		return err
 	})
 	c.deliver(name, &out)
@@ -227,20 +233,38 @@ func (c *Coordinator) find(s *shard, name string, now time.Time) (*entry, error)
 	if e := s.groups[name]; e != nil {
 		return e, nil
 	}
-	var state []byte
-	if ig, ok := c.quorum.Image().Group(name); ok {
-		if ig.Type != "" && ig.Type != groupType {
-			return nil, fmt.Errorf("%w: it is a %s group", group.ErrInconsistentProtocol, ig.Type)
-		}
-		state = ig.State
-	}
-	g, err := group.Load(&c.cfg.Limits, now, state)
-	if err != nil {
-		return nil, fmt.Errorf("load group %q: %w", name, err)
-	}
-	e := &entry{name: name, shard: s, g: g}
+	e := &entry{name: name, shard: s}
 	e.slot.index = -1
+	if err := c.restore(e, now); err != nil {
+		return nil, err
+	}
 	return e, nil
+}
+
+// restore makes an entry's machine from the image.
+func (c *Coordinator) restore(e *entry, now time.Time) error {
+	m := c.quorum.Image()
+	ig, ok := m.Group(e.name)
+	if !ok {
+		ig = &image.Group{}
+	}
+	switch ig.Type {
+	case "", classicType:
+		g, err := group.Load(&c.cfg.Limits, now, ig.State)
+		if err != nil {
+			return fmt.Errorf("load group %q: %w", e.name, err)
+		}
+		e.g, e.version = classicGroup{g}, 0
+	case consumer.GroupType:
+		g, err := c.loadConsumer(m, ig, now)
+		if err != nil {
+			return fmt.Errorf("load group %q: %w", e.name, err)
+		}
+		e.g, e.version = consumerGroup{g}, ig.Version
+	default:
+		return fmt.Errorf("%w: it is a %s group", group.ErrInconsistentProtocol, ig.Type)
+	}
+	return nil
 }
 
 // exists tells whether a group is known at all, in memory or in the image. Under the shard's lock.
@@ -253,13 +277,16 @@ func (c *Coordinator) exists(e *entry) bool {
 }
 
 // settle proposes what the machine wants kept, keeps or forgets the entry, and sets its deadline. Under the shard's lock.
-func (c *Coordinator) settle(e *entry, now time.Time, persists []group.Persist) {
-	for _, p := range persists {
-		e.persists++
-		seq := p.Seq
-		c.quorum.ProposeAsync(command.PutGroup{Group: e.name, Type: groupType, State: p.State, Coordinator: e.shard.placed.Epoch}, func(_ any, err error) {
-			c.inbox.add(note{e: e, seq: seq, err: outcome(err)})
-		})
+func (c *Coordinator) settle(e *entry, now time.Time, out *effects) {
+	if out != nil {
+		for _, p := range out.classic.Persists {
+			c.propose(e, p.Seq, command.PutGroup{Group: e.name, Type: classicType, State: p.State, Coordinator: e.shard.placed.Epoch})
+		}
+		if p := out.consumer.Change; p != nil {
+			c.propose(e, p.Seq, command.ChangeGroup{
+				Group: e.name, Type: consumer.GroupType, Base: e.version, Put: p.Put, Delete: p.Delete, Coordinator: e.shard.placed.Epoch,
+			})
+		}
 	}
 	known := e.shard.groups[e.name] == e
 	if !known {
@@ -281,6 +308,15 @@ func (c *Coordinator) settle(e *entry, now time.Time, persists []group.Persist) 
 	}
 }
 
+// propose has a state of the entry's machine made durable. Under the shard's lock.
+func (c *Coordinator) propose(e *entry, seq uint64, state command.Command) {
+	e.persists++
+	g := e.g
+	c.quorum.ProposeAsync(state, func(_ any, err error) {
+		c.inbox.add(note{e: e, g: g, seq: seq, err: outcome(err)})
+	})
+}
+
 // forget drops an entry from memory. Under the shard's lock.
 func (c *Coordinator) forget(e *entry) {
 	if e.shard.groups[e.name] == e {
@@ -300,14 +336,26 @@ func (c *Coordinator) room(e *entry) error {
 }
 
 // deliver sends replies and logs events; no lock is held.
-func (c *Coordinator) deliver(name string, out *group.Effects) {
-	for _, r := range out.Joins {
-		r.Ticket.(func(group.JoinResult))(r.JoinResult)
+func (c *Coordinator) deliver(name string, out *effects) {
+	for _, r := range out.consumer.Replies {
+		r.Ticket.(func(consumer.Reply))(r.Reply)
 	}
-	for _, r := range out.Syncs {
-		r.Ticket.(func(group.SyncResult))(r.SyncResult)
+	for _, joins := range [][]group.JoinReply{out.classic.Joins, out.consumer.Joins} {
+		for _, r := range joins {
+			r.Ticket.(func(group.JoinResult))(r.JoinResult)
+		}
 	}
-	for _, e := range out.Events {
+	for _, syncs := range [][]group.SyncReply{out.classic.Syncs, out.consumer.Syncs} {
+		for _, r := range syncs {
+			r.Ticket.(func(group.SyncResult))(r.SyncResult)
+		}
+	}
+	c.report(name, out.classic.Events)
+	c.report(name, out.consumer.Events)
+}
+
+func (c *Coordinator) report(name string, events []group.Event) {
+	for _, e := range events {
 		level := slog.LevelDebug
 		if e.Kind == group.GroupStable || e.Kind == group.MemberFailed || e.Kind == group.MemberUnfit {
 			level = slog.LevelInfo

@@ -296,7 +296,7 @@ func TestSimpleGroup(t *testing.T) {
 		}
 		// busy's member is gone by now; its group is in the image alone, like simple.
 		ls, err := c.List()
-		if err != nil || len(ls) != 2 || ls[0] != (Listed{"busy", "consumer", group.Empty}) || ls[1] != (Listed{"simple", "", group.Empty}) {
+		if err != nil || len(ls) != 2 || ls[0] != (Listed{"busy", "consumer", "Empty", "classic"}) || ls[1] != (Listed{"simple", "", "Empty", "classic"}) {
 			t.Fatalf("%+v, %v", ls, err)
 		}
 		if n := c.groups.Load(); n != 0 {

@@ -107,8 +107,8 @@ func (w *world) accept(p int32, o kafka.Offset) {
 	w.answered++
 }
 
-// consumer is a client of the classic protocol with a range assignor.
-type consumer struct {
+// reader is a client of the classic protocol with a range assignor.
+type reader struct {
 	w        *world
 	rng      *rand.Rand
 	name     string
@@ -119,12 +119,12 @@ type consumer struct {
 	owned      map[int32]kafka.Offset
 }
 
-func (k *consumer) identity() group.Identity {
+func (k *reader) identity() group.Identity {
 	return group.Identity{MemberID: k.id, InstanceID: k.instance, Generation: k.generation}
 }
 
 // run lives until ctx ends: joins, works, and does every now and then what it should not.
-func (k *consumer) run(ctx context.Context) {
+func (k *reader) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		if !k.join() {
 			k.sleep(ctx, time.Second)
@@ -152,15 +152,15 @@ func (k *consumer) run(ctx context.Context) {
 	}
 }
 
-func (k *consumer) sleep(ctx context.Context, d time.Duration) {
+func (k *reader) sleep(ctx context.Context, d time.Duration) {
 	select {
 	case <-ctx.Done():
 	case <-time.After(d):
 	}
 }
 
-// join brings the consumer into a generation with an assignment, or tells that it must try again.
-func (k *consumer) join() bool {
+// join brings the reader into a generation with an assignment, or tells that it must try again.
+func (k *reader) join() bool {
 	r := ask(k.id)
 	r.InstanceID, r.ClientID = k.instance, k.name
 	r.RequireKnownID, r.SkipAssignment = true, true
@@ -201,8 +201,8 @@ func (k *consumer) join() bool {
 	return true
 }
 
-// work heartbeats, consumes and commits; false when the consumer must join again.
-func (k *consumer) work() bool {
+// work heartbeats, consumes and commits; false when the reader must join again.
+func (k *reader) work() bool {
 	if err := k.w.c.Load().Heartbeat("g", k.identity()); err != nil {
 		if errors.Is(err, group.ErrRebalanceInProgress) {
 			k.commit() // what it has done so far, before it gives its partitions up
@@ -215,7 +215,7 @@ func (k *consumer) work() bool {
 	return k.commit()
 }
 
-func (k *consumer) commit() bool {
+func (k *reader) commit() bool {
 	var os []command.OffsetCommit
 	for p := range k.owned {
 		k.owned[p] += kafka.Offset(1 + k.rng.IntN(5))
@@ -310,7 +310,7 @@ func hardTimes(t *testing.T, seed uint64) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var consumers sync.WaitGroup
 	for i := range 8 {
-		k := &consumer{w: w, rng: rand.New(rand.NewPCG(seed, uint64(i))), name: fmt.Sprint("c", i), generation: -1}
+		k := &reader{w: w, rng: rand.New(rand.NewPCG(seed, uint64(i))), name: fmt.Sprint("c", i), generation: -1}
 		if i >= 5 {
 			k.instance = fmt.Sprint("i", i)
 		}

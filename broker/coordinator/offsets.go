@@ -25,7 +25,7 @@ func (c *Coordinator) Commit(name string, who group.Identity, offsets []command.
 	// One share of pending is ours until the lock is released: a callback that comes at once must not reply under it.
 	p := &pendingCommit{c: c, reply: reply}
 	p.left.Store(1)
-	err := c.with(name, func(e *entry, now time.Time, _ *group.Effects) error {
+	err := c.with(name, func(e *entry, now time.Time, _ *effects) error {
 		if who.Generation >= 0 && !c.exists(e) {
 			return group.ErrNotFound
 		}
@@ -146,7 +146,7 @@ func (c *Coordinator) DeleteOffsets(name string, topics []TopicOffsets, reply fu
 		reply(each, nil)
 	}}
 	p.left.Store(1)
-	err := c.with(name, func(e *entry, _ time.Time, _ *group.Effects) error {
+	err := c.with(name, func(e *entry, _ time.Time, _ *effects) error {
 		if !c.exists(e) {
 			return group.ErrNotFound
 		}

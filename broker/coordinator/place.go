@@ -4,7 +4,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/qanat-io/qanat/broker/group"
 	"github.com/qanat-io/qanat/metadata/image"
 )
 
@@ -30,7 +29,7 @@ func (c *Coordinator) Follow(m *image.Image) error {
 // place notes a shard's placement, and drops its groups unless it stays. It tells whether the shard has come: then it is
 // not mine yet, but will be when its groups are loaded.
 func (c *Coordinator) place(s *shard, now image.Coordinator) (came bool) {
-	var out group.Effects
+	var out effects
 	s.mu.Lock()
 	defer func() {
 		s.mu.Unlock()
@@ -41,7 +40,7 @@ func (c *Coordinator) place(s *shard, now image.Coordinator) (came bool) {
 	}
 	s.placed, s.mine = now, false
 	for _, e := range s.groups {
-		e.g.Abort(time.Now(), ErrNotCoordinator, &out)
+		e.g.abort(time.Now(), ErrNotCoordinator, &out)
 		e.dropped = true
 		c.forget(e)
 	}
@@ -53,7 +52,7 @@ func (c *Coordinator) load(m *image.Image, came *[image.CoordinatorShards]bool) 
 	var failed []error
 	now := time.Now()
 	m.Groups(func(ig *image.Group) bool {
-		if ig.Type != groupType || ig.State == nil || !came[image.CoordinatorShard(ig.Name)] {
+		if !ig.Kept() || !came[image.CoordinatorShard(ig.Name)] {
 			return true
 		}
 		s := c.shardOf(ig.Name)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/qanat-io/qanat/broker/group"
 	"github.com/qanat-io/qanat/metadata/image"
 )
 
@@ -53,23 +52,36 @@ func (c *Coordinator) Run(ctx context.Context) error {
 func (c *Coordinator) take() {
 	for _, n := range c.inbox.take() {
 		e := n.e
-		var out group.Effects
+		var out effects
 		now := time.Now()
 		e.shard.mu.Lock()
 		e.persists--
-		if e.dropped {
+		switch {
+		case e.dropped:
 			// Its parked requests have been answered.
-		} else if n.deleted == nil {
-			e.g.Persisted(now, n.seq, n.err, &out)
-			c.settle(e, now, out.Persists)
-		} else if n.err = c.settleDeletion(e, n.err); n.err != nil {
-			c.settle(e, now, out.Persists)
+		case n.deleted != nil:
+			if n.err = c.settleDeletion(e, n.err); n.err != nil {
+				c.settle(e, now, &out)
+			}
+		case n.g == e.g: // else the group is of another protocol by now
+			c.persisted(e, now, n, &out)
+			c.settle(e, now, &out)
 		}
 		e.shard.mu.Unlock()
 		c.deliver(e.name, &out)
 		if n.deleted != nil {
 			n.deleted(n.err)
 		}
+	}
+}
+
+// persisted tells a machine what became of a state that it wanted kept. Under the shard's lock.
+func (c *Coordinator) persisted(e *entry, now time.Time, n note, out *effects) {
+	switch g := e.g.(type) {
+	case classicGroup:
+		g.Persisted(now, n.seq, n.err, &out.classic)
+	case consumerGroup:
+		c.persistedConsumer(e, g.Group, now, n, out)
 	}
 }
 
@@ -87,16 +99,16 @@ func (c *Coordinator) settleDeletion(e *entry, err error) error {
 func (c *Coordinator) advance() (next time.Time) {
 	es, next := c.timers.due(time.Now(), turn)
 	for _, e := range es {
-		var out group.Effects
+		var out effects
 		now := time.Now()
 		e.shard.mu.Lock()
 		if e.shard.groups[e.name] == e {
 			e.wake = time.Time{}
-			e.g.Advance(now, &out)
-			if e.quiet() && len(out.Persists) == 0 {
+			e.g.advance(now, &out)
+			if e.quiet() && len(out.classic.Persists) == 0 {
 				c.forget(e)
 			} else {
-				c.settle(e, now, out.Persists)
+				c.settle(e, now, &out)
 			}
 		}
 		e.shard.mu.Unlock()
@@ -113,10 +125,10 @@ func (c *Coordinator) stop() {
 	c.phase.Store(stopped)
 	for i := range c.shards {
 		s := &c.shards[i]
-		var out group.Effects
+		var out effects
 		s.mu.Lock()
 		for _, e := range s.groups {
-			e.g.Abort(time.Now(), ErrStopped, &out)
+			e.g.abort(time.Now(), ErrStopped, &out)
 		}
 		s.mine = false
 		s.mu.Unlock()

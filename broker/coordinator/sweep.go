@@ -14,7 +14,7 @@ import (
 // Offsets of deleted topics are not its affair: the image drops them with the topic.
 func (c *Coordinator) sweep(ctx context.Context) {
 	c.quorum.Image().Groups(func(ig *image.Group) bool {
-		if (ig.Type == "" || ig.Type == groupType) && c.Serves(ig.Name) == nil {
+		if c.Serves(ig.Name) == nil {
 			c.sweepGroup(ig.Name)
 		}
 		return ctx.Err() == nil
@@ -22,14 +22,14 @@ func (c *Coordinator) sweep(ctx context.Context) {
 }
 
 func (c *Coordinator) sweepGroup(name string) {
-	err := c.with(name, func(e *entry, now time.Time, _ *group.Effects) error {
+	err := c.with(name, func(e *entry, now time.Time, _ *effects) error {
 		// With nothing in flight, the image says of this group all there is to say. Else: the next time.
 		if e.persists > 0 || e.commits.Load() > 0 {
 			return nil
 		}
 		expired, all := c.expired(e, now)
 		switch {
-		case all && e.g.State() == group.Empty && c.exists(e):
+		case all && e.g.Empty() && c.exists(e):
 			c.proposeDeletion(e, now, func(err error) {
 				if err != nil {
 					c.log.Warn("group without offsets not deleted", "group", name, "error", err)

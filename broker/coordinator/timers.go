@@ -97,6 +97,7 @@ type inbox struct {
 // note is the outcome of a proposal: of a group's state, or, where deleted is set, of its deletion.
 type note struct {
 	e       *entry
+	g       machine // whose state it is
 	seq     uint64
 	err     error
 	deleted func(error)

@@ -194,3 +194,6 @@ func (g *Group) rebalanceTimeout() time.Duration {
 	}
 	return d
 }
+
+// Empty tells whether the group has no members, so that it may be deleted.
+func (g *Group) Empty() bool { return g.state == Empty }

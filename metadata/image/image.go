@@ -180,7 +180,8 @@ func (m *Image) Brokers(f func(*Broker) bool) { walk(m.brokers, f) }
 
 // Configs returns the overrides of a resource; nil when none. Not to be changed.
 func (m *Image) Configs(t command.ResourceType, name string) map[string]string {
-	overrides, _ := m.configs.Get(configKey(t, name))
+	var room [128]byte // for most names: groups are asked at every heartbeat
+	overrides, _ := m.configs.Get(append(append(room[:0], byte(t)), name...))
 	return overrides
 }
 

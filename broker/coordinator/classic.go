@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/google/uuid"
@@ -15,11 +16,15 @@ func (c *Coordinator) Join(name string, r group.JoinRequest, reply func(group.Jo
 		if r.MemberID == "" {
 			r.NewMemberID = newMemberID(r.InstanceID, r.ClientID)
 		}
-		err = c.with(name, func(e *entry, now time.Time, out *group.Effects) error {
+		err = c.with(name, func(e *entry, now time.Time, out *effects) error {
 			if err := c.room(e); err != nil {
 				return err
 			}
-			e.g.Join(now, r, reply, out)
+			g, err := c.classicFor(e, now)
+			if err != nil {
+				return err
+			}
+			g.Join(now, r, reply, &out.classic)
 			return nil
 		})
 	}
@@ -41,8 +46,12 @@ func newMemberID(instance, client string) string {
 func (c *Coordinator) Sync(name string, r group.SyncRequest, reply func(group.SyncResult)) {
 	err := checkName(name, false)
 	if err == nil {
-		err = c.with(name, func(e *entry, now time.Time, out *group.Effects) error {
-			e.g.Sync(now, r, reply, out)
+		err = c.with(name, func(e *entry, now time.Time, out *effects) error {
+			g, ok := e.g.(classicGroup)
+			if !ok {
+				return group.ErrUnknownMember
+			}
+			g.Sync(now, r, reply, &out.classic)
 			return nil
 		})
 	}
@@ -60,7 +69,11 @@ func (c *Coordinator) Heartbeat(name string, who group.Identity) error {
 		return nil
 	}
 	return c.locked(name, func(e *entry, now time.Time) error { // no effects: nothing to allocate
-		err := e.g.Heartbeat(now, who)
+		g, ok := e.g.(classicGroup)
+		if !ok {
+			return group.ErrUnknownMember
+		}
+		err := g.Heartbeat(now, who)
 		c.settle(e, now, nil)
 		return err
 	})
@@ -71,9 +84,29 @@ func (c *Coordinator) Leave(name string, who []group.Leaver) (each []error, err 
 	if err := checkName(name, false); err != nil {
 		return nil, err
 	}
-	err = c.with(name, func(e *entry, now time.Time, out *group.Effects) error {
-		each = e.g.Leave(now, who, out)
+	err = c.with(name, func(e *entry, now time.Time, out *effects) error {
+		g, ok := e.g.(classicGroup)
+		if !ok {
+			return group.ErrUnknownMember
+		}
+		each = g.Leave(now, who, &out.classic)
 		return nil
 	})
 	return each, err
+}
+
+// classicFor is the entry's group as one of the classic protocol, for who joins: a group of another one that nobody is in any more gives way.
+func (c *Coordinator) classicFor(e *entry, now time.Time) (*group.Group, error) {
+	if g, ok := e.g.(classicGroup); ok {
+		return g.Group, nil
+	}
+	if !e.g.Empty() {
+		return nil, fmt.Errorf("%w: it is a %s group", group.ErrInconsistentProtocol, e.g.kind())
+	}
+	if !e.g.Idle() { // who has left waits for the answer
+		return nil, ErrLoading
+	}
+	g := group.New(&c.cfg.Limits, now)
+	e.g, e.version = classicGroup{g}, 0
+	return g, nil
 }

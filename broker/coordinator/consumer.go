@@ -1,0 +1,185 @@
+package coordinator
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/qanat-io/qanat/broker/consumer"
+	"github.com/qanat-io/qanat/broker/group"
+	"github.com/qanat-io/qanat/metadata/command"
+	"github.com/qanat-io/qanat/metadata/image"
+)
+
+// ConsumerConfig are the settings of groups of the consumer protocol. A group may have a session timeout and a heartbeat interval of its own,
+// within bounds.
+type ConsumerConfig struct {
+	Limits             consumer.Limits
+	Session, Heartbeat Bounded
+}
+
+// Bounded is a duration that groups may set within bounds.
+type Bounded struct{ Default, Min, Max time.Duration }
+
+func defaultConsumerConfig() ConsumerConfig {
+	return ConsumerConfig{
+		Limits:    consumer.DefaultLimits(),
+		Session:   Bounded{45 * time.Second, 45 * time.Second, 60 * time.Second},
+		Heartbeat: Bounded{5 * time.Second, 5 * time.Second, 15 * time.Second},
+	}
+}
+
+// The configurations of a group that are read here, with Kafka's names.
+const (
+	sessionKey   = "consumer.session.timeout.ms"
+	heartbeatKey = "consumer.heartbeat.interval.ms"
+)
+
+// of is what a group has set, forced into the bounds that the broker has now.
+func (b Bounded) of(overrides map[string]string, key string) time.Duration {
+	d := b.Default
+	if s, ok := overrides[key]; ok {
+		if ms, err := strconv.ParseInt(s, 10, 64); err == nil {
+			d = time.Duration(ms) * time.Millisecond
+		}
+	}
+	return min(max(d, b.Min), b.Max)
+}
+
+// world is what a group is in.
+func (c *Coordinator) world(m *image.Image, name string) consumer.World {
+	overrides := m.Configs(command.Group, name)
+	return consumer.World{
+		Topics: m.TopicSet(), Session: c.cfg.Consumer.Session.of(overrides, sessionKey), Heartbeat: c.cfg.Consumer.Heartbeat.of(overrides, heartbeatKey),
+	}
+}
+
+// ConsumerHeartbeat takes a ConsumerGroupHeartbeat; reply is called once, perhaps before ConsumerHeartbeat returns, from any goroutine.
+func (c *Coordinator) ConsumerHeartbeat(name string, h *consumer.Heartbeat, reply func(consumer.Reply)) {
+	r, done, err := c.consumerHeartbeat(name, h, reply)
+	if err != nil {
+		reply(consumer.Reply{Err: err, MemberID: h.MemberID, Epoch: h.Epoch})
+	} else if done {
+		reply(r)
+	}
+}
+
+func (c *Coordinator) consumerHeartbeat(name string, h *consumer.Heartbeat, reply func(consumer.Reply)) (r consumer.Reply, done bool, err error) {
+	if err := checkName(name, false); err != nil {
+		return r, false, err
+	}
+	m := c.quorum.Image()
+	if err := m.Level().Knows(command.KindChangeGroup); err != nil {
+		return r, false, err
+	}
+	if h.Epoch == consumer.Joining && h.MemberID == "" {
+		h.NewMemberID = uuid.NewString()
+	}
+	w := c.world(m, name)
+	var out effects
+	err = c.locked(name, func(e *entry, now time.Time) error { // not with: nothing to allocate
+		g, err := c.consumerFor(e, now, h)
+		if err != nil {
+			return err
+		}
+		r, done = g.Heartbeat(now, h, w, reply, &out.consumer)
+		c.settle(e, now, &out)
+		return nil
+	})
+	c.deliver(name, &out)
+	return r, done, err
+}
+
+// consumerFor is the entry's group as one of the consumer protocol. Who joins makes a new one, and one of a group of another protocol that nobody is
+// in any more.
+func (c *Coordinator) consumerFor(e *entry, now time.Time, h *consumer.Heartbeat) (*consumer.Group, error) {
+	if g, ok := e.g.(consumerGroup); ok {
+		return g.Group, c.roomFor(e, h)
+	}
+	switch old := e.g.(type) {
+	case classicGroup:
+		if h.Epoch != consumer.Joining {
+			return nil, fmt.Errorf("%w: it is a %s group", group.ErrNotFound, e.g.kind())
+		}
+		if err := c.roomFor(e, h); err != nil {
+			return nil, err
+		}
+		if !old.Empty() {
+			return nil, fmt.Errorf("%w: it is a classic group with members", group.ErrNotFound)
+		}
+		g := consumer.New(&c.cfg.Consumer.Limits, now, old.Generation())
+		e.g, e.version = consumerGroup{g}, 0
+		return g, nil
+	}
+	return nil, fmt.Errorf("%w: it is a %s group", group.ErrInconsistentProtocol, e.g.kind())
+}
+
+func (c *Coordinator) roomFor(e *entry, h *consumer.Heartbeat) error {
+	if h.Epoch != consumer.Joining {
+		return nil
+	}
+	return c.room(e)
+}
+
+// loadConsumer makes a machine from the parts of a group in an image.
+func (c *Coordinator) loadConsumer(m *image.Image, ig *image.Group, now time.Time) (*consumer.Group, error) {
+	session := c.cfg.Consumer.Session.of(m.Configs(command.Group, ig.Name), sessionKey)
+	return consumer.Load(&c.cfg.Consumer.Limits, now, session, func(f func(key string, value []byte) bool) { m.GroupParts(ig.Name, f) })
+}
+
+// persistedConsumer tells the machine that its change is durable. One that is not, or of which nobody knows, has everybody who waits told to come
+// again, and the group is made anew from the image: should the change come through after all, what is decided meanwhile is refused by the group's
+// version, and this happens once more.
+func (c *Coordinator) persistedConsumer(e *entry, g *consumer.Group, now time.Time, n note, out *effects) {
+	if n.err == nil {
+		if ig, ok := c.quorum.Image().Group(e.name); ok {
+			e.version = ig.Version
+		}
+		g.Persisted(now, n.seq, &out.consumer)
+		return
+	}
+	c.log.Warn("change of a consumer group not stored: the group is loaded anew", "group", e.name, "error", n.err)
+	g.Abort(now, n.err, &out.consumer)
+	if err := c.restore(e, now); err != nil {
+		c.log.Error("consumer group cannot be loaded", "group", e.name, "error", err)
+		e.dropped = true
+		c.forget(e)
+	}
+}
+
+// ConsumerDescribe shows a group of the consumer protocol; ErrNotFound if there is none.
+func (c *Coordinator) ConsumerDescribe(name string) (d consumer.Description, err error) {
+	if err := checkName(name, true); err != nil {
+		return d, err
+	}
+	err = c.with(name, func(e *entry, _ time.Time, _ *effects) error {
+		if !c.exists(e) {
+			return group.ErrNotFound
+		}
+		g, ok := e.g.(consumerGroup)
+		if !ok {
+			return fmt.Errorf("%w: it is a %s group, not one of the consumer protocol", group.ErrNotFound, e.g.kind())
+		}
+		d = g.Describe()
+		return nil
+	})
+	return d, err
+}
+
+// MayFetch decides whether a member of a group may be told its offsets. Only members of the consumer protocol are asked for their epoch.
+func (c *Coordinator) MayFetch(name, member string, epoch int32) error {
+	if member == "" && epoch < 0 {
+		return c.Serves(name)
+	}
+	if err := c.Serving(); err != nil {
+		return err
+	}
+	return c.locked(name, func(e *entry, _ time.Time) error {
+		if g, ok := e.g.(consumerGroup); ok {
+			return g.CheckFetch(member, epoch)
+		}
+		return nil
+	})
+}

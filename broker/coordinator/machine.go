@@ -1,0 +1,49 @@
+package coordinator
+
+import (
+	"time"
+
+	"github.com/qanat-io/qanat/broker/consumer"
+	"github.com/qanat-io/qanat/broker/group"
+)
+
+// machine is a group of any protocol, as far as all are alike. What a protocol's own requests ask of it is in the file of that protocol.
+type machine interface {
+	Exists() bool
+	Idle() bool
+	Empty() bool
+	Next() time.Time
+	Kill(now time.Time)
+	Revive()
+	CheckDelete() error
+	CheckOffsetDelete() error
+	Commit(now time.Time, who group.Identity) error
+	Subscribed(topic string) bool
+	OffsetExpiry() (group.Expiry, time.Time)
+	ProtocolType() string
+
+	kind() string  // its type in the image
+	state() string // its state, with Kafka's name
+	advance(now time.Time, out *effects)
+	abort(now time.Time, why error, out *effects)
+}
+
+// effects are what a call of any protocol asks for.
+type effects struct {
+	classic  group.Effects
+	consumer consumer.Effects
+}
+
+type classicGroup struct{ *group.Group }
+
+func (classicGroup) kind() string                               { return classicType }
+func (g classicGroup) state() string                            { return g.State().String() }
+func (g classicGroup) advance(now time.Time, out *effects)      { g.Advance(now, &out.classic) }
+func (g classicGroup) abort(now time.Time, e error, o *effects) { g.Abort(now, e, &o.classic) }
+
+type consumerGroup struct{ *consumer.Group }
+
+func (consumerGroup) kind() string                               { return consumer.GroupType }
+func (g consumerGroup) state() string                            { return g.State().String() }
+func (g consumerGroup) advance(now time.Time, out *effects)      { g.Advance(now, &out.consumer) }
+func (g consumerGroup) abort(now time.Time, e error, o *effects) { g.Abort(now, e, &o.consumer) }
