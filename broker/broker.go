@@ -77,6 +77,7 @@ type Broker struct {
 	api      *api.Handler
 
 	session    *control.Session
+	clock      control.Clock
 	controller *control.Controller
 	doubts     *control.Doubts
 

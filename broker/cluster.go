@@ -7,6 +7,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/qanat-io/qanat/broker/console"
 	"github.com/qanat-io/qanat/broker/control"
@@ -85,6 +86,9 @@ func (b backend) Cluster() console.Cluster {
 	} else if !b.leased() {
 		c.Problems = append(c.Problems, fmt.Sprintf("broker %d, which was asked, does not reach the controller, broker %d: what it knows is old", b.node, c.Controller))
 	}
+	for _, s := range b.session.Skews() {
+		c.Problems = append(c.Problems, clockProblem(s))
+	}
 	if b.full.Load() {
 		c.Problems = append(c.Problems, fmt.Sprintf("the data volume of broker %d, which was asked, is full: it takes no records until there is room (a larger volume, or `qanat topic alter TOPIC --set local.retention.bytes=…`)", b.node))
 	}
@@ -135,6 +139,14 @@ func (b backend) Cluster() console.Cluster {
 	})
 	c.Healthy = len(c.Problems) == 0
 	return c
+}
+
+func clockProblem(s control.Skew) string {
+	by, where := s.By().Round(time.Second), "ahead of"
+	if by < 0 {
+		by, where = -by, "behind"
+	}
+	return fmt.Sprintf("the clock of broker %d is %s %s most brokers': timestamps that it gives and checks are wrong (set it, and have NTP keep it)", s.Broker, by, where)
 }
 
 // ailment is the position in ailments of what is wrong with a partition, -1 for nothing. Replicas that a reassignment is

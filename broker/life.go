@@ -27,7 +27,7 @@ func (b *Broker) openControl(context.Context) error {
 	q, p := controlQuorum{b.quorum, b.node}, controlPeers{b.member, b.member.Hub.NewClient()}
 	b.controller = control.NewController(cfg, q, p, log)
 	b.session = control.NewSession(cfg, q, p, b.controller, log)
-	b.session.Sizes = b.ledSizes
+	b.session.Sizes, b.session.Clock = b.ledSizes, &b.clock
 	b.doubts = control.NewDoubts(b.node, q, p)
 	b.member.Mux.Register(peer.KeyPing, func(context.Context, wire.Peer, int16, []byte) ([]byte, error) { return b.doubts.Answer(), nil })
 	b.member.Mux.Register(peer.KeyHeartbeat, func(_ context.Context, from wire.Peer, _ int16, body []byte) ([]byte, error) {

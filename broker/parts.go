@@ -51,6 +51,7 @@ func (b *Broker) memberConfig(formed bool) member.Config {
 			Voters:          max(1, len(peers)),
 			SnapshotEntries: uint64(b.cfg.Int("raft.snapshot.entries")),
 			Fatal:           b.fatal,
+			Stamp:           b.clock.Now,
 		},
 		Token: b.cfg.String("cluster.join.token"),
 		TLS:   b.identities[config.ClusterListener], AllowPlain: b.cfg.Bool("cluster.plaintext.allowed"),
@@ -89,7 +90,7 @@ func (b *Broker) openTiers(ctx context.Context) (err error) {
 		MaxReadahead: b.cfg.Int("tier.readahead.max.bytes"),
 		RangeSize:    b.cfg.Int("tier.fetch.range.bytes"),
 	}, b.log.With("part", "cold"))
-	b.archive = archive.New(b.bucket, committer{b.quorum}, b.archiveConfig(), time.Now, b.log.With("part", "archive"))
+	b.archive = archive.New(b.bucket, committer{b.quorum}, b.archiveConfig(), b.clock.Now, b.log.With("part", "archive"))
 	b.archive.SpillWith(b.cold, committer{b.quorum}, int(b.cfg.Int("tier.manifest.page.entries")))
 	if b.cfg.HasBucket() && b.cfg.Duration("tier.sweep.interval.ms") > 0 {
 		b.archive.SweepWith(live{b})
@@ -261,7 +262,7 @@ func (b *Broker) registration() command.RegisterBroker {
 // openServing builds what answers clients.
 func (b *Broker) openServing(context.Context) error {
 	groups := coordinator.DefaultConfig()
-	groups.Node, groups.Leased = b.node, b.session.Leased
+	groups.Node, groups.Leased, groups.Clock = b.node, b.session.Leased, b.clock.Now
 	groups.Limits.InitialDelay = b.cfg.Duration("group.initial.rebalance.delay.ms")
 	groups.Limits.MinSession = b.cfg.Duration("group.min.session.timeout.ms")
 	groups.Limits.MaxSession = b.cfg.Duration("group.max.session.timeout.ms")

@@ -106,7 +106,7 @@ func (b *Broker) quorumState() telemetry.QuorumState {
 
 func (b *Broker) clusterState() telemetry.ClusterState {
 	m := b.quorum.Image()
-	var s telemetry.ClusterState
+	s := telemetry.ClusterState{ClockOffset: b.clock.Off().Seconds()}
 	m.Brokers(func(*image.Broker) bool { s.Brokers++; return true })
 	m.Topics(func(t *image.Topic) bool {
 		state := telemetry.TopicState{Name: t.Name, Partitions: int(t.Partitions)}

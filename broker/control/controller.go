@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"math"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -66,6 +67,14 @@ type Peers interface {
 type Config struct {
 	Node     kafka.BrokerID
 	Settings *config.Broker
+	Wall     func() time.Time // the machine's clock; nil: time.Now
+}
+
+func (c Config) wall() time.Time {
+	if c.Wall != nil {
+		return c.Wall()
+	}
+	return time.Now()
 }
 
 func (c Config) timeout() time.Duration  { return c.Settings.Duration("broker.session.timeout.ms") }
@@ -98,6 +107,8 @@ type Controller struct {
 	mu      sync.Mutex
 	leads   bool
 	live    *liveness
+	clocks  *clocks
+	skews   []Skew // that were warned of
 	sizes   map[kafka.Partition]int64
 	pending image.Folder // what has changed since the last decision
 	all     bool         // everything is to be looked at
@@ -109,7 +120,7 @@ type Controller struct {
 // NewController returns a controller that acts once Run does.
 func NewController(cfg Config, q Quorum, p Peers, log *slog.Logger) *Controller {
 	c := &Controller{
-		cfg: cfg, quorum: q, peers: p, log: log, live: newLiveness(cfg.timeout()), sizes: map[kafka.Partition]int64{},
+		cfg: cfg, quorum: q, peers: p, log: log, live: newLiveness(cfg.timeout()), clocks: newClocks(), sizes: map[kafka.Partition]int64{},
 		wake: make(chan struct{}, 1), closed: make(chan kafka.BrokerID, 256),
 	}
 	q.Subscribe(c.follow)
@@ -219,7 +230,7 @@ func (c *Controller) begin(before kafka.BrokerID) {
 	defer c.mu.Unlock()
 	now := time.Now()
 	c.leads, c.all = true, true
-	c.live = newLiveness(c.cfg.timeout())
+	c.live, c.clocks, c.skews = newLiveness(c.cfg.timeout()), newClocks(), nil
 	c.live.follow(c.quorum.Image(), now)
 	if last := c.quorum.LastContact(); !last.IsZero() && last.Add(deposed).Before(now) {
 		c.live.lastHeard(before, last.Add(deposed))
@@ -461,10 +472,31 @@ func (c *Controller) hear(from kafka.BrokerID, h heartbeat) (verdict, error) {
 	c.live.hear(from, h.Epoch, now)
 	v.MayActivate = c.live.mayActivate(from, now)
 	v.WantSizes = c.cfg.world(m).Balance
+	c.clocks.hear(from, h.Clock, now)
+	v.Time, v.Skews = c.clocks.look(now, c.live.lives)
+	c.warn(v.Skews)
 	for _, s := range h.Sizes {
 		c.sizes[s.Partition] = s.Bytes
 	}
 	return v, nil
+}
+
+// warn tells once of each clock that is off, and when it is right again. Under mu.
+func (c *Controller) warn(off []Skew) {
+	is := func(list []Skew, id kafka.BrokerID) bool {
+		return slices.ContainsFunc(list, func(s Skew) bool { return s.Broker == id })
+	}
+	for _, s := range off {
+		if !is(c.skews, s.Broker) {
+			c.log.Warn("a broker's clock is off: the timestamps that it gives and checks are wrong; set it, and have it kept (NTP)", "broker", s.Broker, "ahead", s.By())
+		}
+	}
+	for _, s := range c.skews {
+		if !is(off, s.Broker) {
+			c.log.Info("a broker's clock is right again, or it is gone", "broker", s.Broker)
+		}
+	}
+	c.skews = off
 }
 
 // signal wakes a loop that has a one-place channel; a signal that is pending already says the same.

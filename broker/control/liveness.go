@@ -58,6 +58,12 @@ func (l *liveness) hear(id kafka.BrokerID, epoch kafka.BrokerEpoch, now time.Tim
 	}
 }
 
+// lives tells whether a broker is known and heard.
+func (l *liveness) lives(id kafka.BrokerID) bool {
+	p := l.brokers[id]
+	return p != nil && !p.dead
+}
+
 // lastHeard says that a broker was last heard at a moment.
 func (l *liveness) lastHeard(id kafka.BrokerID, t time.Time) {
 	if p := l.brokers[id]; p != nil {

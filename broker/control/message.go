@@ -15,6 +15,7 @@ type heartbeat struct {
 	Epoch kafka.BrokerEpoch `cbor:"1,keyasint"`
 	Index uint64            `cbor:"2,keyasint"` // of the newest command that its image holds
 	Sizes []size            `cbor:"3,keyasint,omitempty"`
+	Clock int64             `cbor:"4,keyasint,omitempty"` // the machine's wall clock, in Unix milliseconds; 0 from older releases
 }
 
 // size is what a partition that the broker leads takes on its disk.
@@ -33,6 +34,10 @@ type verdict struct {
 	Index uint64 `cbor:"3,keyasint"`
 	// WantSizes: the next heartbeat shall have sizes.
 	WantSizes bool `cbor:"4,keyasint,omitempty"`
+	// Time is what most brokers' clocks say, in Unix milliseconds; 0: not known.
+	Time int64 `cbor:"5,keyasint,omitempty"`
+	// Skews are the brokers whose clocks are far from that.
+	Skews []Skew `cbor:"6,keyasint,omitempty"`
 }
 
 const (

@@ -26,6 +26,9 @@ type Session struct {
 	controller *Controller
 	log        *slog.Logger
 
+	// Clock is told what time the cluster has; nil: nobody is.
+	Clock *Clock
+
 	// Sizes are what the partitions that this broker leads take on its disk; nil: not told.
 	Sizes func(func(kafka.Partition, int64))
 
@@ -35,6 +38,8 @@ type Session struct {
 	lone    atomic.Bool  // no other broker is registered
 	until   atomic.Int64 // when the lease ends, in nanoseconds behind start
 	start   time.Time    // what until counts from: the monotonic clock, which goes on while a process sleeps
+
+	skews atomic.Pointer[[]Skew]
 
 	poke chan struct{} // something has changed: the next heartbeat is due at once
 
@@ -127,6 +132,14 @@ func (s *Session) Leased() bool {
 	return s.lone.Load() || time.Since(s.start) < time.Duration(s.until.Load())
 }
 
+// Skews are the brokers whose clocks are off, as the controller last said.
+func (s *Session) Skews() []Skew {
+	if list := s.skews.Load(); list != nil {
+		return *list
+	}
+	return nil
+}
+
 // State is the broker's state in the newest image.
 func (s *Session) State() command.BrokerState { return state(s.quorum.Image(), s.cfg.Node) }
 
@@ -179,7 +192,9 @@ func (s *Session) beat(ctx context.Context, leader Leader, sizes bool) (v verdic
 			}
 		})
 	}
-	sent := time.Since(s.start)
+	began := time.Now()
+	h.Clock = s.cfg.wall().UnixMilli()
+	sent := began.Sub(s.start)
 	if leader.ID == s.cfg.Node {
 		v, err = s.controller.hear(s.cfg.Node, h)
 	} else if s.peers == nil {
@@ -194,6 +209,10 @@ func (s *Session) beat(ctx context.Context, leader Leader, sizes bool) (v verdic
 	}
 	if err == nil && !v.Replaced {
 		s.until.Store(int64(sent + s.cfg.timeout()))
+		s.skews.Store(&v.Skews)
+		if s.Clock != nil {
+			s.Clock.tell(v.Time, began, time.Now())
+		}
 	}
 	return v, err
 }

@@ -29,7 +29,8 @@ type world struct {
 	nodes   map[kafka.BrokerID]*node
 	moves   []string // the states that brokers were given, in order
 	applied func(*image.Image)
-	mute    bool // controllers' proposals come to nothing
+	mute    bool             // controllers' proposals come to nothing
+	wall    func() time.Time // of the brokers that are started; nil: the bubble's
 }
 
 // node is one broker's process.
@@ -68,7 +69,7 @@ func (w *world) start(id kafka.BrokerID, sets ...string) *node {
 	w.mu.Lock()
 	w.nodes[id] = n
 	w.mu.Unlock()
-	cfg := Config{Node: id, Settings: settings}
+	cfg := Config{Node: id, Settings: settings, Wall: w.wall}
 	log := slog.New(slog.DiscardHandler)
 	n.controller = NewController(cfg, n, n, log)
 	n.session = NewSession(cfg, n, n, n.controller, log)

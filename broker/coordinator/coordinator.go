@@ -55,8 +55,10 @@ type Config struct {
 	OffsetMetadataBytes int           // offset.metadata.max.bytes
 	OffsetsRetention    time.Duration // offsets.retention.minutes
 	CheckInterval       time.Duration // offsets.retention.check.interval.ms
-	MaxGroups           int           // groups in memory at once
-	MaxInFlight         int           // offset commits proposed and not yet applied
+	// Clock is what the age of offsets is told by; nil: time.Now. Sessions and rebalances are durations, and have nothing to do with it.
+	Clock       func() time.Time
+	MaxGroups   int // groups in memory at once
+	MaxInFlight int // offset commits proposed and not yet applied
 }
 
 // DefaultConfig is Kafka's, with bounds where Kafka has none.

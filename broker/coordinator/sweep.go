@@ -27,7 +27,11 @@ func (c *Coordinator) sweepGroup(name string) {
 		if e.persists > 0 || e.commits.Load() > 0 {
 			return nil
 		}
-		expired, all := c.expired(e, now)
+		age := now
+		if c.cfg.Clock != nil {
+			age = c.cfg.Clock()
+		}
+		expired, all := c.expired(e, age)
 		switch {
 		case all && e.g.Empty() && c.exists(e):
 			c.proposeDeletion(e, now, func(err error) {

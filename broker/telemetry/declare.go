@@ -87,6 +87,7 @@ var Declarations = []Declaration{
 
 	// The cluster, as OpenTelemetry's kafkametricsreceiver names it. Each broker tells of what it leads and coordinates.
 	{Name: "kafka.brokers", Kind: gauge, Unit: "{broker}", Help: "Brokers in the cluster."},
+	{Name: "qanat.broker.clock_offset", Kind: gauge, Unit: "s", Help: "How far this machine's wall clock is ahead of what most brokers' say."},
 	{Name: "kafka.topic.partitions", Kind: gauge, Unit: "{partition}", Help: "Partitions of a topic.", Attributes: []string{"topic"}},
 	{Name: "kafka.partition.current_offset", Kind: gauge, Unit: "{offset}", Help: "End of a partition, as consumers see it.", Attributes: []string{"topic", "partition"}, PerPartition: true},
 	{Name: "kafka.partition.oldest_offset", Kind: gauge, Unit: "{offset}", Help: "Beginning of a partition.", Attributes: []string{"topic", "partition"}, PerPartition: true},

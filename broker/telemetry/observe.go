@@ -254,6 +254,7 @@ func (s ClusterState) detail(limit int) detail {
 func observeCluster(w observer, s ClusterState, limit int) {
 	d := s.detail(limit)
 	w.int("kafka.brokers", int64(s.Brokers))
+	w.float("qanat.broker.clock_offset", s.ClockOffset)
 	w.int("qanat.metrics.series_left_out", int64(d.leftOut))
 	for _, t := range s.Topics {
 		if d.topics {

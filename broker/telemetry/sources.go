@@ -71,8 +71,10 @@ type QuorumState struct {
 // leads and the groups that it coordinates, so that sums over brokers count everything once.
 type ClusterState struct {
 	Brokers int
-	Topics  []TopicState
-	Groups  []GroupState
+	// ClockOffset is how far this machine's clock is ahead of what most brokers' say, in seconds.
+	ClockOffset float64
+	Topics      []TopicState
+	Groups      []GroupState
 }
 
 // TopicState is a topic with those of its partitions that this broker leads.

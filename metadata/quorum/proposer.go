@@ -86,8 +86,12 @@ func (q *Quorum) newProposer() (*proposer, error) {
 	if err != nil {
 		return nil, err
 	}
+	stamp := q.clock
+	if q.cfg.Stamp != nil {
+		stamp = q.cfg.Stamp
+	}
 	return &proposer{
-		queue: q.queue, fsm: q.fsm, clock: q.clock, self: q.cfg.ID, leader: q.lead.wait, pause: q.lead.pause, known: q.lead.get, send: q.send,
+		queue: q.queue, fsm: q.fsm, clock: stamp, self: q.cfg.ID, leader: q.lead.wait, pause: q.lead.pause, known: q.lead.get, send: q.send,
 		apply: func(entry []byte) ([]answer, error) {
 			return q.watched(len(entry), func() ([]answer, error) { return q.apply(entry) })
 		},

@@ -76,6 +76,9 @@ type Config struct {
 	// command, a log store that fails or stalls, a log of another cluster. It
 	// must end the process and may be called from any goroutine. nil: panic.
 	Fatal func(error)
+
+	// Stamp is the time that proposals bear; nil: the clock's.
+	Stamp func() time.Time
 }
 
 func (c Config) withDefaults() Config {
