@@ -267,6 +267,13 @@ func (b *Broker) openServing(context.Context) error {
 	groups.Limits.MinSession = b.cfg.Duration("group.min.session.timeout.ms")
 	groups.Limits.MaxSession = b.cfg.Duration("group.max.session.timeout.ms")
 	groups.Limits.MaxSize = int(b.cfg.Int("group.max.size"))
+	groups.Consumer.Limits.MaxSize = int(b.cfg.Int("group.consumer.max.size"))
+	groups.Consumer.Limits.Assignors = b.cfg.Strings("group.consumer.assignors")
+	bounded := func(what string) coordinator.Bounded {
+		of := func(bound string) time.Duration { return b.cfg.Duration("group.consumer." + bound + what + ".ms") }
+		return coordinator.Bounded{Default: of(""), Min: of("min."), Max: of("max.")}
+	}
+	groups.Consumer.Session, groups.Consumer.Heartbeat = bounded("session.timeout"), bounded("heartbeat.interval")
 	groups.OffsetMetadataBytes = int(b.cfg.Int("offset.metadata.max.bytes"))
 	groups.OffsetsRetention = time.Duration(b.cfg.Int("offsets.retention.minutes")) * time.Minute
 	groups.CheckInterval = b.cfg.Duration("offsets.retention.check.interval.ms")

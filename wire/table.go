@@ -46,6 +46,8 @@ var table = []API{
 	{60, "DescribeCluster", 0, 2},
 	{61, "DescribeProducers", 0, 0},
 	{64, "UnregisterBroker", 0, 0},
+	{68, "ConsumerGroupHeartbeat", 0, 1},
+	{69, "ConsumerGroupDescribe", 0, 1},
 	{75, "DescribeTopicPartitions", 0, 0},
 	{80, "AddRaftVoter", 0, 1},
 	{81, "RemoveRaftVoter", 0, 0},

@@ -14,9 +14,10 @@ import (
 //     label is refused with INVALID_REQUEST.
 //   - A version newer than ours is answered as v0 with UNSUPPORTED_VERSION and the range of this key only, from which the
 //     client picks again.
-//   - Features (KIP-584): only metadata.version, whose level tells tools which generation of Kafka's metadata to expect.
-//     group.version, transaction.version, share.version and streams.version switch clients to newer protocols and are
-//     absent until those are served. Up to v3 a feature may not have the minimum 0 (KIP-1011); ours does not.
+//   - What needs a metadata level that the cluster does not work at yet is left out.
+//   - Features (KIP-584): metadata.version, whose level tells tools which generation of Kafka's metadata to expect, and group.version, which
+//     says that there are consumer groups (KIP-848). transaction.version, share.version and streams.version switch clients to newer protocols
+//     and are absent until those are served. Up to v3 a feature may not have the minimum 0 (KIP-1011); ours does not.
 //   - qanat.metadata is the level of our own metadata (command.Level), which decides whether brokers of different releases can work
 //     together. It rises by itself, so UpdateFeatures is not served. At level 0 it is not finalized.
 
@@ -25,6 +26,9 @@ const metadataVersion = 29
 
 // levelFeature names the level of our metadata.
 const levelFeature = "qanat.metadata"
+
+// needs are the APIs whose requests write commands that not every level knows.
+var needs = map[int16]command.Kind{68: command.KindChangeGroup, 69: command.KindChangeGroup}
 
 // maxAPIVersions is the newest version of ApiVersions answered in its own format.
 const maxAPIVersions = 4
@@ -54,16 +58,23 @@ func (h *Handler) apiVersions(x *wire.Exchange) {
 	}
 	table := wire.Table()
 	resp.ApiKeys = make([]kmsg.ApiVersionsResponseApiKey, 0, len(table))
+	atLevel := h.quorum.Image().Level()
 	for _, a := range table {
-		resp.ApiKeys = append(resp.ApiKeys, advertised(a))
+		if atLevel.Knows(needs[a.Key]) == nil {
+			resp.ApiKeys = append(resp.ApiKeys, advertised(a))
+		}
 	}
-	level := int16(h.quorum.Image().Level())
+	level := int16(atLevel)
 	resp.SupportedFeatures = []kmsg.ApiVersionsResponseSupportedFeature{
 		{Name: "metadata.version", MinVersion: metadataVersion, MaxVersion: metadataVersion},
+		{Name: "group.version", MinVersion: 1, MaxVersion: 1},
 		{Name: levelFeature, MinVersion: 1, MaxVersion: int16(command.NewestLevel)},
 	}
 	resp.FinalizedFeatures = []kmsg.ApiVersionsResponseFinalizedFeature{
 		{Name: "metadata.version", MinVersionLevel: metadataVersion, MaxVersionLevel: metadataVersion},
+	}
+	if atLevel.Knows(command.KindChangeGroup) == nil {
+		resp.FinalizedFeatures = append(resp.FinalizedFeatures, kmsg.ApiVersionsResponseFinalizedFeature{Name: "group.version", MinVersionLevel: 1, MaxVersionLevel: 1})
 	}
 	if level > 0 {
 		resp.FinalizedFeatures = append(resp.FinalizedFeatures, kmsg.ApiVersionsResponseFinalizedFeature{

@@ -18,6 +18,7 @@ import (
 // ApiVersions tells exactly the table, remembers the client's software, and finalizes only what is served.
 func TestApiVersions(t *testing.T) {
 	s := newHarness(t)
+	s.atNewestLevel()
 	req := kmsg.NewPtrApiVersionsRequest()
 	req.ClientSoftwareName, req.ClientSoftwareVersion = "apache-kafka-java", "4.2.0"
 	r := ask[*kmsg.ApiVersionsResponse](s, req, 4)
@@ -29,10 +30,10 @@ func TestApiVersions(t *testing.T) {
 			t.Errorf("%s: %+v", a.Name, k)
 		}
 	}
-	if len(r.FinalizedFeatures) != 1 || r.FinalizedFeatures[0].Name != "metadata.version" {
+	if len(r.FinalizedFeatures) != 3 || r.FinalizedFeatures[0].Name != "metadata.version" {
 		t.Errorf("features %+v", r.FinalizedFeatures)
 	}
-	if n := len(r.SupportedFeatures); n != 2 || r.SupportedFeatures[1].Name != "qanat.metadata" || r.SupportedFeatures[1].MaxVersion != int16(command.NewestLevel) {
+	if n := len(r.SupportedFeatures); n != 3 || r.SupportedFeatures[2].Name != "qanat.metadata" || r.SupportedFeatures[2].MaxVersion != int16(command.NewestLevel) {
 		t.Errorf("supported %+v", r.SupportedFeatures)
 	}
 	for _, f := range r.SupportedFeatures {

@@ -31,7 +31,7 @@ func TestEverySentinelHasACode(t *testing.T) {
 		"quorum.ErrOverloaded":       "is an ErrNotReady",
 	}
 	table := namesInTable(t)
-	for _, dir := range []string{"../partition", "../group", "../coordinator", "../../metadata/image", "../../metadata/quorum"} {
+	for _, dir := range []string{"../partition", "../group", "../consumer", "../coordinator", "../../metadata/image", "../../metadata/quorum"} {
 		pkg := dir[strings.LastIndex(dir, "/")+1:]
 		for _, name := range sentinels(t, dir) {
 			full := pkg + "." + name

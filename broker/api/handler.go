@@ -230,6 +230,8 @@ var handlers = map[int16]func(*Handler, *wire.Exchange){
 	60: (*Handler).describeCluster,
 	61: (*Handler).describeProducers,
 	64: (*Handler).unregisterBroker,
+	68: (*Handler).consumerGroupHeartbeat,
+	69: (*Handler).consumerGroupDescribe,
 	75: (*Handler).describeTopicPartitions,
 	80: (*Handler).addRaftVoter,
 	81: (*Handler).removeRaftVoter,

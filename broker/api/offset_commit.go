@@ -7,6 +7,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/qanat-io/qanat/broker/consumer"
 	"github.com/qanat-io/qanat/broker/group"
 	"github.com/qanat-io/qanat/metadata/command"
 	"github.com/qanat-io/qanat/metadata/image"
@@ -18,6 +19,7 @@ import (
 //
 //   - A generation of -1 is a client without membership: it may commit while the group has no members.
 //   - A group that does not exist, with a generation: GROUP_ID_NOT_FOUND (v9+), before that ILLEGAL_GENERATION.
+//   - In a consumer group the generation is the member's epoch (KIP-848): STALE_MEMBER_EPOCH (v9+), before that ILLEGAL_GENERATION.
 //   - v2-4 may bring their own retention. v6+: leader epochs (KIP-320). v7+: static members. v10+: topic ids (KIP-848),
 //     and UNKNOWN_TOPIC_ID for one that is not known.
 //   - Partitions fail alone: unknown ones, and those whose metadata exceeds offset.metadata.max.bytes.
@@ -113,7 +115,7 @@ func commitRefusal(t *image.Topic, unknown error, p *kmsg.OffsetCommitRequestTop
 
 // settle writes the outcome into the response.
 func (c *offsetCommit) settle(version int16, gone []kafka.Partition, err error) {
-	if errors.Is(err, group.ErrNotFound) && version < 9 {
+	if version < 9 && (errors.Is(err, group.ErrNotFound) || errors.Is(err, consumer.ErrStaleEpoch)) {
 		err = group.ErrIllegalGeneration
 	}
 	if err != nil {

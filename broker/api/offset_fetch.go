@@ -10,6 +10,7 @@ import (
 
 // OffsetFetch (key 9, v1-10): a group's committed positions, read from the image.
 //
+//   - v9+: who names itself as a member of a consumer group must be one, in its present epoch (KIP-848): UNKNOWN_MEMBER_ID, STALE_MEMBER_EPOCH.
 //   - Null topics (v2+) mean all that the group has. v8+ asks for several groups at once (KIP-709).
 //   - A group, topic or partition without a commit is -1 without an error; an unknown topic id (v10+) is
 //     UNKNOWN_TOPIC_ID.
@@ -37,7 +38,7 @@ func (h *Handler) offsetFetch(x *wire.Exchange) {
 	for i := range req.Groups {
 		g := &req.Groups[i]
 		out := kmsg.NewOffsetFetchResponseGroup()
-		out.Group, out.ErrorCode = g.Group, code(h.Groups.Serves(g.Group))
+		out.Group, out.ErrorCode = g.Group, code(h.Groups.MayFetch(g.Group, deref(g.MemberID), g.MemberEpoch))
 		if out.ErrorCode == 0 {
 			out.Topics = h.groupOffsets(m, x.Version, g.Group, g.Topics, g.Topics == nil, 0)
 		}

@@ -20,6 +20,7 @@ import (
 // back to the same bytes: with empty requests, with requests about what exists, and with nonsense.
 func TestEveryVersionIsAnswered(t *testing.T) {
 	s := newHarness(t)
+	s.atNewestLevel()
 	id := s.topic("t", 3)
 	for i := range int32(3) {
 		s.log(id, i).append(10)

@@ -6,11 +6,11 @@ func groupKeys() []Key {
 	const notYet = "Groups of this protocol are not served yet."
 	return []Key{
 		define("consumer.session.timeout.ms", Int, number(45*second),
-			"Session timeout of members of a consumer group.",
-			allow(between(1, 1<<31-1)), inert(notYet)),
+			"How long a member of the group may be silent (KIP-848), within the broker's `group.consumer.min.session.timeout.ms` and `group.consumer.max.session.timeout.ms`; without, `group.consumer.session.timeout.ms`.",
+			allow(between(1, 1<<31-1))),
 		define("consumer.heartbeat.interval.ms", Int, number(5*second),
-			"Heartbeat interval of members of a consumer group.",
-			allow(between(1, 1<<31-1)), inert(notYet)),
+			"How often members of the group are asked to speak (KIP-848), within the broker's `group.consumer.min.heartbeat.interval.ms` and `group.consumer.max.heartbeat.interval.ms`; without, `group.consumer.heartbeat.interval.ms`.",
+			allow(between(1, 1<<31-1))),
 		define("share.session.timeout.ms", Int, number(45*second),
 			"Session timeout of members of a share group.",
 			allow(between(1, 1<<31-1)), inert(notYet)),
