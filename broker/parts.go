@@ -269,6 +269,9 @@ func (b *Broker) openServing(context.Context) error {
 	groups.Limits.MaxSize = int(b.cfg.Int("group.max.size"))
 	groups.Consumer.Limits.MaxSize = int(b.cfg.Int("group.consumer.max.size"))
 	groups.Consumer.Limits.Assignors = b.cfg.Strings("group.consumer.assignors")
+	policy := b.cfg.String("group.consumer.migration.policy")
+	groups.Consumer.Upgrade = policy == "bidirectional" || policy == "upgrade"
+	groups.Consumer.Downgrade = policy == "bidirectional" || policy == "downgrade"
 	bounded := func(what string) coordinator.Bounded {
 		of := func(bound string) time.Duration { return b.cfg.Duration("group.consumer." + bound + what + ".ms") }
 		return coordinator.Bounded{Default: of(""), Min: of("min."), Max: of("max.")}

@@ -285,9 +285,6 @@ func (g *Group) restore(now time.Time, session time.Duration, m *member, seen di
 			return fmt.Errorf("%v is member %q's too", p, o.id)
 		}
 	}
-	if err := g.checkRegex(m.regex); err != nil {
-		return err
-	}
 	if err := g.learn(m.regex); err != nil {
 		return err
 	}

@@ -34,6 +34,7 @@ const (
 // waiting is a heartbeat on its way to its answer.
 type waiting struct {
 	ticket Ticket
+	join   bool    // it is a JoinGroup
 	m      *member // nil: it has left
 	owned  assign.Set
 	told   bool
@@ -78,6 +79,26 @@ func (g *Group) tell(x waiting, out *Effects) (Reply, bool) {
 	return Reply{}, false
 }
 
+// answer answers a request that waits.
+func (g *Group) answer(x waiting, err error, out *Effects) {
+	if x.join {
+		r := group.JoinResult{Err: err, MemberID: x.reply.MemberID, Generation: -1}
+		switch {
+		case err != nil:
+		case x.m.classic == nil: // it speaks the consumer protocol by now
+			r.Err = group.ErrUnknownMember
+		default:
+			r = x.m.joined(x.reply)
+		}
+		out.Joins = append(out.Joins, group.JoinReply{Ticket: x.ticket, JoinResult: r})
+		return
+	}
+	if err != nil {
+		x.reply = Reply{Err: err, MemberID: x.reply.MemberID, Epoch: x.reply.Epoch}
+	}
+	out.Replies = append(out.Replies, Answer{x.ticket, x.reply})
+}
+
 // flush hands out what has gathered, unless a Change is under way.
 func (g *Group) flush(out *Effects) {
 	if g.flying != 0 || !g.dirty() {
@@ -99,9 +120,9 @@ func (g *Group) Persisted(now time.Time, seq uint64, out *Effects) {
 	for _, x := range g.parked {
 		switch {
 		case x.m != nil && g.members[x.m.id] != x.m: // thrown out since: what it was to be told is not so any more
-			out.Replies = append(out.Replies, Answer{x.ticket, Reply{Err: group.ErrUnknownMember, MemberID: x.m.id}})
+			g.answer(x, group.ErrUnknownMember, out)
 		case x.need <= seq:
-			out.Replies = append(out.Replies, Answer{x.ticket, x.reply})
+			g.answer(x, nil, out)
 		default:
 			left = append(left, x)
 		}
@@ -111,13 +132,14 @@ func (g *Group) Persisted(now time.Time, seq uint64, out *Effects) {
 	g.late = nil
 	for _, x := range late {
 		if g.members[x.m.id] != x.m || x.m.epoch < 0 {
-			out.Replies = append(out.Replies, Answer{x.ticket, Reply{Err: group.ErrUnknownMember, MemberID: x.m.id}})
+			g.answer(x, group.ErrUnknownMember, out)
 			continue
 		}
 		// Nothing flies, but serve must not begin a Change for the first of many.
 		g.flying = seq
 		if reply, done := g.serve(now, x, out); done {
-			out.Replies = append(out.Replies, Answer{x.ticket, reply})
+			x.reply = reply
+			g.answer(x, nil, out)
 		}
 		g.flying = 0
 	}
@@ -128,7 +150,7 @@ func (g *Group) Persisted(now time.Time, seq uint64, out *Effects) {
 func (g *Group) Abort(_ time.Time, why error, out *Effects) {
 	for _, list := range [][]waiting{g.parked, g.late} {
 		for _, x := range list {
-			out.Replies = append(out.Replies, Answer{x.ticket, Reply{Err: why, MemberID: x.reply.MemberID, Epoch: x.reply.Epoch}})
+			g.answer(x, why, out)
 		}
 	}
 	g.parked, g.late = nil, nil

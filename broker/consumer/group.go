@@ -168,6 +168,8 @@ func (g *Group) own(m *member, ps assign.Set) {
 	}
 }
 
+func (g *Group) hasOwner(p kafka.Partition) bool { return g.owners[p] != nil }
+
 func (g *Group) free(m *member, ps assign.Set) {
 	for _, p := range ps {
 		if g.owners[p] == m {

@@ -48,7 +48,7 @@ func (g *Group) serve(now time.Time, x waiting, out *Effects) (Reply, bool) {
 
 // receive checks a heartbeat and does what it says of the member itself.
 func (g *Group) receive(now time.Time, r *Heartbeat, w World, out *Effects) (*member, error) {
-	if err := g.admit(r); err != nil {
+	if err := g.limits.Check(r); err != nil {
 		return nil, err
 	}
 	if g.dead {
@@ -105,8 +105,8 @@ func (g *Group) adopt(now time.Time, m *member, n member, known bool, w World) e
 	return nil
 }
 
-// admit refuses what contradicts itself, as Kafka does.
-func (g *Group) admit(r *Heartbeat) error {
+// Check refuses what contradicts itself, as Kafka does, or asks for what there is not.
+func (l *Limits) Check(r *Heartbeat) error {
 	bad := func(format string, args ...any) error {
 		return fmt.Errorf("%w: "+format, append([]any{ErrInvalidRequest}, args...)...)
 	}
@@ -132,8 +132,8 @@ func (g *Group) admit(r *Heartbeat) error {
 			return bad("who joins says what it subscribes to")
 		}
 	}
-	if a := r.Assignor; a != nil && *a != "" && !slices.Contains(g.limits.Assignors, *a) {
-		return fmt.Errorf("%w: %.100q; there are %q", ErrUnsupportedAssignor, *a, g.limits.Assignors)
+	if a := r.Assignor; a != nil && *a != "" && !slices.Contains(l.Assignors, *a) {
+		return fmt.Errorf("%w: %.100q; there are %q", ErrUnsupportedAssignor, *a, l.Assignors)
 	}
 	return nil
 }
@@ -195,6 +195,7 @@ func (g *Group) findInstance(id, instance string, out *Effects) (*member, error)
 		m = g.replace(m, id)
 		g.event(group.InstanceReplaced, id, instance, out)
 	}
+	g.bytes -= m.classic.bytes()
 	m.epoch, m.previous, m.classic = Joining, Joining, nil
 	g.save(m, currentDirt|metaDirt)
 	return m, nil
@@ -235,8 +236,10 @@ func (g *Group) update(n *member, r *Heartbeat) (changed bool, err error) {
 		set(&n.assignor, *r.Assignor)
 	}
 	if r.Regex != nil {
-		if err := g.checkRegex(*r.Regex); err != nil {
-			return false, err
+		if g.patterns[*r.Regex] == nil {
+			if err := g.limits.CheckRegex(*r.Regex); err != nil {
+				return false, err
+			}
 		}
 		set(&n.regex, *r.Regex)
 	}

@@ -84,7 +84,10 @@ func (g *Group) reconcile(now time.Time, m *member, owned assign.Set, told bool)
 	add := m.target.Minus(keep)
 	free := g.unowned(add)
 	g.own(m, free)
-	m.assigned, m.state, m.limit = keep.Or(free), stable, time.Time{}
+	m.assigned, m.state = keep.Or(free), stable
+	if m.classic == nil { // else it is to sync
+		m.limit = time.Time{}
+	}
 	if len(free) < len(add) {
 		m.state = unreleased
 	}

@@ -18,13 +18,13 @@ type pattern struct {
 	topics []kafka.TopicID
 }
 
-// checkRegex compiles a regular expression (RE2, as Kafka's). Its cost in matching is in proportion to its length.
-func (g *Group) checkRegex(s string) error {
-	if s == "" || g.patterns[s] != nil {
+// CheckRegex compiles a regular expression (RE2, as Kafka's); "" is none. Its cost in matching is in proportion to its length.
+func (l *Limits) CheckRegex(s string) error {
+	if s == "" {
 		return nil
 	}
-	if len(s) > g.limits.MaxRegex {
-		return fmt.Errorf("%w: %d bytes, at most %d", ErrInvalidRegex, len(s), g.limits.MaxRegex)
+	if len(s) > l.MaxRegex {
+		return fmt.Errorf("%w: %d bytes, at most %d", ErrInvalidRegex, len(s), l.MaxRegex)
 	}
 	if _, err := compile(s); err != nil {
 		return fmt.Errorf("%w: %w", ErrInvalidRegex, err)

@@ -20,6 +20,13 @@ func (c *Coordinator) Join(name string, r group.JoinRequest, reply func(group.Jo
 			if err := c.room(e); err != nil {
 				return err
 			}
+			if g, ok := e.g.(consumerGroup); ok && !g.Empty() {
+				if r.Session < c.cfg.Limits.MinSession || r.Session > c.cfg.Limits.MaxSession {
+					return group.ErrInvalidSessionTimeout
+				}
+				g.Join(now, &r, c.world(c.quorum.Image(), name), reply, &out.consumer)
+				return nil
+			}
 			g, err := c.classicFor(e, now)
 			if err != nil {
 				return err
@@ -47,11 +54,12 @@ func (c *Coordinator) Sync(name string, r group.SyncRequest, reply func(group.Sy
 	err := checkName(name, false)
 	if err == nil {
 		err = c.with(name, func(e *entry, now time.Time, out *effects) error {
-			g, ok := e.g.(classicGroup)
-			if !ok {
-				return group.ErrUnknownMember
+			switch g := e.g.(type) {
+			case classicGroup:
+				g.Sync(now, r, reply, &out.classic)
+			case consumerGroup:
+				out.consumer.Syncs = append(out.consumer.Syncs, group.SyncReply{Ticket: reply, SyncResult: g.Sync(now, &r)})
 			}
-			g.Sync(now, r, reply, &out.classic)
 			return nil
 		})
 	}
@@ -68,15 +76,19 @@ func (c *Coordinator) Heartbeat(name string, who group.Identity) error {
 	if err := c.Serving(); err == ErrLoading {
 		return nil
 	}
-	return c.locked(name, func(e *entry, now time.Time) error { // no effects: nothing to allocate
-		g, ok := e.g.(classicGroup)
-		if !ok {
-			return group.ErrUnknownMember
+	var out effects
+	err := c.locked(name, func(e *entry, now time.Time) (err error) { // not with: nothing to allocate
+		switch g := e.g.(type) {
+		case classicGroup:
+			err = g.Heartbeat(now, who)
+		case consumerGroup:
+			err = g.ClassicHeartbeat(now, who, c.world(c.quorum.Image(), name), &out.consumer)
 		}
-		err := g.Heartbeat(now, who)
-		c.settle(e, now, nil)
+		c.settle(e, now, &out)
 		return err
 	})
+	c.deliver(name, &out)
+	return err
 }
 
 // Leave removes members: one error or nil for each, or one for all.
@@ -85,11 +97,12 @@ func (c *Coordinator) Leave(name string, who []group.Leaver) (each []error, err 
 		return nil, err
 	}
 	err = c.with(name, func(e *entry, now time.Time, out *effects) error {
-		g, ok := e.g.(classicGroup)
-		if !ok {
-			return group.ErrUnknownMember
+		switch g := e.g.(type) {
+		case classicGroup:
+			each = g.Leave(now, who, &out.classic)
+		case consumerGroup:
+			each = g.Leave(now, who, &out.consumer)
 		}
-		each = g.Leave(now, who, &out.classic)
 		return nil
 	})
 	return each, err

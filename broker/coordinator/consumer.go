@@ -18,6 +18,9 @@ import (
 type ConsumerConfig struct {
 	Limits             consumer.Limits
 	Session, Heartbeat Bounded
+
+	// Upgrade and Downgrade let groups with members go from the classic protocol to this one and back (group.consumer.migration.policy).
+	Upgrade, Downgrade bool
 }
 
 // Bounded is a duration that groups may set within bounds.
@@ -28,6 +31,8 @@ func defaultConsumerConfig() ConsumerConfig {
 		Limits:    consumer.DefaultLimits(),
 		Session:   Bounded{45 * time.Second, 45 * time.Second, 60 * time.Second},
 		Heartbeat: Bounded{5 * time.Second, 5 * time.Second, 15 * time.Second},
+		Upgrade:   true,
+		Downgrade: true,
 	}
 }
 
@@ -80,7 +85,7 @@ func (c *Coordinator) consumerHeartbeat(name string, h *consumer.Heartbeat, repl
 	w := c.world(m, name)
 	var out effects
 	err = c.locked(name, func(e *entry, now time.Time) error { // not with: nothing to allocate
-		g, err := c.consumerFor(e, now, h)
+		g, err := c.consumerFor(e, now, h, w, &out)
 		if err != nil {
 			return err
 		}
@@ -93,8 +98,8 @@ func (c *Coordinator) consumerHeartbeat(name string, h *consumer.Heartbeat, repl
 }
 
 // consumerFor is the entry's group as one of the consumer protocol. Who joins makes a new one, and one of a group of another protocol that nobody is
-// in any more.
-func (c *Coordinator) consumerFor(e *entry, now time.Time, h *consumer.Heartbeat) (*consumer.Group, error) {
+// in any more; a classic group with members takes them along, if it may.
+func (c *Coordinator) consumerFor(e *entry, now time.Time, h *consumer.Heartbeat, w consumer.World, out *effects) (*consumer.Group, error) {
 	if g, ok := e.g.(consumerGroup); ok {
 		return g.Group, c.roomFor(e, h)
 	}
@@ -107,7 +112,7 @@ func (c *Coordinator) consumerFor(e *entry, now time.Time, h *consumer.Heartbeat
 			return nil, err
 		}
 		if !old.Empty() {
-			return nil, fmt.Errorf("%w: it is a classic group with members", group.ErrNotFound)
+			return c.upgrade(e, old.Group, now, h, w, out)
 		}
 		g := consumer.New(&c.cfg.Consumer.Limits, now, old.Generation())
 		e.g, e.version = consumerGroup{g}, 0

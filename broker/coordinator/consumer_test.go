@@ -196,9 +196,6 @@ func TestOneProtocolAtATime(t *testing.T) {
 			t.Fatal(err)
 		}
 		told(t, consumerSay(c, "g", consumerJoin("m1", "t")), 1, 0, 1)
-		if j := join(c, "g", ask("")); !errors.Is(j.Err, group.ErrInconsistentProtocol) {
-			t.Fatalf("%+v", j)
-		}
 		if _, err := commit(c, "g", group.Identity{MemberID: "m1", Generation: 1}, at(id, 1, 8)); err != nil {
 			t.Fatal(err)
 		}
@@ -225,6 +222,79 @@ func TestOneProtocolAtATime(t *testing.T) {
 			if o, ok := q.Image().Offset("g", kafka.Partition{Topic: id, Index: p}); !ok || o.Offset != want {
 				t.Errorf("offset of %d: %+v", p, o)
 			}
+		}
+	})
+}
+
+// A classic group with a member is migrated when the first member of the consumer protocol joins, and back when it leaves; the classic member goes on
+// all the while, and is told what it has each time.
+func TestMigration(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := DefaultConfig()
+		cfg.Limits.InitialDelay = 0
+		q, c, stop := leveled(t, cfg)
+		defer stop()
+		synctest.Wait()
+		q.topic("t", 2)
+		who := aloneWith(t, c, "g", []byte("\x00\x00\x00\x00\x00\x01\x00\x01t\x00\x00\x00\x02\x00\x00\x00\x00\x00\x00\x00\x01\xff\xff\xff\xff"))
+		told(t, consumerSay(c, "g", consumerJoin("m1", "t")), 2)
+		if ig, _ := q.Image().Group("g"); ig.Type != "consumer" || ig.State != nil {
+			t.Fatalf("%+v", ig)
+		}
+		if err := c.Heartbeat("g", who); !errors.Is(err, group.ErrRebalanceInProgress) {
+			t.Fatal(err)
+		}
+		j := join(c, "g", ask(who.MemberID))
+		s := sync_(c, "g", group.SyncRequest{MemberID: who.MemberID, Generation: j.Generation})
+		if j.Err != nil || j.Generation != 2 || s.Err != nil || len(s.Assignment) == 0 {
+			t.Fatalf("%+v, %+v", j, s)
+		}
+		who.Generation = j.Generation
+		if err := c.Heartbeat("g", who); err != nil {
+			t.Fatal(err)
+		}
+		if r := consumerSay(c, "g", consumerBeat("m1", 2)); r.Err != nil {
+			t.Fatal(r.Err)
+		}
+		d, err := c.ConsumerDescribe("g")
+		if err != nil || d.State != consumer.Stable || len(d.Members) != 2 || len(d.Members[0].Assigned) != 1 || len(d.Members[1].Assigned) != 1 {
+			t.Fatalf("%+v, %v", d, err)
+		}
+
+		if r := consumerSay(c, "g", consumerBeat("m1", -1)); r.Err != nil {
+			t.Fatal(r.Err)
+		}
+		if err := c.Heartbeat("g", who); !errors.Is(err, group.ErrRebalanceInProgress) {
+			t.Fatal(err)
+		}
+		if j = join(c, "g", ask(who.MemberID)); j.Err != nil || j.Leader != who.MemberID || j.Generation != 3 {
+			t.Fatalf("%+v", j)
+		}
+		s = sync_(c, "g", group.SyncRequest{MemberID: who.MemberID, Generation: 3, Assignments: []group.Assignment{{MemberID: who.MemberID, Data: []byte("all")}}})
+		if s.Err != nil || string(s.Assignment) != "all" {
+			t.Fatalf("%+v", s)
+		}
+		if ig, _ := q.Image().Group("g"); ig.Type != "classic" || ig.Version != 0 {
+			t.Fatalf("%+v", ig)
+		}
+	})
+}
+
+// Where the policy keeps protocols apart, members of the other one are refused while there are members.
+func TestNoMigration(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := DefaultConfig()
+		cfg.Limits.InitialDelay, cfg.Consumer.Upgrade, cfg.Consumer.Downgrade = 0, false, false
+		q, c, stop := leveled(t, cfg)
+		defer stop()
+		synctest.Wait()
+		q.topic("t", 2)
+		who := alone(t, c, "g")
+		if r := consumerSay(c, "g", consumerJoin("m1", "t")); !errors.Is(r.Err, group.ErrNotFound) {
+			t.Fatalf("%+v", r)
+		}
+		if err := c.Heartbeat("g", who); err != nil {
+			t.Fatal(err)
 		}
 	})
 }

@@ -281,6 +281,7 @@ func (c *Coordinator) exists(e *entry) bool {
 // settle proposes what the machine wants kept, keeps or forgets the entry, and sets its deadline. Under the shard's lock.
 func (c *Coordinator) settle(e *entry, now time.Time, out *effects) {
 	if out != nil {
+		c.downgrade(e, now, out)
 		for _, p := range out.classic.Persists {
 			c.propose(e, p.Seq, command.PutGroup{Group: e.name, Type: classicType, State: p.State, Coordinator: e.shard.placed.Epoch})
 		}

@@ -312,11 +312,17 @@ func subscription(topics ...string) []byte {
 // alone makes a stable group of one member.
 func alone(t testing.TB, c *Coordinator, name string) group.Identity {
 	t.Helper()
+	return aloneWith(t, c, name, []byte("all"))
+}
+
+// aloneWith is alone with an assignment.
+func aloneWith(t testing.TB, c *Coordinator, name string, assignment []byte) group.Identity {
+	t.Helper()
 	j := join(c, name, ask(""))
 	if j.Err != nil {
 		t.Fatal(j.Err)
 	}
-	s := sync_(c, name, group.SyncRequest{MemberID: j.MemberID, Generation: j.Generation, Assignments: []group.Assignment{{MemberID: j.MemberID, Data: []byte("all")}}})
+	s := sync_(c, name, group.SyncRequest{MemberID: j.MemberID, Generation: j.Generation, Assignments: []group.Assignment{{MemberID: j.MemberID, Data: assignment}}})
 	if s.Err != nil {
 		t.Fatal(s.Err)
 	}
