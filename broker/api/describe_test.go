@@ -94,3 +94,34 @@ func TestDescribeProducers(t *testing.T) {
 		t.Errorf("%+v", p[1])
 	}
 }
+
+// A tool that rolls a reassignment back asks that replicas be where they are: it must hear that they are, and of any other directory
+// that there is none.
+func TestAlterReplicaLogDirs(t *testing.T) {
+	s := newHarness(t)
+	s.topic("t", 2)
+	req := kmsg.NewPtrAlterReplicaLogDirsRequest()
+	for dir, index := range map[string]int32{"/data": 0, "s3://bucket": 1, "/elsewhere": 1, "": 1} {
+		d := kmsg.NewAlterReplicaLogDirsRequestDir()
+		d.Dir = dir
+		rt := kmsg.NewAlterReplicaLogDirsRequestDirTopic()
+		rt.Topic, rt.Partitions = "t", []int32{index}
+		d.Topics = append(d.Topics, rt)
+		if dir == "/data" {
+			none := rt
+			none.Partitions = []int32{7}
+			d.Topics = append(d.Topics, none)
+		}
+		req.Dirs = append(req.Dirs, d)
+	}
+	for version := int16(1); version <= 2; version++ {
+		r := ask[*kmsg.AlterReplicaLogDirsResponse](s, req, version)
+		codes := map[int16]int{}
+		for _, p := range r.Topics[0].Partitions {
+			codes[p.ErrorCode]++
+		}
+		if len(r.Topics) != 1 || codes[0] != 2 || codes[kerr.LogDirNotFound.Code] != 2 || codes[kerr.UnknownTopicOrPartition.Code] != 1 {
+			t.Errorf("v%d: %+v", version, r)
+		}
+	}
+}

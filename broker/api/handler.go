@@ -218,6 +218,7 @@ var handlers = map[int16]func(*Handler, *wire.Exchange){
 	23: (*Handler).offsetForLeaderEpoch,
 	32: (*Handler).describeConfigs,
 	33: (*Handler).alterConfigs,
+	34: (*Handler).alterReplicaLogDirs,
 	35: (*Handler).describeLogDirs,
 	37: (*Handler).createPartitions,
 	42: (*Handler).deleteGroups,
