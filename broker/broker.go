@@ -30,6 +30,7 @@ import (
 	"github.com/qanat-io/qanat/metadata/quorum"
 	"github.com/qanat-io/qanat/tier/archive"
 	"github.com/qanat-io/qanat/tier/cold"
+	"github.com/qanat-io/qanat/tier/compact"
 	"github.com/qanat-io/qanat/tier/hot"
 	"github.com/qanat-io/qanat/tier/index"
 	"github.com/qanat-io/qanat/tier/object"
@@ -73,6 +74,7 @@ type Broker struct {
 	repair   *replica.Repair
 	throttle *throttle.Replication
 	scrub    *scrub.Scrubber
+	cleaner  *compact.Cleaner
 	groups   *coordinator.Coordinator
 	api      *api.Handler
 
@@ -271,6 +273,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	g.Go(func() error { return b.runSpace(serving) })
 	g.Go(func() error { return b.runTLS(serving) })
 	g.Go(func() error { return b.scrub.Run(serving) })
+	g.Go(func() error { return b.cleaner.Run(serving) })
 	if b.console != nil {
 		g.Go(func() error { return b.console.Run(serving) })
 	}

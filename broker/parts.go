@@ -26,6 +26,7 @@ import (
 	"github.com/qanat-io/qanat/metadata/quorum"
 	"github.com/qanat-io/qanat/tier/archive"
 	"github.com/qanat-io/qanat/tier/cold"
+	"github.com/qanat-io/qanat/tier/compact"
 	"github.com/qanat-io/qanat/tier/hot"
 	"github.com/qanat-io/qanat/tier/journal"
 	tierlog "github.com/qanat-io/qanat/tier/log"
@@ -112,12 +113,26 @@ func (b *Broker) openTiers(ctx context.Context) (err error) {
 		Interval: b.cfg.Duration("storage.scrub.interval.ms"), BytesPerSecond: b.cfg.Int("storage.scrub.bytes.per.second"),
 		File: b.dir.Scrub(),
 	}, time.Now, b.log.With("part", "scrub"))
+	b.cleaner = compact.New(func(yield func(compact.Log)) {
+		b.hosted.Each(func(p *partition.Partition) { yield(p.Compactable()) })
+	}, compact.Config{
+		MapBytes: b.cfg.Int("log.cleaner.dedupe.buffer.size"), Backoff: b.cfg.Duration("log.cleaner.backoff.ms"),
+		BytesPerSecond: clampRate(b.cfg.Float("log.cleaner.io.max.bytes.per.second")),
+	}, time.Now, b.log.With("part", "compaction"))
 	b.hosted = hosted.New(b.partitionEnv(), b.dir.Partition, b.cfg, b.archive, b.log.With("part", "partitions"))
 	b.openReplication()
 	for _, run := range []func(context.Context) error{b.flusher.Run, b.cold.Run, b.archive.Run} {
 		b.storage.Go(func() error { return run(b.background) })
 	}
 	return nil
+}
+
+// clampRate is a rate in whole bytes a second, 0 where it is beyond what can be counted: without limit.
+func clampRate(rate float64) int64 {
+	if rate >= math.MaxInt64 {
+		return 0
+	}
+	return max(int64(rate), 1)
 }
 
 // reserve is what records leave of a volume of the given size: the metadata log, the index and the recovery points have

@@ -18,10 +18,10 @@ import (
 var layers = [][]string{
 	{"wire/kafka"},
 	{"wire", "wire/batch", "tier/vfs", "tier/object", "tier/manifest", "metadata/config"},
-	{"metadata/command", "tier/segment", "tier/journal", "broker/secure"},
+	{"metadata/command", "tier/segment", "tier/journal", "tier/pace", "broker/secure"},
 	{"metadata/image", "tier/index", "broker/secure/issue"},
 	{"metadata/controller", "tier/hot", "tier/cold"},
-	{"metadata/quorum", "tier/archive", "tier/scrub"},
+	{"metadata/quorum", "tier/archive", "tier/scrub", "tier/compact"},
 	{"tier/log", "broker/producer", "broker/datadir", "broker/peer", "broker/throttle"},
 	{"broker/partition", "broker/group", "broker/consumer/assign"},
 	{"broker/consumer"},

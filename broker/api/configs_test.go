@@ -139,7 +139,7 @@ func TestIncrementalAlterConfigs(t *testing.T) {
 		{[]change{{9, "retention.ms", "1"}}, kerr.InvalidRequest, nil},
 		{[]change{{set, "retention.ms", "1"}, {del, "retention.ms", ""}}, kerr.InvalidRequest, nil},
 		{[]change{{set, "local.retention.ms", "2000"}}, kerr.InvalidConfig, nil}, // above retention.ms
-		{[]change{{set, "cleanup.policy", "compact"}}, kerr.InvalidConfig, nil},
+		{[]change{{set, "cleanup.policy", "forget"}}, kerr.InvalidConfig, nil},
 	} {
 		before := s.meta.index
 		if r := alterOne(s, resourceTopic, "t", true, c.changes...); (r.ErrorCode == 0) != (c.err == nil) || s.meta.index != before {

@@ -41,6 +41,10 @@ func (h *Handler) deleteRecords(x *wire.Exchange) {
 				rp.ErrorCode = code(err)
 				continue
 			}
+			if !l.Settings().Delete {
+				rp.ErrorCode = kerr.PolicyViolation.Code // Kafka: only what retention may delete
+				continue
+			}
 			target, err := trimTarget(l, p.Offset)
 			if err != nil {
 				rp.ErrorCode = code(err)

@@ -255,6 +255,8 @@ func (l *fakeLog) HighWatermark() kafka.Offset {
 
 func (l *fakeLog) LastStable() kafka.Offset { return l.HighWatermark() }
 
+func (l *fakeLog) Settings() *config.Topic { return &config.Topic{Delete: true} }
+
 func (l *fakeLog) LogStart() kafka.Offset {
 	l.mu.Lock()
 	defer l.mu.Unlock()

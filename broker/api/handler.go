@@ -102,6 +102,7 @@ type leader interface {
 	HighWatermark() kafka.Offset
 	LastStable() kafka.Offset
 	LogStart() kafka.Offset
+	Settings() *config.Topic
 	ListOffset(ctx context.Context, timestamp int64, committed bool) (partition.Listed, error)
 	MayBlock(timestamp int64) bool
 	CheckEpoch(current kafka.LeaderEpoch) error

@@ -176,7 +176,7 @@ func TestCreateTopicsRefusals(t *testing.T) {
 		{newTopic("r2", 1, 2), kerr.InvalidReplicationFactor},
 		{newTopic("c1", 1, 1, "retention.mss", "1"), kerr.InvalidConfig},
 		{newTopic("c2", 1, 1, "retention.ms", "soon"), kerr.InvalidConfig},
-		{newTopic("c3", 1, 1, "cleanup.policy", "compact"), kerr.InvalidConfig},
+		{newTopic("c3", 1, 1, "cleanup.policy", "forget"), kerr.InvalidConfig},
 		{newTopic("c4", 1, 1, "retention.ms", "5", "local.retention.ms", "6"), kerr.InvalidConfig},
 		{newTopic("c5", 1, 1, "retention.ms", "5", "retention.ms", "6"), kerr.InvalidConfig},
 		{nullConfig, kerr.InvalidConfig},

@@ -100,6 +100,9 @@ func (p *Partition) continued(f Fetched) ([]batch.View, error) {
 		if err != nil {
 			return batches, fmt.Errorf("%w: %w", ErrCorruptBatch, err)
 		}
+		if v.IsGap() && v.BaseOffset() < next && v.NextOffset() > next {
+			v = batch.Gap(nil, next, v.NextOffset(), v.LeaderEpoch()) // the leader has compacted what was fetched before in part
+		}
 		if len(batches) == 0 && v.BaseOffset() < next && v.NextOffset() > next && p.log.Hot().Start() == next {
 			// The log begins in the middle of a batch: what retention or a person has deleted ended there.
 			if err := p.beginAt(v.BaseOffset()); err != nil {
@@ -159,6 +162,11 @@ func (p *Partition) Truncate(epoch kafka.LeaderEpoch, at Position, leader EpochE
 		return ErrGone
 	}
 	was, hw := p.log.End(), p.HighWatermark()
+	// An unclean election can ask for a cut amid what has been compacted since.
+	to, err := p.log.Hot().BorderBelow(to)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrStorage, err)
+	}
 	p.lower(to)
 	state, err := p.log.TruncateTo(to)
 	if err != nil {

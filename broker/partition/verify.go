@@ -57,7 +57,7 @@ func verify(records []byte, settings *config.Topic, now time.Time) (batch.View, 
 }
 
 func limits(settings *config.Topic, now time.Time) batch.Limits {
-	l := batch.Limits{LogAppendTime: settings.LogAppendTime, Earliest: math.MinInt64, Latest: math.MaxInt64}
+	l := batch.Limits{LogAppendTime: settings.LogAppendTime, RequireKeys: settings.Compact, Earliest: math.MinInt64, Latest: math.MaxInt64}
 	ms := now.UnixMilli()
 	if before := settings.TimestampBefore.Milliseconds(); before < ms {
 		l.Earliest = ms - before

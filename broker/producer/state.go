@@ -151,6 +151,14 @@ func (s *State) Expire(beforeMs int64) {
 	}
 }
 
+// LastOffset is where the newest batch of a producer ends; -1 when the producer is not known, or none of its batches is.
+func (s *State) LastOffset(id kafka.ProducerID) kafka.Offset {
+	if p := s.producers[id]; p != nil && p.n > 0 {
+		return p.ring[p.n-1].Last
+	}
+	return -1
+}
+
 // Each calls f for every producer, in no order.
 func (s *State) Each(f func(*Producer)) {
 	for _, p := range s.producers {

@@ -37,6 +37,15 @@ func (b *Broker) Int(key string) int64 {
 	return n
 }
 
+// Float is the value of a Double key.
+func (b *Broker) Float(key string) float64 {
+	f, err := strconv.ParseFloat(b.String(key), 64)
+	if err != nil {
+		panic("config: " + key + " is not a number")
+	}
+	return f
+}
+
 // Bool is the value of a boolean key.
 func (b *Broker) Bool(key string) bool {
 	if k := b.key(key); k.Type != Boolean {

@@ -7,7 +7,7 @@ import "strconv"
 func brokerKeys() []Key {
 	keys := brokerDefaults(topicKeys())
 	for _, group := range [][]Key{
-		identityKeys(), clusterKeys(), listenerKeys(), tlsKeys(), controlKeys(), replicaKeys(), limitKeys(), topicCreationKeys(), coordinatorKeys(), bucketKeys(), observeKeys(),
+		identityKeys(), clusterKeys(), listenerKeys(), tlsKeys(), controlKeys(), replicaKeys(), limitKeys(), topicCreationKeys(), coordinatorKeys(), bucketKeys(), cleanerKeys(), observeKeys(),
 	} {
 		keys = append(keys, group...)
 	}
@@ -351,6 +351,27 @@ func bucketKeys() []Key {
 		define("tier.sweep.interval.ms", Long, number(6*hour),
 			"Qanat's own. How often the bucket is listed to find such objects; 0 never.",
 			allow(atLeast(0)), readOnly),
+	}
+}
+
+// cleanerKeys are about compaction.
+func cleanerKeys() []Key {
+	return []Key{
+		define("log.cleaner.dedupe.buffer.size", Long, number(128*miB),
+			"Memory for the keys of one pass of compaction, 24 bytes and some room each; a log with more keys takes several passes. Taken while a pass runs, and only as much as the log needs.",
+			allow(atLeast(1*miB)), readOnly),
+		define("log.cleaner.io.max.bytes.per.second", Double, "67108864",
+			"Bytes a second that compaction reads. Kafka's default is without limit; here it leaves the disk to who waits for it.",
+			allow(positive()), readOnly),
+		define("log.cleaner.backoff.ms", Long, "15000",
+			"How long compaction rests when no log needs it.",
+			allow(atLeast(0)), readOnly),
+		define("log.cleaner.threads", Int, "1",
+			"How many logs Kafka compacts at once.",
+			allow(atLeast(1)), readOnly, inert("One log is compacted at a time.")),
+		define("log.cleaner.enable", Boolean, "true",
+			"Whether compacted topics are compacted.",
+			readOnly, inert("They always are.")),
 	}
 }
 

@@ -57,6 +57,17 @@ func between(low, high int64) rule {
 
 func atLeast(low int64) rule { return between(low, math.MaxInt64) }
 
+// positive allows numbers above zero.
+func positive() rule {
+	const words = "a number above 0"
+	return rule{words, func(v string) error {
+		if f, err := strconv.ParseFloat(v, 64); err != nil || f <= 0 {
+			return errors.New(words)
+		}
+		return nil
+	}}
+}
+
 func fraction() rule {
 	const words = "between 0 and 1"
 	return rule{words, func(v string) error {
@@ -98,17 +109,12 @@ const (
 	policyCompact = "compact"
 )
 
-// cleanupPolicy refuses compaction, which does not exist yet: to take the
-// setting and go on deleting would lose what the user means to keep.
+// cleanupPolicy allows delete, compact, and both.
 func cleanupPolicy() rule {
-	const words = `"delete"`
+	const words = `"delete", "compact" or "compact,delete"`
 	return rule{words, func(v string) error {
 		for _, p := range SplitList(v) {
-			switch p {
-			case policyDelete:
-			case policyCompact:
-				return errors.New(words + " (compaction is not supported by this version; a compacted topic would lose keys to retention)")
-			default:
+			if p != policyDelete && p != policyCompact {
 				return errors.New(words)
 			}
 		}

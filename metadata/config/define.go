@@ -71,8 +71,7 @@ func inert(why string) option {
 
 // Reasons for inert keys.
 const (
-	noCompaction = "Compaction does not exist yet."
-	oneVolume    = "A broker keeps all its data on one volume: nothing is moved between directories."
-	ownIndex     = "The index is a cache with a spacing of its own (64 KiB)."
-	groupCommit  = "Writes are made durable in groups before they are acknowledged (flush.mode); there is no interval to choose."
+	oneVolume   = "A broker keeps all its data on one volume: nothing is moved between directories."
+	ownIndex    = "The index is a cache with a spacing of its own (64 KiB)."
+	groupCommit = "Writes are made durable in groups before they are acknowledged (flush.mode); there is no interval to choose."
 )

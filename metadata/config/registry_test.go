@@ -175,7 +175,9 @@ func TestValidateTopic(t *testing.T) {
 		want  string // "" for allowed
 	}{
 		{map[string]string{"cleanup.policy": "delete"}, ""},
-		{map[string]string{"cleanup.policy": "compact"}, "compaction is not supported"},
+		{map[string]string{"cleanup.policy": "compact"}, ""},
+		{map[string]string{"cleanup.policy": "compact,forget"}, "cleanup.policy"},
+		{map[string]string{"cleanup.policy": "delete,compact", "remote.storage.enable": "true"}, "remote.storage.enable"},
 		{map[string]string{"cleanup.policy": ""}, "cleanup.policy"},
 		{map[string]string{"local.retention.ms": "7200000"}, "must not exceed retention.ms, which is 3600000"},
 		{map[string]string{"local.retention.ms": "7200000", "retention.ms": "-1"}, ""},

@@ -32,6 +32,12 @@ type Topic struct {
 	FlushInterval                   time.Duration
 	DeleteDelay                     time.Duration
 	Preallocate                     bool
+	Compact                         bool          // the last record of each key is kept; such a topic is not tiered
+	Delete                          bool          // retention counts; without it RetentionAge and RetentionBytes are < 0
+	MinCompactionLag                time.Duration // a record is not compacted before
+	MaxCompactionLag                time.Duration // and at the latest then; math.MaxInt64: never for that alone
+	DirtyRatio                      float64
+	DeleteRetention                 time.Duration // of tombstones
 }
 
 // Resolve computes a topic's settings: topic override, dynamic broker config
@@ -64,6 +70,20 @@ func (b *Broker) Resolve(overrides, dynamicBroker, dynamicDefault map[string]str
 		FlushInterval:     r.duration("flush.ms"),
 		DeleteDelay:       r.duration("file.delete.delay.ms"),
 		Preallocate:       r.bool("preallocate"),
+		Compact:           slices.Contains(SplitList(r.value("cleanup.policy")), policyCompact),
+		Delete:            slices.Contains(SplitList(r.value("cleanup.policy")), policyDelete),
+		MinCompactionLag:  r.duration("min.compaction.lag.ms"),
+		MaxCompactionLag:  r.duration("max.compaction.lag.ms"),
+		DirtyRatio:        r.float("min.cleanable.dirty.ratio"),
+		DeleteRetention:   r.duration("delete.retention.ms"),
+	}
+	if t.Compact {
+		// What is in the bucket is never rewritten: only on the local disk is there one record for each key.
+		t.RemoteStorage = false
+		t.SegmentAge = min(t.SegmentAge, t.MaxCompactionLag)
+	}
+	if !t.Delete {
+		t.RetentionAge, t.RetentionBytes = -1, -1
 	}
 	t.LocalRetentionAge = time.Duration(localLimit(int64(r.duration("local.retention.ms")), int64(t.RetentionAge), int64(milliseconds(-2))))
 	t.LocalRetentionBytes = localLimit(r.int("local.retention.bytes"), t.RetentionBytes, -2)
@@ -129,6 +149,14 @@ func (r resolver) int(name string) int64 {
 	return n
 }
 
+func (r resolver) float(name string) float64 {
+	f, err := strconv.ParseFloat(r.value(name), 64)
+	if err != nil {
+		panic("config: topic key " + name + " is not a number")
+	}
+	return f
+}
+
 func (r resolver) bool(name string) bool { return r.value(name) == "true" }
 
 func (r resolver) duration(name string) time.Duration { return milliseconds(r.int(name)) }
@@ -189,6 +217,11 @@ func checkTogether(get func(string) (string, bool)) []error {
 			return
 		}
 		errs = append(errs, fmt.Errorf("%s: %d is not allowed: it must not exceed %s, which is %d", small, a, large, z))
+	}
+	if policy, ok := get("cleanup.policy"); ok && slices.Contains(SplitList(policy), policyCompact) {
+		if remote, ok := get("remote.storage.enable"); ok && remote == "true" {
+			errs = append(errs, errors.New("remote.storage.enable: true is not allowed for a compacted topic, which stays on the local disk; leave it out or set false"))
+		}
 	}
 	less("local.retention.ms", "retention.ms", -1)
 	less("local.retention.bytes", "retention.bytes", -1)

@@ -15,7 +15,7 @@ func topicKeys() []Key {
 func logKeys() []Key {
 	return []Key{
 		define("cleanup.policy", List, policyDelete,
-			"What happens to old data: `delete` discards it by `retention.ms` and `retention.bytes`. `compact` is refused until compaction exists.",
+			"What happens to old data: `delete` discards it by `retention.ms` and `retention.bytes`; `compact` keeps the last record of each key, on the local disk; `compact,delete` does both.",
 			allow(cleanupPolicy()), from("log.cleanup.policy")),
 		define("retention.ms", Long, number(7*day),
 			"How long data is kept, on disk and in the bucket together; -1 for ever.",
@@ -87,21 +87,21 @@ func messageKeys() []Key {
 	}
 }
 
-// compactionKeys act once compaction exists; clients set them all the same.
+// compactionKeys are about topics with cleanup.policy=compact.
 func compactionKeys() []Key {
 	return []Key{
 		define("delete.retention.ms", Long, number(1*day),
-			"How long tombstones stay in a compacted topic.",
-			allow(atLeast(0)), from("log.cleaner.delete.retention.ms"), inert(noCompaction)),
+			"How long tombstones stay in a compacted topic, from the pass on that has removed what they delete.",
+			allow(atLeast(0)), from("log.cleaner.delete.retention.ms")),
 		define("min.compaction.lag.ms", Long, "0",
 			"How long a message stays uncompacted at least.",
-			allow(atLeast(0)), from("log.cleaner.min.compaction.lag.ms"), inert(noCompaction)),
+			allow(atLeast(0)), from("log.cleaner.min.compaction.lag.ms")),
 		define("max.compaction.lag.ms", Long, maxLong,
 			"How long a message stays uncompacted at most.",
-			allow(atLeast(1)), from("log.cleaner.max.compaction.lag.ms"), inert(noCompaction)),
+			allow(atLeast(1)), from("log.cleaner.max.compaction.lag.ms")),
 		define("min.cleanable.dirty.ratio", Double, "0.5",
 			"Share of a log that is uncompacted before it is compacted.",
-			allow(fraction()), from("log.cleaner.min.cleanable.ratio"), inert(noCompaction)),
+			allow(fraction()), from("log.cleaner.min.cleanable.ratio")),
 	}
 }
 

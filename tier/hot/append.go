@@ -156,12 +156,20 @@ func (l *Log) undo(t *tail, err error) error {
 
 // failed turns a write error, after which the log is as it was, into a decision.
 func (l *Log) failed(what string, err error) error {
-	for _, short := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM} {
-		if errors.Is(err, short) {
-			return fmt.Errorf("%s: %w: %w", what, ErrNoSpace, err)
-		}
+	if isNoRoom(err) {
+		return fmt.Errorf("%s: %w: %w", what, ErrNoSpace, err)
 	}
 	return l.breaks(what, err)
+}
+
+// isNoRoom tells errors that may be gone the next time.
+func isNoRoom(err error) bool {
+	for _, short := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM} {
+		if errors.Is(err, short) {
+			return true
+		}
+	}
+	return false
 }
 
 // breaks ends what the log takes, and the process: a volume that refuses writes for another reason than want of room has failed as one that

@@ -13,6 +13,8 @@ import (
 // ReleaseBefore deletes whole sealed segments below next and returns the bytes freed. The active segment stays. The new
 // Start is durable before the first file goes, so that no crash can leave a hole.
 func (l *Log) ReleaseBefore(next kafka.Offset) (freed int64, err error) {
+	l.shape.Lock()
+	defer l.shape.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed.Load() {
@@ -79,6 +81,8 @@ func (l *Log) removeFile(base kafka.Offset, suffix string) error {
 // Truncate cuts the log so that End is at, a batch border in [Start, End] (KIP-101: a follower drops what its leader does not have).
 // When it returns, the log is durable up to at. On error after the first step the log takes no appends until it is opened again.
 func (l *Log) Truncate(at kafka.Offset) error {
+	l.shape.Lock()
+	defer l.shape.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err := l.writable(); err != nil {
@@ -102,6 +106,28 @@ func (l *Log) Truncate(at kafka.Offset) error {
 	return nil
 }
 
+// BorderBelow is where the batch that holds an offset begins; the offset itself where a batch begins, or at the end.
+func (l *Log) BorderBelow(at kafka.Offset) (border kafka.Offset, err error) {
+	if at >= l.End() {
+		return l.End(), nil
+	}
+	err = l.reading(func(v *view) error {
+		if at < v.segments[0].base {
+			return ErrOutOfRange
+		}
+		s := v.at(at)
+		h, err := s.acquire(&l.env)
+		if err != nil {
+			return blame(s, err)
+		}
+		defer h.Release()
+		where, err := l.locate(v, s, h, at)
+		border = where.offset
+		return blame(s, err)
+	})
+	return border, err
+}
+
 // borderAt finds the position of a border.
 func (l *Log) borderAt(v *view, s *localSegment, at kafka.Offset) (border, error) {
 	h, err := s.acquire(&l.env)
@@ -122,6 +148,9 @@ func (l *Log) borderAt(v *view, s *localSegment, at kafka.Offset) (border, error
 // truncate makes where, in s, the end. The order matters: first the promise is taken back durably, then
 // the files are cut, and only when that is durable the log goes on.
 func (l *Log) truncate(v *view, s *localSegment, where border) error {
+	if err := l.uncleanFrom(where.offset); err != nil {
+		return err
+	}
 	to := target{point: point{where.offset, s.base, where.pos}, facts: l.factsUpTo(v, s, where)}
 	l.retreat(where.offset, to)
 	l.pending.mu.Lock()
@@ -212,6 +241,8 @@ func (l *Log) factsUpTo(v *view, s *localSegment, where border) facts {
 // Reset drops everything local and begins anew at start, with the given history (after damage, or when the bucket is
 // ahead). It is durable when it returns, and ends any damage.
 func (l *Log) Reset(start kafka.Offset, epochs []segment.EpochStart) error {
+	l.shape.Lock()
+	defer l.shape.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed.Load() {
@@ -224,7 +255,7 @@ func (l *Log) Reset(start kafka.Offset, epochs []segment.EpochStart) error {
 	epochs = epochsBefore(epochs, start)
 	rec := recoveryPoint{partition: l.partition, resetting: true, start: start, point: point{start, start, 0}, facts: noFacts, epochs: epochs}
 	l.retreat(min(start, l.Start()), target{point: rec.point, facts: noFacts})
-	err := l.env.Flusher.recovery.put(rec)
+	err := errors.Join(l.uncleanFrom(0), l.env.Flusher.recovery.put(rec))
 	if err == nil {
 		err = l.env.Flusher.barrier(nil, []string{l.dir})
 	}
@@ -262,6 +293,8 @@ func (l *Log) restart(v *view, start kafka.Offset, epochs []segment.EpochStart) 
 // the local disk, which the caller serves from elsewhere, or has lost. If base is the newest segment (or
 // is missing behind the newest), the log is empty then, at End, so that no offset is ever given twice; Reset may follow.
 func (l *Log) Quarantine(base kafka.Offset) (from, to kafka.Offset, err error) {
+	l.shape.Lock()
+	defer l.shape.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed.Load() {
@@ -326,6 +359,8 @@ func (l *Log) mended(left []*localSegment) {
 // Close flushes what was written and marks the log clean, so that opening it scans nothing. It does not call onDurable.
 // Runs handed out stay readable.
 func (l *Log) Close() error {
+	l.shape.Lock()
+	defer l.shape.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed.Swap(true) {
@@ -364,6 +399,8 @@ func (l *Log) owesNames() bool {
 // Delete closes the log and removes its directory: renamed first, so that a crash leaves nothing half. What it leaves
 // behind after a crash, RemoveDeleted removes.
 func (l *Log) Delete() error {
+	l.shape.Lock()
+	defer l.shape.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !l.closed.Swap(true) {

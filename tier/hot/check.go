@@ -58,7 +58,9 @@ func isDamage(err error) bool {
 }
 
 func (l *Log) check(ctx context.Context, s *localSegment, epochs []segment.EpochStart, pace func(context.Context, int) error) error {
-	f, err := vfs.OpenUncached(l.env.FS, s.path)
+	s.mu.Lock()
+	f, err := s.open(func(path string) (vfs.File, error) { return vfs.OpenUncached(l.env.FS, path) })
+	s.mu.Unlock()
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,8 @@
 package hot
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"strconv"
@@ -100,8 +102,10 @@ func (w *workload) act() {
 		w.must(w.log.Roll())
 	case n < 88:
 		w.truncateSome()
-	case n < 93:
+	case n < 91:
 		w.releaseSome()
+	case n < 94:
+		w.rewriteSome()
 	case n < 96:
 		w.must(w.log.Close())
 		w.must(w.flusher.Close())
@@ -159,6 +163,56 @@ func (w *workload) releaseSome() {
 	_, err := w.log.ReleaseBefore(to)
 	w.must(err)
 	w.h.complete(e)
+}
+
+// rewriteSome drops some batches of some neighbouring sealed segments.
+func (w *workload) rewriteSome() {
+	sealed := w.log.Segments()
+	sealed = sealed[:len(sealed)-1]
+	if len(sealed) == 0 {
+		return
+	}
+	i := w.rng.IntN(len(sealed))
+	j := i + 1 + w.rng.IntN(min(3, len(sealed)-i))
+	from, next := sealed[i].Base, sealed[j-1].Next
+	salt := w.rng.Uint64()
+	dropped := func(v batch.View) bool {
+		return v.IsGap() || rand.New(rand.NewPCG(salt, uint64(v.BaseOffset()))).IntN(3) > 0
+	}
+	was := w.all
+	w.all = rewrittenAs(was, from, next, dropped)
+	w.record("state", 0)
+	_, err := w.log.Rewrite(context.Background(), from, next, func(v batch.View) (batch.View, error) {
+		if dropped(v) {
+			return nil, nil
+		}
+		return v, nil
+	}, nil)
+	if errors.Is(err, ErrOutOfRange) { // not flushed yet
+		w.all = was
+		w.record("state", 0)
+		return
+	}
+	w.must(err)
+	w.must(w.log.SetCleanedTo(next))
+}
+
+// rewrittenAs is what a log holds when the batches in [from, next) that are dropped have gone.
+func rewrittenAs(all []batch.View, from, next kafka.Offset, dropped func(batch.View) bool) (out []batch.View) {
+	gap := func(base, next kafka.Offset, epoch kafka.LeaderEpoch) {
+		if n := len(out); n > 0 && out[n-1].IsGap() && out[n-1].BaseOffset() >= from && out[n-1].LeaderEpoch() == epoch {
+			base, out = out[n-1].BaseOffset(), out[:n-1]
+		}
+		out = append(out, batch.Gap(nil, base, next, epoch))
+	}
+	for _, v := range all {
+		if v.BaseOffset() >= from && v.BaseOffset() < next && dropped(v) {
+			gap(v.BaseOffset(), v.NextOffset(), v.LeaderEpoch())
+		} else {
+			out = append(out, v)
+		}
+	}
+	return out
 }
 
 var cuts = []vfs.Cut{

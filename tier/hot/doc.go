@@ -8,6 +8,8 @@
 //	    00000000000000084211.log              active: the last one, appended to
 //	    00000000000000084211.state            what was known when it began (state.go)
 //	    00000000000000000000.damaged          found damaged, and shown to nobody since (check.go)
+//	    00000000000000000000.cleaned, .swap   what is about to replace segments (rewrite.go)
+//	    cleaned                               up to where compaction has come (cleaned.go)
 //	    quarantine/                           damaged segments, set aside
 //
 //	                      start          recovery point   durable      end
@@ -33,9 +35,11 @@
 //
 //   - Between two retirements of the journal no byte of a segment is written twice; whoever cuts or removes a file goes through Flusher.barrier first.
 //
-// Lock order: Log.mu, then Flusher.disk, then recoveryFile.mu, then
+//   - A log has no holes: where compaction leaves no record a batch without records stands (batch.Gap).
+//
+// Lock order: Log.shape, then Log.mu, then Flusher.disk, then recoveryFile.mu, then
 // pending.mu or Flusher.mu. No callback is called, and nothing is flushed on the append path, under any of them.
 //
 // Start reading at Log.Append (append.go), then Flusher.Flush (flusher.go), Log.Read
-// (read.go, tail.go), and opening.scan (open.go).
+// (read.go, tail.go), opening.scan (open.go), and Log.Rewrite (rewrite.go).
 package hot

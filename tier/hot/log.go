@@ -31,9 +31,11 @@ type Log struct {
 	epochs  atomic.Pointer[[]segment.EpochStart]
 	damage  atomic.Pointer[DamageError]
 	closed  atomic.Bool
+	cleaned atomic.Int64 // see CleanedTo; written under shape
 
 	pending pending
 
+	shape  sync.Mutex // held while segments go or are replaced; appends go on. Before mu
 	mu     sync.Mutex // guards what follows, and all changes
 	cfg    Config
 	state  State

@@ -18,8 +18,11 @@ const (
 	logSuffix     = ".log"       // <base>.log: batches and nothing else
 	stateSuffix   = ".state"     // <base>.state: what was known when the segment began
 	damagedSuffix = ".damaged"   // <base>.damaged, empty: the segment is damaged
+	cleanedSuffix = ".cleaned"   // <base>.cleaned: what is to replace segments, being written (rewrite.go)
+	swapSuffix    = ".swap"      // <base>.swap: the same, whole: it replaces them
 	deletedSuffix = ".deleted"   // a log's directory on its way out
 	quarantineDir = "quarantine" // in a log's directory: segments set aside because of damage
+	cleanedName   = "cleaned"    // in a log's directory: up to where compaction has come
 	recoveryName  = "recovery"   // in the data directory: recovery points of all logs
 	recoveryTemp  = "recovery.new"
 )
@@ -31,6 +34,8 @@ func fileName(base kafka.Offset, suffix string) string { return fmt.Sprintf("%02
 type listing struct {
 	logs, states []kafka.Offset // ascending
 	condemned    []kafka.Offset
+	cleaned      []kafka.Offset
+	swaps        []kafka.Offset
 }
 
 func parseNames(names []string) listing {
@@ -42,6 +47,10 @@ func parseNames(names []string) listing {
 			l.states = append(l.states, base)
 		} else if base, ok := parseName(name, damagedSuffix); ok {
 			l.condemned = append(l.condemned, base)
+		} else if base, ok := parseName(name, cleanedSuffix); ok {
+			l.cleaned = append(l.cleaned, base)
+		} else if base, ok := parseName(name, swapSuffix); ok {
+			l.swaps = append(l.swaps, base)
 		}
 	}
 	slices.Sort(l.logs)

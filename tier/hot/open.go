@@ -55,6 +55,9 @@ func (o *opening) run() error {
 	if err := o.look(); err != nil {
 		return err
 	}
+	if err := o.finishSwap(); err != nil {
+		return err
+	}
 	if err := o.dropLeftovers(); err != nil {
 		return err
 	}
@@ -481,6 +484,7 @@ func (o *opening) publishOpened(s *localSegment, h *handle) {
 	o.setEpochs(o.epochs)
 	o.startAt(o.segments[0].base)
 	o.end.Store(int64(end.offset))
+	o.loadCleaned()
 	o.view.Store(&view{segments: o.segments, tail: t})
 	o.settleAll(target{point: point{end.offset, s.base, end.pos}, facts: o.last})
 	o.pending.reached = o.pending.flushed

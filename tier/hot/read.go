@@ -302,8 +302,10 @@ func indexBorder(v *view, s *localSegment, pos int64) (border, bool) {
 }
 
 // Replay calls f with each batch's header (HeaderLen bytes, valid during the call) from the batch that holds from to the
-// end; of a control batch, with the whole. What is appended meanwhile may or may not be seen.
+// end; of a control batch, with the whole. What is appended meanwhile may or may not be seen.; the log keeps its shape.
 func (l *Log) Replay(from kafka.Offset, f func(batch.View) error) error {
+	l.shape.Lock()
+	defer l.shape.Unlock()
 	if l.closed.Load() {
 		return ErrClosed
 	}

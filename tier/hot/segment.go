@@ -1,6 +1,7 @@
 package hot
 
 import (
+	"errors"
 	"io"
 	"log/slog"
 	"path/filepath"
@@ -57,12 +58,12 @@ func (h *handle) Release() {
 // sealed: next, size and bytes never change again.
 type localSegment struct {
 	base kafka.Offset
-	path string
 
 	next   atomic.Int64 // the offset after the last; of the active one, as last published
 	size   atomic.Int64
 	sealed atomic.Bool
 	bad    atomic.Bool           // condemned: see Check
+	gone   atomic.Bool           // rewritten: its file's name may be another's
 	facts  atomic.Pointer[facts] // of a sealed one; nil until somebody asked
 
 	// entries is the index while it is in the cache of recent ones; nil: ask index.Index.
@@ -71,7 +72,8 @@ type localSegment struct {
 	hintAt  atomic.Uint32
 	repeats repeats
 
-	mu   sync.Mutex // guards opening, and scanning for entries
+	mu   sync.Mutex // guards path, opening, and scanning for entries
+	path string
 	file atomic.Pointer[handle]
 }
 
@@ -100,13 +102,25 @@ func (s *localSegment) acquire(env *Env) (*handle, error) {
 	if h := s.file.Load(); h != nil && h.acquire() {
 		return h, nil
 	}
-	f, err := env.FS.Open(s.path)
+	f, err := s.open(env.FS.Open)
 	if err != nil {
 		return nil, err
 	}
 	h := newHandle(f, env.Log)
 	s.file.Store(h)
 	return h, nil
+}
+
+// open opens the segment's file, which is no other's: whoever rewrites it says so before the name changes hands. mu is held.
+func (s *localSegment) open(open func(string) (vfs.File, error)) (vfs.File, error) {
+	f, err := open(s.path)
+	if s.gone.Load() {
+		if err == nil {
+			err = f.Close()
+		}
+		return nil, errors.Join(errReplaced, err)
+	}
+	return f, err
 }
 
 // seal ends the segment at b.

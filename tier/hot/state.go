@@ -137,13 +137,20 @@ func decodeEpochs(b []byte) []segment.EpochStart {
 
 // writeState writes <base>.state in place: a torn one fails its checksum and counts as missing.
 func writeState(fsys vfs.FS, dir string, s *stateFile) error {
-	f, err := fsys.OpenRW(filepath.Join(dir, fileName(s.base, stateSuffix)))
+	return writeStateTo(fsys, filepath.Join(dir, fileName(s.base, stateSuffix)), s, false)
+}
+
+func writeStateTo(fsys vfs.FS, path string, s *stateFile, sync bool) error {
+	f, err := fsys.OpenRW(path)
 	if err != nil {
 		return err
 	}
 	b := s.encode()
 	if _, err = f.WriteAt(b, 0); err == nil {
 		err = f.Truncate(int64(len(b)))
+	}
+	if err == nil && sync {
+		err = f.Sync()
 	}
 	if closeErr := f.Close(); err == nil {
 		err = closeErr

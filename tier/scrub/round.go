@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/qanat-io/qanat/tier/pace"
 	"github.com/qanat-io/qanat/tier/vfs"
 	"github.com/qanat-io/qanat/wire/kafka"
 )
@@ -75,7 +76,7 @@ func (s *Scrubber) round(ctx context.Context) {
 	}
 	s.keep(p, true)
 	saved := s.clock()
-	budget := budget{rate: s.cfg.BytesPerSecond}
+	budget := pace.New(s.cfg.BytesPerSecond)
 	for _, l := range s.sorted() {
 		id := l.Partition()
 		after := kafka.Offset(0)
@@ -91,7 +92,7 @@ func (s *Scrubber) round(ctx context.Context) {
 			if !info.Sealed || info.Base < after {
 				continue
 			}
-			s.check(ctx, l, info.Base, budget.take)
+			s.check(ctx, l, info.Base, budget.Take)
 			if ctx.Err() != nil {
 				s.keep(p, false)
 				return
@@ -114,35 +115,5 @@ func (s *Scrubber) keep(p place, running bool) {
 	s.mu.Unlock()
 	if err := p.save(s.fs, s.cfg.File); err != nil {
 		s.log.Warn("place of the scrub is not kept: a restart begins it anew", "file", s.cfg.File, "error", err)
-	}
-}
-
-// budget spreads reads over time. It belongs to one goroutine.
-type budget struct {
-	rate int64     // bytes per second; 0 without limit
-	free time.Time // when what was read so far has been paid for
-}
-
-// take waits until n more bytes may be read.
-func (b *budget) take(ctx context.Context, n int) error {
-	if b.rate <= 0 {
-		return ctx.Err()
-	}
-	now := time.Now()
-	wait := b.free.Sub(now)
-	if wait < 0 {
-		b.free, wait = now, 0 // what was not used is not saved up
-	}
-	b.free = b.free.Add(time.Duration(float64(n) / float64(b.rate) * float64(time.Second)))
-	if wait == 0 {
-		return ctx.Err()
-	}
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
 	}
 }

@@ -184,8 +184,8 @@ func (s *scanner) end() error {
 		f.Epochs = append(f.Epochs, EpochStart{Epoch: epoch, Start: v.BaseOffset()})
 	}
 	low, high := v.BaseTimestamp(), v.MaxTimestamp()
-	if v.Attributes().LogAppendTime() {
-		low = high // the base is the producer's, which no record shows
+	if _, horizon := v.DeleteHorizon(); horizon || v.Attributes().LogAppendTime() {
+		low = high // the base is no record's time
 	}
 	low = min(low, high)
 	if first {

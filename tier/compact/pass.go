@@ -1,0 +1,180 @@
+package compact
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/qanat-io/qanat/wire/batch"
+	"github.com/qanat-io/qanat/wire/kafka"
+)
+
+// Pass tells what a pass did.
+type Pass struct {
+	From, To kafka.Offset // what was dirty, and is clean now
+	Keys     int
+	Read     int64 // bytes
+	Before   int64 // bytes of the segments that were gone over
+	After    int64
+	Took     time.Duration
+}
+
+// pass is one pass over one log.
+type pass struct {
+	log       Log
+	policy    Policy
+	keys      *keys
+	now       time.Time
+	from, end kafka.Offset // dirty, and in keys
+	archived  bool
+	read      int64
+	take      func(ctx context.Context, bytes int) error
+
+	kept []bool // scratch: which records of the batch stay
+	out  []byte // scratch: the batch that stands in its place
+}
+
+// run cleans what the plan speaks of, or as much of it as there is memory for.
+func (p *pass) run(ctx context.Context, w plan, mapBytes int64) (Pass, error) {
+	began := time.Now()
+	p.from = w.from
+	p.keys = newKeys(p.expected(w), mapBytes)
+	if err := p.learn(ctx, w); err != nil {
+		return Pass{}, err
+	}
+	done := Pass{From: p.from, To: p.end, Keys: p.keys.n}
+	for rest := w.segments; len(rest) > 0 && rest[0].Base < p.end; {
+		n := p.policy.group(rest)
+		r, err := p.log.Rewrite(ctx, rest[0].Base, rest[n-1].Next, p.edit, p.take)
+		if err != nil {
+			return Pass{}, err
+		}
+		done.Before += r.Before
+		done.After += r.After
+		rest = rest[n:]
+	}
+	done.Read = p.read
+	done.Took = time.Since(began)
+	return done, p.log.SetCleanedTo(p.end)
+}
+
+// expected guesses the number of keys: one for each hundred bytes.
+func (p *pass) expected(w plan) int64 { return w.dirty / 100 }
+
+var errFull = errors.New("no more keys fit")
+
+// learn reads what is dirty. p.end is where it stopped: at the plan's end, or before the batch whose keys no longer fit.
+func (p *pass) learn(ctx context.Context, w plan) error {
+	p.end = w.end
+	first := true
+	err := p.log.Each(ctx, w.from, w.end, func(v batch.View) error {
+		if v.Attributes().Control() {
+			return nil
+		}
+		if n := int(v.RecordCount()); !p.keys.room(n) {
+			if !first {
+				p.end = v.BaseOffset()
+				return errFull
+			}
+			p.keys.force(n)
+		}
+		first = false
+		if !p.log.Committed(v) {
+			return nil
+		}
+		it := batch.Records(v)
+		for r := range it.All {
+			if r.Key != nil && r.Offset >= w.from {
+				p.keys.put(r.Key, r.Offset)
+			}
+		}
+		return unreadable(v, it.Err())
+	}, p.pace)
+	if errors.Is(err, errFull) {
+		return nil
+	}
+	return err
+}
+
+func unreadable(v batch.View, err error) error {
+	if err != nil {
+		return fmt.Errorf("records of the batch at %d: %w", v.BaseOffset(), err)
+	}
+	return nil
+}
+
+func (p *pass) pace(ctx context.Context, n int) error {
+	p.read += int64(n)
+	return p.take(ctx, n)
+}
+
+// edit is hot.Edit: what is left of a batch.
+func (p *pass) edit(v batch.View) (batch.View, error) {
+	switch {
+	case v.IsGap():
+		return nil, nil
+	case v.BaseOffset() >= p.end, v.Attributes().Control():
+		return v, nil
+	case v.RecordCount() == 0:
+		return p.orEmpty(v, v)
+	}
+	left, horizon, err := p.judge(v)
+	switch {
+	case err != nil:
+		return nil, err
+	case left == 0:
+		return p.orEmpty(v, nil)
+	case left == len(p.kept) && horizon == batch.NoHorizon:
+		return v, nil
+	}
+	i := -1
+	out, _, err := batch.Filter(p.out[:0], v, horizon, func(batch.Record) bool {
+		i++
+		return p.kept[i]
+	})
+	if err != nil {
+		return nil, unreadable(v, err)
+	}
+	p.out = out
+	return out, nil
+}
+
+// orEmpty keeps a batch without records if a producer's sequence hangs on it. empty is that batch, if it is at hand.
+func (p *pass) orEmpty(v, empty batch.View) (batch.View, error) {
+	if !v.Idempotent() || !p.log.LastOfProducer(v) {
+		return nil, nil
+	}
+	if empty != nil {
+		return empty, nil
+	}
+	out, _, err := batch.Filter(p.out[:0], v, batch.NoHorizon, func(batch.Record) bool { return false })
+	if err == nil {
+		p.out = out
+	}
+	return out, unreadable(v, err)
+}
+
+// judge decides about every record of a batch: p.kept. horizon is what the batch gets, or batch.NoHorizon.
+func (p *pass) judge(v batch.View) (left int, horizon int64, err error) {
+	p.kept = p.kept[:0]
+	horizon = batch.NoHorizon
+	until, counted := v.DeleteHorizon()
+	expired := counted && p.now.UnixMilli() >= until && !p.archived
+	committed := p.log.Committed(v)
+	it := batch.Records(v)
+	for r := range it.All {
+		stays := committed && r.Key != nil && p.keys.latest(r.Key) <= r.Offset
+		if stays && r.Value == nil {
+			stays = !expired
+			if !counted && !p.archived && r.Offset >= p.from {
+				horizon = p.now.Add(p.policy.DeleteRetention).UnixMilli()
+			}
+		}
+		p.kept = append(p.kept, stays)
+		if stays {
+			left++
+		}
+	}
+	return left, horizon, unreadable(v, it.Err())
+}
