@@ -63,6 +63,10 @@ func (b *Broker) logState() telemetry.LogState {
 	if !scrub.Finished.IsZero() {
 		s.ScrubAge = time.Since(scrub.Whole).Seconds()
 	}
+	c := b.cleaner.Stats()
+	s.Compaction = telemetry.Compaction{
+		Passes: c.Passes, Failed: c.Failed, Read: c.Read, Freed: c.Freed, DirtiestRatio: c.DirtiestRatio, Uncleanable: int64(c.Uncleanable),
+	}
 	at := map[string]int{}
 	b.hosted.Each(func(p *partition.Partition) {
 		if p.Damage() != nil {

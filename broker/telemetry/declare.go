@@ -59,6 +59,12 @@ var Declarations = []Declaration{
 	{Name: "qanat.partitions.damaged", Kind: gauge, Unit: "{partition}", Help: "Of these, those with a damaged segment that no bucket holds: they take no records."},
 	{Name: "qanat.scrub.read", Kind: counter, Unit: "By", Help: "Bytes of closed local segments that were read again and checked."},
 	{Name: "qanat.scrub.damaged", Kind: counter, Unit: "{segment}", Help: "Local segments that were found damaged; those that the bucket holds are read there since."},
+	{Name: "qanat.compaction.passes", Kind: counter, Unit: "{pass}", Help: "Passes over logs of compacted topics."},
+	{Name: "qanat.compaction.failed", Kind: counter, Unit: "{pass}", Help: "Passes that have failed; the log is left alone for five minutes then."},
+	{Name: "qanat.compaction.read", Kind: counter, Unit: "By", Help: "Bytes that compaction has read."},
+	{Name: "qanat.compaction.freed", Kind: counter, Unit: "By", Help: "Bytes of local disk that compaction has freed."},
+	{Name: "qanat.compaction.uncleanable", Kind: gauge, Unit: "{partition}", Help: "Partitions that are not compacted because the last pass has failed."},
+	{Name: "qanat.compaction.dirty.ratio", Kind: gauge, Unit: "1", Help: "Share of the dirtiest log that is not compacted yet, as of the last look."},
 	{Name: "qanat.scrub.age", Kind: gauge, Unit: "s", Help: "Since when all local segments that were closed then are known to be whole: the beginning of the last scrub that ended."},
 	{Name: "qanat.disk.free", Kind: gauge, Unit: "By", Help: "Free bytes on the data volume."},
 

@@ -83,11 +83,11 @@ func (t *Telemetry) observe(m metric.Meter) error {
 	return nil
 }
 
-// add makes the instrument of a declaration: of fractions where it is in seconds.
+// add makes the instrument of a declaration: of fractions where it is in seconds or a ratio.
 func (o observables) add(m metric.Meter, d Declaration) (metric.Observable, error) {
 	unit, help := metric.WithUnit(d.Unit), metric.WithDescription(d.Help)
 	switch {
-	case d.Unit == "s":
+	case d.Unit == "s", d.Unit == "1":
 		i, err := m.Float64ObservableGauge(d.Name, unit, help)
 		o.floats[d.Name] = i
 		return i, err
@@ -186,6 +186,12 @@ func observeLog(w observer, s LogState, limit int) {
 	if s.ScrubAge >= 0 {
 		w.float("qanat.scrub.age", s.ScrubAge)
 	}
+	w.int("qanat.compaction.passes", s.Compaction.Passes)
+	w.int("qanat.compaction.failed", s.Compaction.Failed)
+	w.int("qanat.compaction.read", s.Compaction.Read)
+	w.int("qanat.compaction.freed", s.Compaction.Freed)
+	w.int("qanat.compaction.uncleanable", s.Compaction.Uncleanable)
+	w.float("qanat.compaction.dirty.ratio", s.Compaction.DirtiestRatio)
 	if s.DiskFree >= 0 {
 		w.int("qanat.disk.free", s.DiskFree)
 	}

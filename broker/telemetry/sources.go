@@ -42,6 +42,15 @@ type LogState struct {
 	Damaged                   int64   // partitions
 	ScrubBytes, ScrubDamaged  int64   // since the start
 	ScrubAge                  float64 // seconds; negative: no round has ended yet
+	Compaction                Compaction
+}
+
+// Compaction is what the cleaner of compacted topics has done since the start.
+type Compaction struct {
+	Passes, Failed int64
+	Read, Freed    int64 // bytes
+	DirtiestRatio  float64
+	Uncleanable    int64 // partitions of which the last pass failed
 }
 
 // TopicSize is the size of a topic's segments in bytes.

@@ -107,15 +107,11 @@ func damaged(name string, err error) error {
 
 // verifyObject checks the chunks' checksums and every batch, and that both agree with the footer.
 func verifyObject(r io.ReaderAt, f *segment.Footer) error {
-	scan := segment.Scan
-	if f.Compacted {
-		scan = segment.ScanCompacted
-	}
-	found, err := scan(io.NewSectionReader(r, 0, f.DataSize), f.DataSize)
+	found, err := segment.Scan(io.NewSectionReader(r, 0, f.DataSize), f.DataSize)
 	if err != nil {
 		return err
 	}
-	if found.Base != f.Base && !f.Compacted || found.Records != f.Records || found.MaxTimestamp != f.MaxTimestamp {
+	if found.Base != f.Base || found.Records != f.Records || found.MaxTimestamp != f.MaxTimestamp {
 		return fmt.Errorf("%w: the batches are not those that the footer tells of", segment.ErrCorrupt)
 	}
 	for i, sum := range found.Chunks {

@@ -44,19 +44,47 @@ func (p *pass) run(ctx context.Context, w plan, mapBytes int64) (Pass, error) {
 		return Pass{}, err
 	}
 	done := Pass{From: p.from, To: p.end, Keys: p.keys.n}
-	for rest := w.segments; len(rest) > 0 && rest[0].Base < p.end; {
-		n := p.policy.group(rest)
-		r, err := p.log.Rewrite(ctx, rest[0].Base, rest[n-1].Next, p.edit, p.take)
+	for _, s := range w.segments {
+		if s.Base >= p.end {
+			break
+		}
+		r, err := p.log.Rewrite(ctx, s.Base, s.Next, p.edit, p.pace)
 		if err != nil {
 			return Pass{}, err
 		}
 		done.Before += r.Before
 		done.After += r.After
-		rest = rest[n:]
 	}
+	if err := p.log.SetCleanedTo(p.end); err != nil {
+		return Pass{}, err
+	}
+	err := p.merge(ctx)
 	done.Read = p.read
 	done.Took = time.Since(began)
-	return done, p.log.SetCleanedTo(p.end)
+	return done, err
+}
+
+// merge makes one segment of neighbours that have become small.
+func (p *pass) merge(ctx context.Context) error {
+	rest := p.log.Segments()
+	for len(rest) > 0 && rest[0].Sealed && rest[0].Next <= p.end {
+		n := p.policy.group(rest, p.end)
+		if n > 1 {
+			if _, err := p.log.Rewrite(ctx, rest[0].Base, rest[n-1].Next, withoutGaps, p.pace); err != nil {
+				return err
+			}
+		}
+		rest = rest[n:]
+	}
+	return nil
+}
+
+// withoutGaps is a hot.Edit that leaves every record: gaps beside each other become one.
+func withoutGaps(v batch.View) (batch.View, error) {
+	if v.IsGap() {
+		return nil, nil
+	}
+	return v, nil
 }
 
 // expected guesses the number of keys: one for each hundred bytes.

@@ -68,10 +68,10 @@ func oldest(s hot.SegmentInfo) time.Time {
 	return s.Created
 }
 
-// group is how many of the segments, from the first, become one: neighbours that together are no larger than a segment.
-func (p Policy) group(segments []hot.SegmentInfo) int {
+// group is how many of the segments below end, from the first, become one: neighbours that together are no larger than a segment.
+func (p Policy) group(segments []hot.SegmentInfo, end kafka.Offset) int {
 	n, size := 1, segments[0].Size
-	for n < len(segments) && size+segments[n].Size <= p.SegmentBytes {
+	for n < len(segments) && segments[n].Sealed && segments[n].Next <= end && size+segments[n].Size <= p.SegmentBytes {
 		size += segments[n].Size
 		n++
 	}

@@ -112,29 +112,56 @@ func (l *Log) usable() error {
 
 // rewriteOne puts what edit leaves of a segment into w.
 func (l *Log) rewriteOne(ctx context.Context, w *rewriter, s *localSegment, edit Edit, pace func(context.Context, int) error) error {
-	h, err := s.acquire(&l.env)
-	if err != nil {
-		return l.found(blame(s, err))
-	}
-	defer h.Release()
-	end, err := verify(pacedReader{ctx, h, pace}, border{offset: s.base}, s.size.Load(), func(v batch.View, _ border) error {
+	return l.visitSealed(ctx, s, func(v batch.View) error {
 		out, err := edit(v)
 		if err != nil {
-			return errVisitor{err}
+			return err
 		}
 		return w.take(v, out)
-	})
-	if err == nil && end.offset != kafka.Offset(s.next.Load()) {
-		err = fmt.Errorf("%w: it ends at offset %d", errBadBatch, end.offset)
+	}, pace)
+}
+
+// visitSealed calls visit with every batch of a sealed segment, checked. ErrOutOfRange says that the segment is no longer what it was
+// when the call began: then its bytes prove nothing.
+func (l *Log) visitSealed(ctx context.Context, s *localSegment, visit func(v batch.View) error, pace func(context.Context, int) error) error {
+	whole := border{kafka.Offset(s.next.Load()), s.size.Load()}
+	err := func() error {
+		h, err := s.acquire(&l.env)
+		if err != nil {
+			return err
+		}
+		defer h.Release()
+		end, err := verify(pacedReader{ctx, h, pace}, border{offset: s.base}, whole.pos, func(v batch.View, _ border) error {
+			if err := visit(v); err != nil {
+				return errVisitor{err}
+			}
+			return nil
+		})
+		if err == nil && end != whole {
+			err = fmt.Errorf("%w: it ends at offset %d, not %d", errBadBatch, end.offset, whole.offset)
+		}
+		return err
+	}()
+	if err == nil {
+		return nil
 	}
 	var visitor errVisitor
 	if errors.As(err, &visitor) {
 		return visitor.error
 	}
-	if err != nil && l.view.Load().index(s.base) < 0 {
-		return ErrOutOfRange // released or cut meanwhile
+	if !l.holds(s, whole) {
+		return ErrOutOfRange
 	}
 	return l.found(blame(s, err))
+}
+
+// holds tells whether a sealed segment is the log's, and ends where it did.
+func (l *Log) holds(s *localSegment, whole border) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	v := l.view.Load()
+	i := v.index(s.base)
+	return !l.closed.Load() && i >= 0 && v.segments[i] == s && s.sealed.Load() && !s.bad.Load() && s.size.Load() == whole.pos
 }
 
 // rewriter writes the new file.
@@ -219,10 +246,10 @@ func (w *rewriter) flush() error {
 		return nil
 	}
 	if _, err := w.file.WriteAt(w.buf, w.written); err != nil {
-		return errVisitor{noRoom(err)}
+		return noRoom(err)
 	}
 	if err := w.file.WriteBack(w.written, n); err != nil {
-		return errVisitor{err}
+		return err
 	}
 	w.written += n
 	w.buf = w.buf[:0]
@@ -240,10 +267,6 @@ func (w *rewriter) finish(next kafka.Offset) error {
 	}
 	if err == nil && w.end.offset != next {
 		panic(fmt.Sprintf("hot: segments rewritten up to %d, not %d", w.end.offset, next))
-	}
-	var visitor errVisitor
-	if errors.As(err, &visitor) {
-		return visitor.error
 	}
 	return err
 }
@@ -489,31 +512,15 @@ func (l *Log) Each(ctx context.Context, from, next kafka.Offset, visit func(v ba
 		if kafka.Offset(s.next.Load()) <= from {
 			continue
 		}
-		if err := l.eachIn(ctx, s, from, next, visit, pace); err != nil {
+		err := l.visitSealed(ctx, s, func(v batch.View) error {
+			if v.NextOffset() <= from || v.BaseOffset() >= next {
+				return nil
+			}
+			return visit(v)
+		}, pace)
+		if err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-func (l *Log) eachIn(ctx context.Context, s *localSegment, from, next kafka.Offset, visit func(v batch.View) error, pace func(context.Context, int) error) error {
-	h, err := s.acquire(&l.env)
-	if err != nil {
-		return l.found(blame(s, err))
-	}
-	defer h.Release()
-	_, err = verify(pacedReader{ctx, h, pace}, border{offset: s.base}, s.size.Load(), func(v batch.View, _ border) error {
-		if v.NextOffset() <= from || v.BaseOffset() >= next {
-			return nil
-		}
-		if err := visit(v); err != nil {
-			return errVisitor{err}
-		}
-		return nil
-	})
-	var visitor errVisitor
-	if errors.As(err, &visitor) {
-		return visitor.error
-	}
-	return l.found(blame(s, err))
 }

@@ -23,23 +23,15 @@ const crcStart = 21
 // Scan walks the batches of r[0:size) in one pass with constant memory,
 // verifies each (header, CRC, record count, contiguous offsets, epochs not
 // decreasing) and returns the facts that the data itself tells: Base, Next,
-// DataSize, timestamps, Records, Chunks, Index, and Epochs (those in this data
-// only).
+// DataSize, timestamps, Records, Chunks, Index, Epochs (those in this data
+// only), and Compacted: batches may have fewer records than offsets, as
+// compaction leaves them, but between batches no offset is missing.
 //
 // Bad bytes are an error that wraps ErrCorrupt, and the footer then describes
 // the sound batches before them (DataSize is where they end; Chunks is nil).
 // Errors of r are returned as they are.
-func Scan(r io.ReaderAt, size int64) (Footer, error) { return scan(r, size, false) }
-
-// ScanCompacted is Scan for data that a cleaner has been over: offsets may be
-// missing between batches and inside them (KIP-58's cleaner keeps offsets).
-func ScanCompacted(r io.ReaderAt, size int64) (Footer, error) { return scan(r, size, true) }
-
-func scan(r io.ReaderAt, size int64, compacted bool) (Footer, error) {
-	s := scanner{
-		size:   size,
-		footer: Footer{MinTimestamp: NoTimestamp, MaxTimestamp: NoTimestamp, Compacted: compacted},
-	}
+func Scan(r io.ReaderAt, size int64) (Footer, error) {
+	s := scanner{size: size, footer: Footer{MinTimestamp: NoTimestamp, MaxTimestamp: NoTimestamp}}
 	buf := scanBuffers.Get().(*[scanBuffer]byte)
 	defer scanBuffers.Put(buf)
 	chunks := make([]uint32, 0, chunksOf(size))
@@ -150,13 +142,13 @@ func (s *scanner) check(v batch.View) error {
 		return corruptf("leader epoch %d", v.LeaderEpoch())
 	}
 	count, span := int64(v.RecordCount()), int64(v.LastOffsetDelta())+1
-	if count < 0 || count > span || count < span && !f.Compacted {
+	if count < 0 || count > span {
 		return corruptf("%d records over %d offsets", count, span)
 	}
 	if f.DataSize == 0 {
 		return nil
 	}
-	if v.BaseOffset() < f.Next || v.BaseOffset() > f.Next && !f.Compacted {
+	if v.BaseOffset() != f.Next {
 		return corruptf("offset %d where %d is expected", v.BaseOffset(), f.Next)
 	}
 	if v.LeaderEpoch() < f.Epoch {
@@ -196,6 +188,7 @@ func (s *scanner) end() error {
 	f.Epoch = v.LeaderEpoch()
 	f.Next = v.NextOffset()
 	f.Records += int64(v.RecordCount())
+	f.Compacted = f.Compacted || v.RecordCount() <= v.LastOffsetDelta()
 	f.DataSize += int64(v.Size())
 	s.current, s.headerHave = nil, 0
 	return nil

@@ -185,19 +185,19 @@ func TestScanTornTail(t *testing.T) {
 }
 
 // Offsets that skip, repeat or go back, epochs that fall, counts that lie are
-// refused; what compaction leaves is accepted by ScanCompacted alone.
+// refused; what compaction leaves is accepted, and told.
 func TestScanOrder(t *testing.T) {
 	for _, c := range []struct {
-		name              string
-		second            spec
-		strict, compacted bool
+		name            string
+		second          spec
+		good, compacted bool
 	}{
-		{"follows", spec{base: 15, records: 2, epoch: 5}, true, true},
-		{"gap", spec{base: 16, records: 2, epoch: 5}, false, true},
+		{"follows", spec{base: 15, records: 2, epoch: 5}, true, false},
+		{"gap", spec{base: 16, records: 2, epoch: 5}, false, false},
 		{"repeats", spec{base: 14, records: 2, epoch: 5}, false, false},
 		{"epoch falls", spec{base: 15, records: 2, epoch: 4}, false, false},
-		{"records missing", spec{base: 15, records: 2, span: 3, epoch: 5}, false, true},
-		{"no records", spec{base: 15, records: 0, span: 3, epoch: 5}, false, true},
+		{"records missing", spec{base: 15, records: 2, span: 3, epoch: 5}, true, true},
+		{"no records", spec{base: 15, records: 0, span: 3, epoch: 5}, true, true},
 		{"too many records", spec{base: 15, records: 4, span: 3, epoch: 5}, false, false},
 		{"negative base", spec{base: -15, records: 1, epoch: 5}, false, false},
 		{"offsets overflow", spec{base: 1<<63 - 2, records: 5, epoch: 5}, false, false},
@@ -205,10 +205,9 @@ func TestScanOrder(t *testing.T) {
 		rng := rand.New(rand.NewPCG(1, 2))
 		data := appendBatch(nil, spec{base: 10, records: 5, epoch: 5, body: 30}, rng)
 		data = appendBatch(data, c.second, rng)
-		_, err := Scan(bytes.NewReader(data), int64(len(data)))
-		_, cerr := ScanCompacted(bytes.NewReader(data), int64(len(data)))
-		if (err == nil) != c.strict || (cerr == nil) != c.compacted {
-			t.Errorf("%s: strict %v, compacted %v", c.name, err, cerr)
+		f, err := Scan(bytes.NewReader(data), int64(len(data)))
+		if (err == nil) != c.good || f.Compacted != c.compacted {
+			t.Errorf("%s: %v, compacted %v", c.name, err, f.Compacted)
 		}
 	}
 }
