@@ -1,6 +1,7 @@
 package partition
 
 import (
+	"github.com/qanat-io/qanat/broker/producer"
 	"github.com/qanat-io/qanat/metadata/config"
 	"github.com/qanat-io/qanat/tier/compact"
 	tierlog "github.com/qanat-io/qanat/tier/log"
@@ -28,18 +29,28 @@ func compaction(t *config.Topic) *compact.Policy {
 	}
 }
 
-// Limit implements compact.Log: what is below the high watermark is never cut off.
-func (c compactable) Limit() kafka.Offset { return c.p.HighWatermark() }
+// Limit implements compact.Log: what is below the last stable offset is never cut off, and decided.
+func (c compactable) Limit() kafka.Offset { return c.p.LastStable() }
 
 // Archived implements compact.Log.
 func (c compactable) Archived() bool { return c.Manifest().Len() > 0 }
 
-// Committed implements compact.Log: there are no transactions.
-func (c compactable) Committed(batch.View) bool { return true }
+// Committed implements compact.Log.
+func (c compactable) Committed(v batch.View) bool {
+	if !v.Attributes().Transactional() {
+		return true
+	}
+	aborted := c.p.aborted.Load()
+	return aborted == nil || !producer.IsAborted(*aborted, v.ProducerID(), v.BaseOffset())
+}
 
 // LastOfProducer implements compact.Log.
 func (c compactable) LastOfProducer(v batch.View) bool {
 	c.p.appendMu.Lock()
 	defer c.p.appendMu.Unlock()
-	return c.p.producers.LastOffset(v.ProducerID()) == v.LastOffset()
+	if p := c.p.producers.Producer(v.ProducerID()); p == nil || v.ProducerEpoch() != p.Epoch {
+		return false
+	}
+	last := c.p.producers.LastOffset(v.ProducerID())
+	return v.LastOffset() == last || v.Attributes().Control() && v.LastOffset() > last
 }

@@ -187,7 +187,7 @@ func (p *Partition) Tick(now time.Time) error {
 		p.env.Sealed(p.id)
 	}
 	p.producers.Expire(now.Add(-p.env.ProducerExpiry).UnixMilli())
-	p.producers.Forget(p.log.Hot().Start())
+	p.producers.Forget(p.decidedFrom())
 	p.showAborted()
 	return errors.Join(p.refit(), p.log.Tick(now))
 }

@@ -99,14 +99,20 @@ func (p *Partition) Read(r ReadRequest) (ReadResult, error) {
 	}
 	look := tierlog.Read{From: r.From, Limit: limit, Max: r.MaxBytes, Stream: r.Stream, Ready: r.Ready}
 	var local []AbortedTxn
+	cleaned := p.log.CleanedTo()
 	if r.Committed && aborted != nil {
-		local, look.Limit = overlapping(*aborted, r.From, limit)
+		local, look.Limit = overlapping(*aborted, max(r.From, cleaned), limit)
 	}
 	var tiered []segment.AbortedTxn
 	if r.Committed {
 		look.Aborted = &tiered
 	}
 	run, remote, err := p.log.Read(look)
+	if err == nil && !remote && aborted != nil && p.log.CleanedTo() != cleaned {
+		// A pass of compaction has ended meanwhile: the list may name what has gone together with its marker.
+		run.Release()
+		return p.Read(r)
+	}
 	res.Run, res.Cold = run, remote
 	if res.Aborted = local; remote {
 		res.Aborted = nil

@@ -149,7 +149,7 @@ func (p *Partition) load(s tierlog.State) (*producer.State, error) {
 		return nil, err
 	}
 	state.Precede(earlier, s.At)
-	state.Forget(p.log.Hot().Start())
+	state.Forget(p.decidedFrom())
 	return state, p.replay(state, s.At)
 }
 
@@ -164,7 +164,7 @@ func (p *Partition) replay(into *producer.State, from kafka.Offset) error {
 // abortedBefore gathers what was aborted in the local log before what a decoded state, as of at, lists itself. Each snapshot has
 // what the one before has not, and names it. Where one is missing, the batches tell.
 func (p *Partition) abortedBefore(s *producer.State, at kafka.Offset) (list []AbortedTxn, err error) {
-	start := p.log.Hot().Start()
+	start := p.decidedFrom()
 	own, more := s.Earlier()
 	for since := own; more && since > start; {
 		older, err := producer.Decode(p.log.StateAt(since))
@@ -179,6 +179,11 @@ func (p *Partition) abortedBefore(s *producer.State, at kafka.Offset) (list []Ab
 		since, more = next, again
 	}
 	return list, nil
+}
+
+// decidedFrom is where the local log begins to hold what was aborted: compaction has removed it below.
+func (p *Partition) decidedFrom() kafka.Offset {
+	return max(p.log.Hot().Start(), p.log.CleanedTo())
 }
 
 // abortedByReplay is what was aborted in the local log before an offset, read from its batches alone.

@@ -133,6 +133,19 @@ func EndingFrom(list []Aborted, from kafka.Offset) int {
 	return sort.Search(len(list), func(i int) bool { return list[i].Last >= from })
 }
 
+// IsAborted tells, of a list as Aborted returns it, whether a producer's batch at an offset below the last stable one is of an aborted transaction.
+func IsAborted(list []Aborted, id kafka.ProducerID, at kafka.Offset) bool {
+	for _, a := range list[EndingFrom(list, at):] {
+		if a.Producer == id { // the first marker of the producer behind the batch is its own, if it aborts
+			return a.First <= at
+		}
+		if a.LastStable > at {
+			break
+		}
+	}
+	return false
+}
+
 // Overlapping finds, in a list as Aborted returns it, what a reader of [from, next) has to know, by first offset.
 func Overlapping(list []Aborted, from, next kafka.Offset) []Aborted {
 	var found []Aborted

@@ -30,7 +30,7 @@ type Log interface {
 	Archived() bool
 	// Committed tells whether the batch, below Limit, is not one of an aborted transaction: those show nobody anything.
 	Committed(v batch.View) bool
-	// LastOfProducer tells whether the batch is the last that its producer has written.
+	// LastOfProducer tells whether the batch is the last that its producer has written, or a marker behind that.
 	LastOfProducer(v batch.View) bool
 	// Each and Rewrite: see hot.Log.
 	Each(ctx context.Context, from, next kafka.Offset, visit func(batch.View) error, pace func(ctx context.Context, bytes int) error) error

@@ -13,8 +13,10 @@
 //     or was a tombstone that has been there for delete.retention.ms since the pass that found it.
 //   - Two keys are never taken for one: they are told apart by 128 bits of a salted SHA-256.
 //   - Only what is below the limit (the high watermark, the last stable offset) is read or changed.
+//   - What a transaction has committed becomes a batch of no transaction, what it has aborted goes, so that its marker is needed by nobody but
+//     who has been told of the transaction before: it goes as a tombstone does.
 //   - Tombstones of a log with older segments in the bucket stay: those are not compacted, and would show the key again.
-//   - The last batch of every producer that may still write stays, perhaps empty: it carries the producer's sequence to new replicas.
+//   - The last batch, and marker, of every producer that may still write stays, perhaps empty: it carries epoch and sequence to new replicas.
 //   - A pass needs as much memory as Config.MapBytes allows, however many keys there are: a log with more is cleaned in several passes.
 //   - What a crash interrupts has happened or not, segment by segment (hot.Log.Rewrite); a pass that is done again changes nothing.
 //

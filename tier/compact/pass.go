@@ -142,25 +142,32 @@ func (p *pass) edit(v batch.View) (batch.View, error) {
 	switch {
 	case v.IsGap():
 		return nil, nil
-	case v.BaseOffset() >= p.end, v.Attributes().Control():
+	case v.BaseOffset() >= p.end:
 		return v, nil
+	case v.Attributes().Control():
+		return p.editMarker(v)
 	case v.RecordCount() == 0:
-		return p.orEmpty(v, v)
+		return p.orEmpty(v)
 	}
-	left, horizon, err := p.judge(v)
+	left, f, err := p.judge(v)
 	switch {
 	case err != nil:
 		return nil, err
 	case left == 0:
-		return p.orEmpty(v, nil)
-	case left == len(p.kept) && horizon == batch.NoHorizon:
+		return p.orEmpty(v)
+	case left == len(p.kept) && !f.Counted && !f.Decided:
 		return v, nil
 	}
 	i := -1
-	out, _, err := batch.Filter(p.out[:0], v, horizon, func(batch.Record) bool {
+	f.Keep = func(batch.Record) bool {
 		i++
 		return p.kept[i]
-	})
+	}
+	return p.apply(f, v)
+}
+
+func (p *pass) apply(f batch.Filter, v batch.View) (batch.View, error) {
+	out, _, err := f.Apply(p.out[:0], v)
 	if err != nil {
 		return nil, unreadable(v, err)
 	}
@@ -168,35 +175,48 @@ func (p *pass) edit(v batch.View) (batch.View, error) {
 	return out, nil
 }
 
-// orEmpty keeps a batch without records if a producer's sequence hangs on it. empty is that batch, if it is at hand.
-func (p *pass) orEmpty(v, empty batch.View) (batch.View, error) {
+// editMarker keeps a transaction's marker for as long as a reader may ask for it who has been told of the transaction: until its horizon has
+// passed. What the transaction has committed does not need it, what it has aborted is gone. A producer's last word stays.
+func (p *pass) editMarker(v batch.View) (batch.View, error) {
+	until, counted := v.DeleteHorizon()
+	switch {
+	case p.archived: // what is in the bucket needs it
+		return v, nil
+	case !counted && v.BaseOffset() >= p.from:
+		return p.apply(batch.Filter{Horizon: p.horizon(), Counted: true}, v)
+	case counted && p.now.UnixMilli() >= until && !p.log.LastOfProducer(v):
+		return nil, nil
+	}
+	return v, nil
+}
+
+// orEmpty is a batch without its records if a producer's sequence hangs on it, or nothing.
+func (p *pass) orEmpty(v batch.View) (batch.View, error) {
 	if !v.Idempotent() || !p.log.LastOfProducer(v) {
 		return nil, nil
 	}
-	if empty != nil {
-		return empty, nil
+	if v.RecordCount() == 0 && !v.Attributes().Transactional() {
+		return v, nil
 	}
-	out, _, err := batch.Filter(p.out[:0], v, batch.NoHorizon, func(batch.Record) bool { return false })
-	if err == nil {
-		p.out = out
-	}
-	return out, unreadable(v, err)
+	return p.apply(batch.Filter{Decided: true, Keep: func(batch.Record) bool { return false }}, v)
 }
 
-// judge decides about every record of a batch: p.kept. horizon is what the batch gets, or batch.NoHorizon.
-func (p *pass) judge(v batch.View) (left int, horizon int64, err error) {
+func (p *pass) horizon() int64 { return p.now.Add(p.policy.DeleteRetention).UnixMilli() }
+
+// judge decides about every record of a batch: p.kept, and what else is to change if any of them stays.
+func (p *pass) judge(v batch.View) (left int, f batch.Filter, err error) {
 	p.kept = p.kept[:0]
-	horizon = batch.NoHorizon
 	until, counted := v.DeleteHorizon()
 	expired := counted && p.now.UnixMilli() >= until && !p.archived
 	committed := p.log.Committed(v)
+	f.Decided = v.Attributes().Transactional()
 	it := batch.Records(v)
 	for r := range it.All {
 		stays := committed && r.Key != nil && p.keys.latest(r.Key) <= r.Offset
 		if stays && r.Value == nil {
 			stays = !expired
 			if !counted && !p.archived && r.Offset >= p.from {
-				horizon = p.now.Add(p.policy.DeleteRetention).UnixMilli()
+				f.Horizon, f.Counted = p.horizon(), true
 			}
 		}
 		p.kept = append(p.kept, stays)
@@ -204,5 +224,5 @@ func (p *pass) judge(v batch.View) (left int, horizon int64, err error) {
 			left++
 		}
 	}
-	return left, horizon, unreadable(v, it.Err())
+	return left, f, unreadable(v, it.Err())
 }

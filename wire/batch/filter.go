@@ -14,26 +14,35 @@ func (v View) DeleteHorizon() (ms int64, ok bool) {
 	return v.BaseTimestamp(), v.Attributes()&deleteHorizonBit != 0
 }
 
-// NoHorizon asks Filter to leave the horizon as it is.
-const NoHorizon int64 = math.MinInt64
+// Filter is what compaction changes of a batch.
+type Filter struct {
+	// Keep tells which records stay; nil: all. It sees them as Iterator yields them.
+	Keep func(Record) bool
+	// Horizon becomes the batch's delete horizon if Counted is set and the batch has none.
+	Horizon int64
+	Counted bool
+	// Decided says that the batch's transaction is committed for good: the batch is of no transaction then, and needs no marker behind it.
+	Decided bool
+}
 
-// Filter appends v without the records that keep refuses to dst, and returns what it has appended. Offsets, epoch, codec, producer
-// and sequences stay, so that the batch goes on covering the same offsets, whatever it still holds; it may hold nothing. horizon
-// becomes its delete horizon, unless it is NoHorizon or the batch has one. The batch must have passed CheckCRC.
-//
-// keep sees records as Iterator yields them. Errors: those of Iterator.
-func Filter(dst []byte, v View, horizon int64, keep func(Record) bool) (out View, kept int32, err error) {
+// Apply appends what the filter leaves of v to dst, and returns what it has appended. Offsets, epoch, codec, producer and sequences
+// stay, so that the batch goes on covering the same offsets, whatever it still holds; it may hold nothing. The batch must have
+// passed CheckCRC. Errors: those of Iterator.
+func (f Filter) Apply(dst []byte, v View) (out View, kept int32, err error) {
 	a := v.Attributes()
 	base := v.BaseTimestamp()
-	if _, has := v.DeleteHorizon(); !has && horizon != NoHorizon {
-		base = horizon
+	if _, has := v.DeleteHorizon(); !has && f.Counted {
+		base = f.Horizon
 		a |= deleteHorizonBit
+	}
+	if f.Decided {
+		a &^= transactionalBit
 	}
 	latest := int64(-1)
 	var records []byte
 	it := Records(v)
 	for r := range it.All {
-		if !keep(r) {
+		if f.Keep != nil && !f.Keep(r) {
 			continue
 		}
 		latest = max(latest, r.Timestamp)

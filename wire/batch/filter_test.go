@@ -8,12 +8,13 @@ import (
 	"github.com/qanat-io/qanat/wire/kafka"
 )
 
-// False if it failed: "what Filter leaves is at its offset with its time, key, value and headers, in a batch that covers the same offsets and
+// False if it failed: "what a filter leaves is at its offset with its time, key, value and headers, in a batch that covers the same offsets and
 // bears the same producer".
 func TestFilter(t *testing.T) {
 	for codec := None; codec <= Zstd; codec++ {
-		for _, horizon := range []int64{NoHorizon, 5_000_000} {
-			b := Builder{BaseOffset: 40, LeaderEpoch: 3, Codec: codec, Idempotent: true, ProducerID: 9, ProducerEpoch: 2, BaseSequence: 7}
+		for _, counted := range []bool{false, true} {
+			const horizon = 5_000_000
+			b := Builder{Transactional: true, BaseOffset: 40, LeaderEpoch: 3, Codec: codec, Idempotent: true, ProducerID: 9, ProducerEpoch: 2, BaseSequence: 7}
 			for i := range 10 {
 				value := []byte(fmt.Sprint("value ", i))
 				if i == 4 {
@@ -27,7 +28,7 @@ func TestFilter(t *testing.T) {
 			}
 			want := records(t, v)
 			was := bytes.Clone(v)
-			out, kept, err := Filter([]byte("before"), v, horizon, func(r Record) bool { return r.Offset%2 == 0 })
+			out, kept, err := Filter{Horizon: horizon, Counted: counted, Keep: func(r Record) bool { return r.Offset%2 == 0 }}.Apply([]byte("before"), v)
 			if err != nil || kept != 5 || out.CheckCRC() != nil || !bytes.Equal(v, was) {
 				t.Fatalf("codec %d: %d kept, %v, %v", codec, kept, err, out.CheckCRC())
 			}
@@ -35,23 +36,23 @@ func TestFilter(t *testing.T) {
 				t.Errorf("codec %d: left are %v of %v", codec, got, want)
 			}
 			if out.BaseOffset() != 40 || out.NextOffset() != 50 || out.LeaderEpoch() != 3 || out.ProducerID() != 9 || out.ProducerEpoch() != 2 ||
-				out.BaseSequence() != 7 || out.RecordCount() != 5 || out.MaxTimestamp() != 1008 || out.Attributes().Codec() != codec || out.IsGap() {
+				out.BaseSequence() != 7 || out.RecordCount() != 5 || out.MaxTimestamp() != 1008 || out.Attributes().Codec() != codec || out.IsGap() || !out.Attributes().Transactional() {
 				t.Errorf("codec %d: header %x", codec, out[:HeaderLen])
 			}
-			if at, ok := out.DeleteHorizon(); ok != (horizon != NoHorizon) || ok && at != horizon {
+			if at, ok := out.DeleteHorizon(); ok != counted || ok && at != horizon {
 				t.Errorf("horizon %d %v", at, ok)
 			}
-			again, _, err := Filter(nil, out, 6_000_000, func(r Record) bool { return r.Offset != 40 })
+			again, _, err := Filter{Horizon: 6_000_000, Counted: true, Decided: true, Keep: func(r Record) bool { return r.Offset != 40 }}.Apply(nil, out)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if at, _ := again.DeleteHorizon(); horizon != NoHorizon && at != horizon {
-				t.Errorf("the horizon was moved from %d to %d", horizon, at)
+			if at, _ := again.DeleteHorizon(); counted && at != horizon || again.Attributes().Transactional() {
+				t.Errorf("the horizon was moved from %d to %d, or the batch is still of a transaction", horizon, at)
 			}
 			if got := records(t, again); fmt.Sprint(got) != fmt.Sprint([]string{want[2], want[4], want[6], want[8]}) {
 				t.Errorf("codec %d, again: left are %v of %v", codec, got, want)
 			}
-			none, kept, err := Filter(nil, v, NoHorizon, func(Record) bool { return false })
+			none, kept, err := Filter{Keep: func(Record) bool { return false }}.Apply(nil, v)
 			if err != nil || kept != 0 || len(none) != HeaderLen || none.CheckCRC() != nil || none.IsGap() || none.NextOffset() != 50 {
 				t.Errorf("codec %d: nothing left is %x, %v", codec, []byte(none), err)
 			}
