@@ -118,7 +118,7 @@ func (b *Broker) openTiers(ctx context.Context) (err error) {
 	}, compact.Config{
 		MapBytes: b.cfg.Int("log.cleaner.dedupe.buffer.size"), Backoff: b.cfg.Duration("log.cleaner.backoff.ms"),
 		BytesPerSecond: clampRate(b.cfg.Float("log.cleaner.io.max.bytes.per.second")),
-	}, time.Now, b.log.With("part", "compaction"))
+	}, b.clock.Now, b.log.With("part", "compaction"))
 	b.hosted = hosted.New(b.partitionEnv(), b.dir.Partition, b.cfg, b.archive, b.log.With("part", "partitions"))
 	b.openReplication()
 	for _, run := range []func(context.Context) error{b.flusher.Run, b.cold.Run, b.archive.Run} {
