@@ -36,8 +36,12 @@ func clients() []client {
 		{
 			name:    "franz-go",
 			missing: func() error { return nil },
-			produce: franzProduce,
-			consume: franzConsume,
+			produce: func(ctx context.Context, broker, topic string, lines []string) error {
+				return franzProduce(ctx, broker, topic, lines)
+			},
+			consume: func(ctx context.Context, broker, topic string, n int) ([]string, error) {
+				return franzConsume(ctx, broker, topic, n)
+			},
 		},
 		program("kcat", "kcat",
 			func(broker, topic string) []string { return []string{"-P", "-b", broker, "-t", topic} },
@@ -86,8 +90,8 @@ func program(name, path string, produce func(broker, topic string) []string, con
 	}
 }
 
-func franzProduce(ctx context.Context, broker, topic string, lines []string) error {
-	cl, err := kgo.NewClient(kgo.SeedBrokers(broker), kgo.AllowAutoTopicCreation(), kgo.DefaultProduceTopic(topic))
+func franzProduce(ctx context.Context, broker, topic string, lines []string, more ...kgo.Opt) error {
+	cl, err := kgo.NewClient(append(more, kgo.SeedBrokers(broker), kgo.AllowAutoTopicCreation(), kgo.DefaultProduceTopic(topic))...)
 	if err != nil {
 		return err
 	}
@@ -99,9 +103,10 @@ func franzProduce(ctx context.Context, broker, topic string, lines []string) err
 	return cl.ProduceSync(ctx, records...).FirstErr()
 }
 
-func franzConsume(ctx context.Context, broker, topic string, n int) ([]string, error) {
-	cl, err := kgo.NewClient(kgo.SeedBrokers(broker), kgo.ConsumeTopics(topic), kgo.ConsumerGroup("lines-"+topic),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+func franzConsume(ctx context.Context, broker, topic string, n int, more ...kgo.Opt) ([]string, error) {
+	group := fmt.Sprintf("lines-%s-%s", topic, broker)
+	cl, err := kgo.NewClient(append(more, kgo.SeedBrokers(broker), kgo.ConsumeTopics(topic), kgo.ConsumerGroup(group),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))...)
 	if err != nil {
 		return nil, err
 	}

@@ -12,6 +12,7 @@ import (
 type Client struct {
 	Addr                      net.Addr
 	Listener                  string
+	Security                  string // the listener's security protocol: PLAINTEXT, SSL
 	ID                        string // connection's number, for logs
 	Peer                      *Peer  // the broker that this connection was dialed by; nil on a listener for clients
 	Principal                 string // who it is, in Kafka's words: User:ANONYMOUS, or what its certificate says; written before any request is handled

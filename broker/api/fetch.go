@@ -280,7 +280,7 @@ func (f *fetcher) hint(p *wire.FetchPartition, s *slot, resp *wire.FetchResponse
 }
 
 // hintFetchBroker adds a broker's address to the hints, once.
-func hintFetchBroker(m *image.Image, listener string, id kafka.BrokerID, hints []kmsg.FetchResponseBroker) []kmsg.FetchResponseBroker {
+func hintFetchBroker(m *image.Image, w way, id kafka.BrokerID, hints []kmsg.FetchResponseBroker) []kmsg.FetchResponseBroker {
 	for i := range hints {
 		if hints[i].NodeID == int32(id) {
 			return hints
@@ -290,7 +290,7 @@ func hintFetchBroker(m *image.Image, listener string, id kafka.BrokerID, hints [
 	if !ok {
 		return hints
 	}
-	host, port, ok := endpoint(b, listener)
+	host, port, ok := endpoint(b, w)
 	if !ok {
 		return hints
 	}

@@ -262,12 +262,15 @@ func gone(x *wire.Exchange) context.Context {
 	return x.Client.Gone
 }
 
-// listener is the name of the listener that the exchange came in by.
-func listener(x *wire.Exchange) string {
+// way is how a client has come: by which listener, which speaks what.
+type way struct{ listener, security string }
+
+// listener is the listener that the exchange came in by.
+func listener(x *wire.Exchange) way {
 	if x.Client == nil {
-		return ""
+		return way{}
 	}
-	return x.Client.Listener
+	return way{x.Client.Listener, x.Client.Security}
 }
 
 // proposals are what the quorum is asked for a request: one command each for those of its items that pass.
@@ -317,17 +320,20 @@ func (h *Handler) propose(ctx context.Context, commands []command.Command) []err
 
 var errPending = refuse(kerr.RequestTimedOut, "the metadata quorum has not answered in time")
 
-// endpoint is where clients of a listener reach a broker; the first endpoint stands in where the listener has none.
-func endpoint(b *image.Broker, listener string) (host string, port int32, ok bool) {
+// endpoint is where clients that have come by w reach a broker: its listener of the same name, or, where it has none, the first
+// that speaks the same. Nobody is sent from TLS to a plain port, nor the other way.
+func endpoint(b *image.Broker, w way) (host string, port int32, ok bool) {
 	for _, e := range b.Endpoints {
-		if e.Listener == listener {
+		if e.Listener == w.listener {
 			return e.Host, e.Port, true
 		}
 	}
-	if len(b.Endpoints) == 0 {
-		return "", 0, false
+	for _, e := range b.Endpoints {
+		if w.security == "" || e.Security == w.security {
+			return e.Host, e.Port, true
+		}
 	}
-	return b.Endpoints[0].Host, b.Endpoints[0].Port, true
+	return "", 0, false
 }
 
 // rack is a nullable rack field.

@@ -235,7 +235,7 @@ func (h *Handler) hintLeaders(x *wire.Exchange, resp *kmsg.ProduceResponse) {
 }
 
 // hintBroker adds a broker's address to the hints, once.
-func hintBroker(m *image.Image, listener string, id kafka.BrokerID, hints []kmsg.ProduceResponseBroker) []kmsg.ProduceResponseBroker {
+func hintBroker(m *image.Image, w way, id kafka.BrokerID, hints []kmsg.ProduceResponseBroker) []kmsg.ProduceResponseBroker {
 	for i := range hints {
 		if hints[i].NodeID == int32(id) {
 			return hints
@@ -245,7 +245,7 @@ func hintBroker(m *image.Image, listener string, id kafka.BrokerID, hints []kmsg
 	if !ok {
 		return hints
 	}
-	host, port, ok := endpoint(b, listener)
+	host, port, ok := endpoint(b, w)
 	if !ok {
 		return hints
 	}

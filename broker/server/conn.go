@@ -78,7 +78,7 @@ type conn struct {
 func newConn(s *Server, nc net.Conn, l Listener, ip netip.Addr, number uint64) *conn {
 	ctx, cancel := context.WithCancel(context.Background())
 	c := &conn{server: s, nc: nc, ip: ip, number: number, cancel: cancel, parse: wire.ParseHeader}
-	c.client = wire.Client{Addr: nc.RemoteAddr(), Listener: l.Name, ID: strconv.FormatUint(number, 10), Gone: ctx, Principal: secure.Anonymous}
+	c.client = wire.Client{Addr: nc.RemoteAddr(), Listener: l.Name, ID: strconv.FormatUint(number, 10), Gone: ctx, Principal: secure.Anonymous, Security: "PLAINTEXT"}
 	plain := nc
 	if p, ok := nc.(PeerConn); ok {
 		c.parse, c.client.Peer, plain = wire.ParsePeerHeader, p.Peer(), p.Plain()
@@ -86,7 +86,7 @@ func newConn(s *Server, nc net.Conn, l Listener, ip netip.Addr, number uint64) *
 	c.stream = plain
 	if l.TLS != nil {
 		c.tls, c.shake = secure.Server(nc, l.TLS.ServerConfig()), l.TLS
-		c.stream = c.tls
+		c.stream, c.client.Security = c.tls, "SSL"
 	} else if t, ok := plain.(*secure.Conn); ok { // broker/peer has made the handshake
 		c.tls, c.secured, plain = t, true, t.Below()
 	}

@@ -2,14 +2,20 @@
 
 lines.py produce BROKER TOPIC         each line of standard input is a record
 lines.py consume BROKER TOPIC COUNT   the first COUNT records' values, a line each
+
+Further arguments, KEY=VALUE, are the client's settings.
 """
 import sys
 
 from kafka import KafkaConsumer, KafkaProducer
 
 
-def produce(broker, topic):
-    producer = KafkaProducer(bootstrap_servers=broker)
+def settings(more):
+    return dict(pair.split("=", 1) for pair in more)
+
+
+def produce(broker, topic, *more):
+    producer = KafkaProducer(bootstrap_servers=broker, **settings(more))
     sent = [producer.send(topic, line.rstrip(b"\n")) for line in sys.stdin.buffer]
     producer.flush()
     for future in sent:
@@ -17,8 +23,8 @@ def produce(broker, topic):
     producer.close()
 
 
-def consume(broker, topic, count):
-    consumer = KafkaConsumer(topic, bootstrap_servers=broker, group_id="lines-" + topic, auto_offset_reset="earliest")
+def consume(broker, topic, count, *more):
+    consumer = KafkaConsumer(topic, bootstrap_servers=broker, group_id="lines-" + topic, auto_offset_reset="earliest", **settings(more))
     for _ in range(int(count)):
         sys.stdout.buffer.write(next(consumer).value + b"\n")
     consumer.close()
