@@ -342,7 +342,11 @@ func (b *Broker) announce() {
 	}
 	line += fmt.Sprintf("; try: echo hello | %s produce demo --brokers %s", b.opts.Program, addr)
 	if b.listeners[0].TLS != nil {
-		line += " --tls-ca CA.pem"
+		ca := b.cfg.OfListener(b.listeners[0].Name, "ssl.truststore.location")
+		if ca == "" {
+			ca = "CA.pem"
+		}
+		line += " --tls-ca " + ca
 	}
 	if _, err := fmt.Fprintln(b.opts.Stdout, line); err != nil {
 		b.log.Warn("say that the broker is ready", "error", err)

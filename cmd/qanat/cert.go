@@ -63,6 +63,27 @@ the new ca.pem. A cluster that matters has its certificates from a CA that someb
 	return c
 }
 
+// devTLS is where `qanat dev --tls` has its certificates.
+func devTLS(dir string) string { return filepath.Join(dir, "tls") }
+
+// forDev makes what nodes of `qanat dev --tls` need, unless an earlier run has: clients have its ca.pem.
+func forDev(dir string, nodes int) error {
+	d := devCerts{dir: devTLS(dir), nodes: nodes, days: 365}
+	for _, f := range []string{"ca.pem", "client.pem", fmt.Sprintf("broker-%d.pem", nodes)} {
+		if _, err := os.Stat(filepath.Join(d.dir, f)); err != nil {
+			_, err := d.make()
+			return err
+		}
+	}
+	return nil
+}
+
+// brokerFiles are a node's certificate and key.
+func brokerFiles(dir string, node int) (cert, key string) {
+	name := fmt.Sprintf("broker-%d", node)
+	return filepath.Join(devTLS(dir), name+".pem"), filepath.Join(devTLS(dir), name+"-key.pem")
+}
+
 // make makes all of them, and returns their paths.
 func (d devCerts) make() ([]string, error) {
 	if d.nodes < 1 || d.nodes > 1000 {

@@ -18,6 +18,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"go.yaml.in/yaml/v4"
+
+	"github.com/qanat-io/qanat/metadata/config"
 )
 
 // devNode is one node of `qanat dev --nodes`: what its configuration file says.
@@ -28,6 +30,7 @@ type devNode struct {
 	Cluster string // for other nodes
 	Admin   string
 	File    string
+	TLS     string // the directory of all nodes, when they speak TLS
 }
 
 // Ports of a node, counted from the first node's port for clients. Nodes follow each other by one.
@@ -52,6 +55,15 @@ func (d devDefaults) nodes(cmd *cobra.Command, a *app, n int, printOnly bool, se
 	bucket := d.bucket
 	if !cmd.Flags().Changed("bucket") {
 		bucket = "dir:" + filepath.Join(filepath.Dir(list[0].Dir), "bucket")
+	}
+	if d.tls {
+		dir := filepath.Dir(list[0].Dir)
+		if err := forDev(dir, n); err != nil {
+			return err
+		}
+		for i := range list {
+			list[i].TLS = dir
+		}
 	}
 	for i := range list {
 		if err := list[i].write(list, bucket); err != nil {
@@ -176,6 +188,12 @@ type nodeFile struct {
 	Replication int    `yaml:"default.replication.factor"`
 	MinISR      int    `yaml:"min.insync.replicas"`
 	Delay       int    `yaml:"group.initial.rebalance.delay.ms"`
+
+	Inter      string `yaml:"security.inter.broker.protocol,omitempty"`
+	AdminProto string `yaml:"admin.security.protocol,omitempty"`
+	Chain      string `yaml:"ssl.keystore.certificate.chain,omitempty"`
+	Key        string `yaml:"ssl.keystore.key,omitempty"`
+	Trust      string `yaml:"ssl.truststore.location,omitempty"`
 }
 
 // write writes the node's file. The first one, three or five nodes found the cluster and vote; the others join through them.
@@ -196,6 +214,12 @@ func (node devNode) write(all []devNode, bucket string) error {
 	f := nodeFile{
 		Node: node.ID, Dir: node.Dir, Listeners: "PLAINTEXT://" + node.Listen, Cluster: node.Cluster, Peers: strings.Join(peers, ","),
 		Admin: node.Admin, Bucket: bucket, Replication: min(3, len(all)), MinISR: (min(3, len(all)) + 1) / 2,
+	}
+	if node.TLS != "" {
+		f.Listeners = "SSL://" + node.Listen
+		f.Inter, f.AdminProto = config.SSL, config.SSL
+		f.Chain, f.Key = brokerFiles(node.TLS, node.ID)
+		f.Trust = filepath.Join(devTLS(node.TLS), "ca.pem")
 	}
 	text, err := yaml.Dump(f)
 	if err != nil {
@@ -218,7 +242,7 @@ func readDevNode(path string) (node devNode) {
 	if yaml.Load(text, &f) != nil {
 		return node
 	}
-	node.Listen, node.Cluster, node.Admin = strings.TrimPrefix(f.Listeners, "PLAINTEXT://"), f.Cluster, f.Admin
+	node.Listen, node.Cluster, node.Admin = strings.TrimPrefix(strings.TrimPrefix(f.Listeners, "PLAINTEXT://"), "SSL://"), f.Cluster, f.Admin
 	return node
 }
 
@@ -313,8 +337,12 @@ func welcome(list []devNode) string {
 	for _, node := range list {
 		brokers = append(brokers, node.Listen)
 	}
-	return fmt.Sprintf("the cluster is ready: --brokers %s --admin-url %s; try: qanat cluster health --admin-url %s",
-		strings.Join(brokers, ","), list[0].Admin, list[0].Admin)
+	trust := ""
+	if dir := list[0].TLS; dir != "" {
+		trust = " --tls-ca " + shellLine([]string{filepath.Join(devTLS(dir), "ca.pem")})
+	}
+	return fmt.Sprintf("the cluster is ready: --brokers %s --admin-url %s%s; try: qanat cluster health --admin-url %s%s",
+		strings.Join(brokers, ","), list[0].Admin, trust, list[0].Admin, trust)
 }
 
 // lines writes whole lines of several processes, each under its name.

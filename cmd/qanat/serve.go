@@ -47,6 +47,15 @@ stops it cleanly, a second one at once.`,
 // devDefaults are the flags of dev.
 type devDefaults struct {
 	dir, listen, admin, bucket string
+	tls                        bool
+}
+
+// listeners is the key's value for an address.
+func (d devDefaults) listeners(address string) string {
+	if d.tls {
+		return "SSL://" + address
+	}
+	return "PLAINTEXT://" + address
 }
 
 func (a *app) devCommand() *cobra.Command {
@@ -68,6 +77,9 @@ listens on this machine only. What it acknowledges is on disk, as with serve; it
   bucket.url                        dir:DIR/bucket
   group.initial.rebalance.delay.ms  0
 
+With --tls, every port speaks TLS, with certificates of a throwaway CA that are made below DIR/tls at the first start, for
+as long as they last (a year): clients need --tls-ca DIR/tls/ca.pem.
+
 With --nodes N, run a cluster of N brokers, each a process of its own with a configuration file DIR/node-1.yaml,
 DIR/node-2.yaml, …: clients' ports follow --listen one by one, those between brokers begin 20 and the admin ports 40 above
 it; port 0 lets the system choose all of them, once. Topics get three replicas. A node that is killed is not started again:
@@ -80,6 +92,11 @@ start it by hand with its line of --print-commands.`,
 			}
 			if printCommands {
 				return failf(exitUsage, "", "--print-commands: say how many with --nodes")
+			}
+			if d.tls {
+				if err := forDev(d.dir, 1); err != nil {
+					return err
+				}
 			}
 			given, wrong := d.given(cmd)
 			cfg, err := a.load(config.Sources{Base: d.base(cmd), File: path, Flags: given, Sets: sets}, wrong...)
@@ -94,6 +111,7 @@ start it by hand with its line of --print-commands.`,
 	f.StringVar(&d.listen, "listen", defaultBroker, "HOST:PORT for clients")
 	f.StringVar(&d.admin, "admin", defaultAdmin, "HOST:PORT for the admin port; if not given, the next port that is free")
 	f.StringVar(&d.bucket, "bucket", "", "bucket URL: dir:PATH, s3://NAME?endpoint=…, minio://NAME?endpoint=…, or none (default dir:DIR/bucket)")
+	f.BoolVar(&d.tls, "tls", false, "speak TLS on every port, with certificates that are made for it")
 	f.IntVar(&nodes, "nodes", 1, "run a cluster of so many brokers, each a process of its own")
 	f.BoolVar(&printCommands, "print-commands", false, "with --nodes: start nothing, print the command line of each node")
 	f.StringVarP(&path, "config", "c", "", "configuration file")
@@ -111,7 +129,7 @@ func (d devDefaults) base(cmd *cobra.Command) []config.Assignment {
 	var list []config.Assignment
 	for _, x := range []struct{ flag, key, value string }{
 		{"dir", "data.dir", d.dir},
-		{"listen", "listeners", "PLAINTEXT://" + d.listen},
+		{"listen", "listeners", d.listeners(d.listen)},
 		{"admin", "admin.listener", admin},
 		{"", "raft.listener", "127.0.0.1:0"}, // under its older name, so that either goes over it
 		{"bucket", "bucket.url", "dir:" + filepath.Join(d.dir, "bucket")},
@@ -119,6 +137,15 @@ func (d devDefaults) base(cmd *cobra.Command) []config.Assignment {
 	} {
 		if x.flag == "" || !cmd.Flags().Changed(x.flag) {
 			list = append(list, config.Assignment{Key: x.key, Value: x.value, From: "qanat dev"})
+		}
+	}
+	if d.tls {
+		cert, key := brokerFiles(d.dir, 1)
+		for _, x := range [][2]string{
+			{"ssl.keystore.certificate.chain", cert}, {"ssl.keystore.key", key}, {"ssl.truststore.location", filepath.Join(devTLS(d.dir), "ca.pem")},
+			{"security.inter.broker.protocol", config.SSL}, {"admin.security.protocol", config.SSL},
+		} {
+			list = append(list, config.Assignment{Key: x[0], Value: x[1], From: "qanat dev --tls"})
 		}
 	}
 	return list
@@ -133,7 +160,7 @@ func (d devDefaults) given(cmd *cobra.Command) (list []config.Assignment, wrong 
 	}
 	for _, f := range []struct{ flag, key, value, address string }{
 		{"dir", "data.dir", d.dir, ""},
-		{"listen", "listeners", "PLAINTEXT://" + d.listen, d.listen},
+		{"listen", "listeners", d.listeners(d.listen), d.listen},
 		{"admin", "admin.listener", d.admin, d.admin},
 		{"bucket", "bucket.url", bucket, ""},
 	} {
