@@ -328,7 +328,6 @@ type tlsCluster struct {
 	*cluster
 	p       *pki
 	secured []string // where clients speak TLS
-	base    []string // sets of all, as newBroker has made them
 	peers   string
 }
 

@@ -88,7 +88,7 @@ func (w *world) broker(r issue.Request) secure.Settings {
 }
 
 // shake makes a handshake of both over loopback, and returns what each side says of it.
-func shake(t *testing.T, server, client *tls.Config) (atServer, atClient error, state tls.ConnectionState) {
+func shake(t *testing.T, server, client *tls.Config) (atServer, atClient error) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -96,7 +96,6 @@ func shake(t *testing.T, server, client *tls.Config) (atServer, atClient error, 
 	}
 	defer l.Close()
 	done := make(chan error, 1)
-	var seen tls.ConnectionState
 	go func() {
 		nc, err := l.Accept()
 		if err != nil {
@@ -106,7 +105,6 @@ func shake(t *testing.T, server, client *tls.Config) (atServer, atClient error, 
 		defer nc.Close()
 		c := secure.Server(nc, server)
 		if err = c.Handshake(); err == nil {
-			seen = c.ConnectionState()
 			_, err = c.Write([]byte("x"))
 		}
 		done <- err
@@ -123,7 +121,7 @@ func shake(t *testing.T, server, client *tls.Config) (atServer, atClient error, 
 	if atClient != nil {
 		nc.Close()
 	}
-	return <-done, atClient, seen
+	return <-done, atClient
 }
 
 func (w *world) trusting(p *issue.Pair) *tls.Config {
@@ -171,7 +169,7 @@ func TestHandshakesSayWhatIsWrong(t *testing.T) {
 		{"unknown CA", other.broker(issue.Request{}), w.trusting(nil), "", "name the CA"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			atServer, atClient, _ := shake(t, w.identity(c.server).ServerConfig(), c.client)
+			atServer, atClient := shake(t, w.identity(c.server).ServerConfig(), c.client)
 			says := func(side secure.Side, err error, part string) {
 				t.Helper()
 				cause := secure.Explain(err, side)
@@ -372,7 +370,7 @@ func TestFilesAreReadAgain(t *testing.T) {
 		c := w.trusting(nil)
 		var name string
 		c.VerifyConnection = func(s tls.ConnectionState) error { name = s.PeerCertificates[0].Subject.CommonName; return nil }
-		if _, err, _ := shake(t, i.ServerConfig(), c); err != nil {
+		if _, err := shake(t, i.ServerConfig(), c); err != nil {
 			t.Fatal(err)
 		}
 		return name
@@ -393,7 +391,7 @@ func TestFilesAreReadAgain(t *testing.T) {
 	is("first", 0, 0, "")
 	write(issue.Request{Name: "second"})
 	is("second", 1, 0, "")
-	if _, err, _ := shake(t, config, w.trusting(nil)); err != nil {
+	if _, err := shake(t, config, w.trusting(nil)); err != nil {
 		t.Fatal(err)
 	}
 	third := w.issue(issue.Request{Name: "third", Hosts: []string{"localhost"}})
