@@ -436,9 +436,13 @@ func (of *fetcher) handle(ctx context.Context, fl *flight) {
 		t := &resp.Topics[i]
 		for j := range t.Partitions {
 			p := &t.Partitions[j]
+			id := kafka.Partition{Topic: t.TopicID, Index: p.Partition}
 			of.mu.Lock()
-			fo := of.partition[kafka.Partition{Topic: t.TopicID, Index: p.Partition}]
+			fo := of.partition[id]
 			here := fo != nil && fo.place == inSession && fo.named <= fl.number
+			if fo == nil {
+				of.left = append(of.left, id) // or the leader would send it again, with every answer
+			}
 			of.mu.Unlock()
 			if here {
 				of.take(ctx, fo, p)

@@ -94,11 +94,11 @@ func (r *Repair) look(ctx context.Context) {
 			out = append(out, p)
 		}
 	}
-	if len(elections.Elections) > 0 {
-		r.propose(elections)
+	for list := range slices.Chunk(elections.Elections, changesPerCommand) {
+		r.propose(command.ElectLeaders{Elections: list})
 	}
-	if len(changes.Changes) > 0 {
-		r.propose(changes)
+	for list := range slices.Chunk(changes.Changes, changesPerCommand) {
+		r.propose(command.AlterISR{Changes: list})
 	}
 	for _, p := range out { // last: each may wait for the bucket, and nobody is to be led by a damaged replica meanwhile
 		r.renew(ctx, p)
