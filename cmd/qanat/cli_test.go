@@ -12,8 +12,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -451,5 +453,44 @@ func TestGroupWithMembers(t *testing.T) {
 	}
 	if withMembers(nil) != nil || withMembers(kerr.GroupIDNotFound) != error(kerr.GroupIDNotFound) {
 		t.Error("other outcomes are changed")
+	}
+}
+
+// A group of the consumer protocol would be said not to exist, or be shown without where its members are.
+func TestGroupOfTheConsumerProtocol(t *testing.T) {
+	c := fakeCluster(t, kfake.SeedTopics(4, "one"))
+	if r := c.runWith(t.Context(), "a\nb\n", "produce", "one"); r.code != 0 {
+		t.Fatalf("%+v", r)
+	}
+	cl, err := kgo.NewClient(kgo.SeedBrokers(c.brokers), kgo.ServerSideBalancer(), kgo.ConsumerGroup("modern"), kgo.ConsumeTopics("one"),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.ClientID("reader"), kgo.DisableAutoCommit())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	for n := 0; n < 2; {
+		fs := cl.PollFetches(t.Context())
+		if err := fs.Err(); err != nil {
+			t.Fatal(err)
+		}
+		n += fs.NumRecords()
+	}
+	if err := cl.CommitUncommittedOffsets(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for args, want := range map[string][]string{
+		"group list":                       {"modern", "consumer"},
+		"group describe modern":            {"consumer", "Stable", "reader", "the same"},
+		"group describe modern -s -o json": {`"type": "consumer"`, `"assignment_epoch": `, `"assigned": `, `"lag": 0`},
+	} {
+		r := c.run(strings.Fields(args)...)
+		for _, w := range want {
+			if r.code != 0 || !strings.Contains(r.out, w) {
+				t.Errorf("%s does not say %q: %+v", args, w, r)
+			}
+		}
+	}
+	if got := assignmentText(kadm.TopicsSet{"a": {0: {}, 1: {}, 3: {}, 4: {}, 5: {}}, "b": {7: {}}}); got != "a:0-1,3-5 b:7" {
+		t.Errorf("%q", got)
 	}
 }

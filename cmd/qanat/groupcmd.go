@@ -24,6 +24,7 @@ func (a *app) groupCommand() *cobra.Command {
 // groupRow is one of group list.
 type groupRow struct {
 	Group       string `json:"group"`
+	Type        string `json:"type"` // classic or consumer (KIP-848)
 	State       string `json:"state"`
 	Protocol    string `json:"protocol_type"`
 	Coordinator int32  `json:"coordinator"`
@@ -47,10 +48,10 @@ func (a *app) groupListCommand() *cobra.Command {
 				return fmt.Errorf("list groups: %w", err)
 			}
 			rows := []groupRow{}
-			t := table{columns: []string{"GROUP", "STATE", "+PROTOCOL", "+#COORDINATOR"}}
+			t := table{columns: []string{"GROUP", "TYPE", "STATE", "+PROTOCOL", "+#COORDINATOR"}}
 			for _, g := range groups.Sorted() {
-				rows = append(rows, groupRow{g.Group, g.State, g.ProtocolType, g.Coordinator})
-				t.add(g.Group, g.State, g.ProtocolType, strconv.Itoa(int(g.Coordinator)))
+				rows = append(rows, groupRow{g.Group, g.GroupType, g.State, g.ProtocolType, g.Coordinator})
+				t.add(g.Group, g.GroupType, g.State, g.ProtocolType, strconv.Itoa(int(g.Coordinator)))
 			}
 			return a.show(rows, t)
 		},
@@ -62,13 +63,19 @@ func (a *app) groupListCommand() *cobra.Command {
 // groupDescription is one of group describe.
 type groupDescription struct {
 	Group       string         `json:"group"`
+	Type        string         `json:"type"`
 	State       string         `json:"state"`
-	Protocol    string         `json:"protocol"`
+	Protocol    string         `json:"protocol"` // the assignor, in both types
 	Coordinator int32          `json:"coordinator"`
 	Members     int            `json:"members"`
 	Lag         int64          `json:"lag"`
 	LagSeconds  *float64       `json:"lag_seconds,omitempty"` // the worst; absent when unknown
 	Partitions  []groupOffsets `json:"partitions"`
+
+	// Of the consumer protocol: the group's epoch, that of its target assignment, and how far each member has followed.
+	Epoch           int32         `json:"epoch,omitempty"`
+	AssignmentEpoch int32         `json:"assignment_epoch,omitempty"`
+	MemberList      []groupMember `json:"member_list,omitempty"`
 }
 
 type groupOffsets struct {
@@ -141,8 +148,22 @@ func (a *app) describeGroups(ctx context.Context, cl *kgo.Client, names []string
 	if err != nil {
 		return fmt.Errorf("describe groups: %w", err)
 	}
+	var others []string // of no classic group with members: perhaps of the consumer protocol
+	for _, name := range names {
+		if l, ok := lags[name]; !ok || errors.Is(l.Error(), kerr.GroupIDNotFound) || l.Error() == nil && len(l.Members) == 0 {
+			others = append(others, name)
+		}
+	}
+	consumers, err := describeConsumers(ctx, kadm.NewClient(cl), others)
+	if err != nil {
+		return err
+	}
 	list := make([]*groupDescription, 0, len(names))
 	for _, name := range names {
+		if g := consumers[name]; g != nil {
+			list = append(list, g)
+			continue
+		}
 		l, ok := lags[name]
 		if !ok {
 			return noGroup(name)
@@ -166,7 +187,7 @@ func noGroup(group string) error {
 
 func groupOf(l kadm.DescribedGroupLag) *groupDescription {
 	g := &groupDescription{
-		Group: l.Group, State: l.State, Protocol: l.Protocol, Coordinator: l.Coordinator.NodeID,
+		Group: l.Group, Type: "classic", State: l.State, Protocol: l.Protocol, Coordinator: l.Coordinator.NodeID,
 		Members: len(l.Members), Lag: l.Lag.Total(), Partitions: []groupOffsets{},
 	}
 	for _, m := range l.Lag.Sorted() {
@@ -184,9 +205,13 @@ func groupOf(l kadm.DescribedGroupLag) *groupDescription {
 
 func (a *app) showGroups(list []*groupDescription, summary bool) error {
 	var tables []table
-	short := table{columns: []string{"GROUP", "STATE", "#MEMBERS", "#LAG", "#LAG-TIME", "+PROTOCOL", "+#COORDINATOR"}}
+	short := table{columns: []string{"GROUP", "TYPE", "STATE", "#MEMBERS", "#LAG", "#LAG-TIME", "+#EPOCH", "+#ASSIGNED", "+PROTOCOL", "+#COORDINATOR"}}
 	for _, g := range list {
-		short.add(g.Group, g.State, strconv.Itoa(g.Members), strconv.FormatInt(g.Lag, 10), agePtr(g.LagSeconds), g.Protocol, strconv.Itoa(int(g.Coordinator)))
+		epoch, assigned := "-", "-"
+		if g.Type == "consumer" {
+			epoch, assigned = strconv.Itoa(int(g.Epoch)), strconv.Itoa(int(g.AssignmentEpoch))
+		}
+		short.add(g.Group, g.Type, g.State, strconv.Itoa(g.Members), strconv.FormatInt(g.Lag, 10), agePtr(g.LagSeconds), epoch, assigned, g.Protocol, strconv.Itoa(int(g.Coordinator)))
 	}
 	tables = append(tables, short)
 	if summary {
@@ -203,6 +228,9 @@ func (a *app) showGroups(list []*groupDescription, summary bool) error {
 				offsetText(o.Lag), agePtr(o.LagSeconds), o.ClientID, o.Member, o.Host, o.Error)
 		}
 		tables = append(tables, t)
+		if len(g.MemberList) > 0 {
+			tables = append(tables, memberTable(g))
+		}
 	}
 	return a.show(list, tables...)
 }
