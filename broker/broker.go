@@ -76,7 +76,10 @@ type Broker struct {
 	scrub    *scrub.Scrubber
 	cleaner  *compact.Cleaner
 	groups   *coordinator.Coordinator
-	api      *api.Handler
+
+	transactions *api.Transactions
+
+	api *api.Handler
 
 	session    *control.Session
 	clock      control.Clock
@@ -264,6 +267,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	defer end()
 	g, serving := errgroup.WithContext(serve)
 	g.Go(func() error { return b.groups.Run(serving) })
+	g.Go(func() error { return b.transactions.Coordinator.Run(serving) })
 	g.Go(func() error { return b.hosted.Run(serving) })
 	g.Go(func() error { return b.fetchers.Run(serving) })
 	g.Go(func() error { return b.keeper.Run(serving) })

@@ -296,10 +296,11 @@ func (b *Broker) openServing(context.Context) error {
 	groups.OffsetsRetention = time.Duration(b.cfg.Int("offsets.retention.minutes")) * time.Minute
 	groups.CheckInterval = b.cfg.Duration("offsets.retention.check.interval.ms")
 	b.groups = coordinator.New(groups, b.quorum, b.log.With("part", "groups"))
+	b.openTransactions()
 	b.quorum.Subscribe(b.followCoordinators)
 
 	b.api = api.New(api.Deps{
-		Node: b.node, Quorum: b.quorum, Partitions: b.hosted, Groups: b.groups, Config: b.cfg,
+		Node: b.node, Quorum: b.quorum, Partitions: b.hosted, Groups: b.groups, Transactions: b.transactions, Config: b.cfg,
 		Log: b.log.With("part", "api"), Clock: time.Now, BucketURL: b.bucketURL(), Forget: b.cold.Forget, Dismiss: b.dismiss,
 		Volume: api.Volume{Dir: b.dir.Path, Space: b.space}, Appends: b.flusher, Settle: b.doubts.Settle, Throttle: b.throttle,
 	})
@@ -319,7 +320,7 @@ func (b *Broker) openServing(context.Context) error {
 	return nil
 }
 
-// followCoordinators keeps the groups where the image places them.
+// followCoordinators keeps groups and transactional ids where the image places them.
 func (b *Broker) followCoordinators(_, m *image.Image, ch quorum.Changes) {
 	if len(ch.Coordinators) == 0 {
 		return
@@ -327,6 +328,7 @@ func (b *Broker) followCoordinators(_, m *image.Image, ch quorum.Changes) {
 	if err := b.groups.Follow(m); err != nil {
 		b.fatal(fmt.Errorf("take over groups: %w", err))
 	}
+	b.transactions.Coordinator.Follow(m)
 }
 
 // announce prints the one line that says that the broker is ready.

@@ -74,14 +74,18 @@ func (c *cluster) await(ctx context.Context, ask *harness.Broker, what string, o
 	}
 }
 
+// seeds are all brokers' addresses.
+func (c *cluster) seeds() (list []string) {
+	for _, b := range c.b {
+		list = append(list, b.Listen)
+	}
+	return list
+}
+
 // admin is a new client: one that has known a coordinator tries it for long.
 func (c *cluster) admin() *kadm.Client {
 	c.t.Helper()
-	var seeds []string
-	for _, b := range c.b {
-		seeds = append(seeds, b.Listen)
-	}
-	cl, err := kgo.NewClient(kgo.SeedBrokers(seeds...), kgo.RetryTimeout(2*time.Second))
+	cl, err := kgo.NewClient(kgo.SeedBrokers(c.seeds()...), kgo.RetryTimeout(2*time.Second))
 	if err != nil {
 		c.t.Fatal(err)
 	}

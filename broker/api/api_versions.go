@@ -33,6 +33,9 @@ var needs = map[int16]command.Kind{68: command.KindChangeGroup, 69: command.Kind
 // maxAPIVersions is the newest version of ApiVersions answered in its own format.
 const maxAPIVersions = 4
 
+// transactionVersion is KIP-890's: a producer's epoch grows with every transaction.
+const transactionVersion = 2
+
 func (h *Handler) apiVersions(x *wire.Exchange) {
 	resp := kmsg.NewPtrApiVersionsResponse()
 	req, ok := x.Request.(*kmsg.ApiVersionsRequest)
@@ -75,6 +78,12 @@ func (h *Handler) apiVersions(x *wire.Exchange) {
 	}
 	if atLevel.Knows(command.KindChangeGroup) == nil {
 		resp.FinalizedFeatures = append(resp.FinalizedFeatures, kmsg.ApiVersionsResponseFinalizedFeature{Name: "group.version", MinVersionLevel: 1, MaxVersionLevel: 1})
+	}
+	if h.transacts() == nil {
+		resp.SupportedFeatures = append(resp.SupportedFeatures, kmsg.ApiVersionsResponseSupportedFeature{Name: "transaction.version", MaxVersion: transactionVersion})
+		resp.FinalizedFeatures = append(resp.FinalizedFeatures, kmsg.ApiVersionsResponseFinalizedFeature{
+			Name: "transaction.version", MinVersionLevel: transactionVersion, MaxVersionLevel: transactionVersion,
+		})
 	}
 	if level > 0 {
 		resp.FinalizedFeatures = append(resp.FinalizedFeatures, kmsg.ApiVersionsResponseFinalizedFeature{

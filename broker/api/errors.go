@@ -11,6 +11,8 @@ import (
 	"github.com/qanat-io/qanat/broker/coordinator"
 	"github.com/qanat-io/qanat/broker/group"
 	"github.com/qanat-io/qanat/broker/partition"
+	"github.com/qanat-io/qanat/broker/txn"
+	"github.com/qanat-io/qanat/broker/txncoordinator"
 	"github.com/qanat-io/qanat/metadata/command"
 	"github.com/qanat-io/qanat/metadata/controller"
 	"github.com/qanat-io/qanat/metadata/image"
@@ -104,6 +106,17 @@ var verdicts = []verdict{
 	{coordinator.ErrStopped, kerr.CoordinatorNotAvailable},
 	{coordinator.ErrNotCoordinator, kerr.NotCoordinator},
 	{coordinator.ErrCutOff, kerr.NotCoordinator},
+
+	// Transactions.
+	{txn.ErrUnknownProducer, kerr.InvalidProducerIDMapping},
+	{txn.ErrFenced, kerr.ProducerFenced},
+	{txn.ErrConcurrent, kerr.ConcurrentTransactions},
+	{txn.ErrState, kerr.InvalidTxnState},
+	{txn.ErrNotEnlisted, kerr.TransactionAbortable},
+	{txncoordinator.ErrLoading, kerr.CoordinatorLoadInProgress},
+	{txncoordinator.ErrNotAvailable, kerr.CoordinatorNotAvailable},
+	{txncoordinator.ErrNotCoordinator, kerr.NotCoordinator},
+	{txncoordinator.ErrTimeout, kerr.InvalidTransactionTimeout},
 
 	// Waiting.
 	{context.DeadlineExceeded, kerr.RequestTimedOut},

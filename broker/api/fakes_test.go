@@ -512,3 +512,13 @@ func (s *harness) nothingHeld() {
 		}
 	}
 }
+
+func (l *fakeLog) ProduceWithin(_ partition.Transaction, records []byte, acks partition.Acks, timeout time.Duration, w partition.Waiter, slot int) {
+	l.Produce(records, acks, timeout, w, slot)
+}
+
+func (l *fakeLog) Enlists([]byte) bool { return false }
+
+func (l *fakeLog) AppendMarker(_ partition.End, _ time.Duration, w partition.Waiter, slot int) {
+	w.Produced(slot, partition.Produced{Err: partition.ErrNotLeader})
+}

@@ -9,11 +9,12 @@ import (
 	"github.com/qanat-io/qanat/wire"
 )
 
-// FindCoordinator (key 10, v0-6): which broker coordinates a group.
+// FindCoordinator (key 10, v0-6): which broker coordinates a group, or a transactional id.
 //
 //   - The image places the groups' shards on brokers. One that is fenced, or on its way out, coordinates nothing for long:
 //     COORDINATOR_NOT_AVAILABLE, upon which clients ask again. v4+ asks for several keys at once (KIP-699).
-//   - Transactions and share groups have no coordinator here yet. As Kafka answers for a kind that it does not serve:
+//   - Transactional ids lie in the same shards as groups.
+//   - Share groups have no coordinator here yet. As Kafka answers for a kind that it does not serve:
 //     INVALID_REQUEST, upon which clients give up with a message, where COORDINATOR_NOT_AVAILABLE would make them wait
 //     for what does not come.
 
@@ -46,7 +47,7 @@ func (h *Handler) findCoordinator(x *wire.Exchange) {
 func (h *Handler) coordinatorOf(m *image.Image, x *wire.Exchange, kind int8, key string) kmsg.FindCoordinatorResponseCoordinator {
 	c := kmsg.NewFindCoordinatorResponseCoordinator()
 	c.Key, c.NodeID, c.Port = key, -1, -1
-	err := servedCoordinator(kind)
+	err := h.servedCoordinator(kind)
 	if err == nil {
 		at := m.Coordinator(image.CoordinatorShard(key)).Broker
 		if b, ok := m.Broker(at); ok && b.State == command.Active {
@@ -55,18 +56,21 @@ func (h *Handler) coordinatorOf(m *image.Image, x *wire.Exchange, kind int8, key
 				return c
 			}
 		}
-		err = refuse(kerr.CoordinatorNotAvailable, "group %q has no coordinator at the moment", key)
+		err = refuse(kerr.CoordinatorNotAvailable, "%q has no coordinator at the moment", key)
 	}
 	c.ErrorCode, c.ErrorMessage = code(err), message(err)
 	return c
 }
 
-func servedCoordinator(kind int8) error {
+func (h *Handler) servedCoordinator(kind int8) error {
 	switch kind {
 	case groupCoordinator:
 		return nil
 	case transactionCoordinator:
-		return refuse(kerr.InvalidRequest, "transactions are not served")
+		if h.Transactions == nil {
+			return refuse(kerr.InvalidRequest, "transactions are not served")
+		}
+		return h.transacts()
 	case shareCoordinator:
 		return refuse(kerr.InvalidRequest, "share groups are not served")
 	}

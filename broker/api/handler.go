@@ -44,11 +44,13 @@ type Deps struct {
 	Quorum     *quorum.Quorum
 	Partitions Partitions
 	Groups     *coordinator.Coordinator
-	Config     *config.Broker
-	Log        *slog.Logger     // optional
-	Clock      func() time.Time // optional: time.Now
-	Volume     Volume
-	BucketURL  string // optional: "" without a bucket
+	// Transactions are nil where none are served. Optional.
+	Transactions *Transactions
+	Config       *config.Broker
+	Log          *slog.Logger     // optional
+	Clock        func() time.Time // optional: time.Now
+	Volume       Volume
+	BucketURL    string // optional: "" without a bucket
 	// Dismiss takes a broker that is forgotten out of the metadata quorum. Optional.
 	Dismiss func(ctx context.Context, node kafka.BrokerID) error
 	// Settle waits while it is about to be decided who leads, and for no longer than ctx; see control.Doubts. Optional.
@@ -91,6 +93,9 @@ type Handler struct {
 // leader is what this package asks of a *partition.Partition; see there for each method.
 type leader interface {
 	ID() kafka.Partition
+	ProduceWithin(t partition.Transaction, records []byte, acks partition.Acks, timeout time.Duration, w partition.Waiter, slot int)
+	Enlists(records []byte) bool
+	AppendMarker(e partition.End, timeout time.Duration, w partition.Waiter, slot int)
 	Produce(records []byte, acks partition.Acks, timeout time.Duration, w partition.Waiter, slot int)
 	Read(r partition.ReadRequest) (partition.ReadResult, error)
 	Subscribe(l partition.Listener) (cancel func())
@@ -217,6 +222,11 @@ var handlers = map[int16]func(*Handler, *wire.Exchange){
 	21: (*Handler).deleteRecords,
 	22: (*Handler).initProducerID,
 	23: (*Handler).offsetForLeaderEpoch,
+	24: (*Handler).addPartitionsToTxn,
+	25: (*Handler).addOffsetsToTxn,
+	26: (*Handler).endTxn,
+	27: (*Handler).writeTxnMarkers,
+	28: (*Handler).txnOffsetCommit,
 	32: (*Handler).describeConfigs,
 	33: (*Handler).alterConfigs,
 	34: (*Handler).alterReplicaLogDirs,
@@ -232,6 +242,8 @@ var handlers = map[int16]func(*Handler, *wire.Exchange){
 	60: (*Handler).describeCluster,
 	61: (*Handler).describeProducers,
 	64: (*Handler).unregisterBroker,
+	65: (*Handler).describeTransactions,
+	66: (*Handler).listTransactions,
 	68: (*Handler).consumerGroupHeartbeat,
 	69: (*Handler).consumerGroupDescribe,
 	75: (*Handler).describeTopicPartitions,

@@ -9,6 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/qanat-io/qanat/broker/txn"
 	"github.com/qanat-io/qanat/metadata/command"
 	"github.com/qanat-io/qanat/metadata/quorum"
 	"github.com/qanat-io/qanat/wire"
@@ -17,7 +18,9 @@ import (
 
 // InitProducerId (key 22, v0-5; KIP-98, 360): a producer id for an idempotent producer. Without a transactional id a fresh id at
 // epoch 0 is given, whatever id the producer had (as Kafka does). An id without its epoch, or the reverse → INVALID_REQUEST. A
-// transactional id is refused with UNSUPPORTED_VERSION while there are no transactions: fatal to the producer, and true. Ids come
+// transactional id has its coordinator answer: the client before is fenced, its transaction aborted, for which this waits a moment and
+// then is CONCURRENT_TRANSACTIONS; a producer may go on with the id and epoch that it had (v3+). PRODUCER_FENCED is
+// INVALID_PRODUCER_EPOCH before v4. Ids come
 // from blocks that the quorum hands out, so none is ever given twice; a broker that dies loses the rest of its block.
 
 // producerIDBlock is how many ids a broker takes from the quorum at once. Kafka's number.
@@ -32,6 +35,10 @@ func (h *Handler) initProducerID(x *wire.Exchange) {
 	resp.ProducerID, resp.ProducerEpoch = -1, -1
 	ctx, cancel := within(x, maxProducerIDWaitMs)
 	defer cancel()
+	if req.TransactionalID != nil {
+		h.initTransactions(ctx, x, req)
+		return
+	}
 	id, err := h.newProducerID(ctx, req)
 	switch {
 	case errors.Is(err, quorum.ErrNotReady), errors.Is(err, context.DeadlineExceeded):
@@ -49,12 +56,49 @@ func (h *Handler) newProducerID(ctx context.Context, req *kmsg.InitProducerIDReq
 	if (req.ProducerID == -1) != (req.ProducerEpoch == -1) {
 		return 0, refuse(kerr.InvalidRequest, "producer id %d with epoch %d: give both or neither", req.ProducerID, req.ProducerEpoch)
 	}
-	if id := req.TransactionalID; id != nil && *id == "" {
-		return 0, refuse(kerr.InvalidRequest, "transactional id is empty")
-	} else if id != nil {
-		return 0, errNoTxn
-	}
+	return h.NewProducerID(ctx)
+}
+
+// NewProducerID gives an id that nobody had.
+func (h *Handler) NewProducerID(ctx context.Context) (kafka.ProducerID, error) {
 	return h.producers.next(ctx, h.quorum.Propose)
+}
+
+const producerFencedVersion = 4
+
+// initTransactions gives a transactional producer its identity.
+func (h *Handler) initTransactions(ctx context.Context, x *wire.Exchange, req *kmsg.InitProducerIDRequest) {
+	answer := func(me txn.Identity, err error) {
+		resp := kmsg.NewPtrInitProducerIDResponse()
+		resp.ProducerID, resp.ProducerEpoch = -1, -1
+		switch {
+		case errors.Is(err, quorum.ErrNotReady), errors.Is(err, context.DeadlineExceeded):
+			resp.ErrorCode = kerr.CoordinatorLoadInProgress.Code
+		case err != nil:
+			resp.ErrorCode = fencedCode(err, x.Version, producerFencedVersion)
+		default:
+			resp.ProducerID, resp.ProducerEpoch = int64(me.Producer), int16(me.Epoch)
+		}
+		reply(x, resp)
+	}
+	var expected *txn.Identity
+	err := checkTxnID(*req.TransactionalID)
+	switch {
+	case err != nil:
+	case (req.ProducerID == -1) != (req.ProducerEpoch == -1):
+		err = refuse(kerr.InvalidRequest, "producer id %d with epoch %d: give both or neither", req.ProducerID, req.ProducerEpoch)
+	default:
+		err = h.transacts()
+	}
+	if err != nil {
+		answer(txn.Identity{}, err)
+		return
+	}
+	if x.Version >= 3 && req.ProducerID != -1 {
+		me := identity(req.ProducerID, req.ProducerEpoch)
+		expected = &me
+	}
+	h.Transactions.Coordinator.Init(ctx, *req.TransactionalID, req.TransactionTimeoutMillis, expected, answer)
 }
 
 // producerIDs gives out the ids of a block. The zero value has none left.

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/qanat-io/qanat/metadata/image"
@@ -14,8 +15,7 @@ import (
 //   - Null topics (v2+) mean all that the group has. v8+ asks for several groups at once (KIP-709).
 //   - A group, topic or partition without a commit is -1 without an error; an unknown topic id (v10+) is
 //     UNKNOWN_TOPIC_ID.
-//   - RequireStable (v7+, KIP-447) asks for no offset that a transaction may still change. There are none yet: what the
-//     image holds is stable.
+//   - RequireStable (v7+, KIP-447) asks for no offset that a transaction under way may still change: UNSTABLE_OFFSET_COMMIT.
 //   - Only the group's coordinator answers: another broker's image may be behind. The coordinator's shows every commit that was answered, and every commit of an earlier generation once a member has
 //     been assigned in a later one.
 
@@ -30,7 +30,11 @@ func (h *Handler) offsetFetch(x *wire.Exchange) {
 			topics[i].Topic, topics[i].Partitions = t.Topic, t.Partitions
 		}
 		resp.ErrorCode = unserved
-		resp.Topics = flattenOffsets(h.groupOffsets(m, x.Version, req.Group, topics, req.Topics == nil, unserved))
+		found := h.groupOffsets(m, x.Version, req.Group, topics, req.Topics == nil, unserved)
+		if req.RequireStable && unserved == 0 {
+			hideUnstable(m, req.Group, found)
+		}
+		resp.Topics = flattenOffsets(found)
 		reply(x, resp)
 		return
 	}
@@ -41,6 +45,9 @@ func (h *Handler) offsetFetch(x *wire.Exchange) {
 		out.Group, out.ErrorCode = g.Group, code(h.Groups.MayFetch(g.Group, deref(g.MemberID), g.MemberEpoch))
 		if out.ErrorCode == 0 {
 			out.Topics = h.groupOffsets(m, x.Version, g.Group, g.Topics, g.Topics == nil, 0)
+			if req.RequireStable {
+				hideUnstable(m, g.Group, out.Topics)
+			}
 		}
 		resp.Groups[i] = out
 	}
@@ -79,6 +86,27 @@ func (h *Handler) groupOffsets(m *image.Image, version int16, name string, topic
 		}
 	}
 	return out
+}
+
+// hideUnstable takes back what a transaction under way may still change.
+func hideUnstable(m *image.Image, group string, topics []kmsg.OffsetFetchResponseGroupTopic) {
+	unstable := m.Unstable(group)
+	if len(unstable) == 0 {
+		return
+	}
+	for i := range topics {
+		id := kafka.TopicID(topics[i].TopicID)
+		if t, ok := m.TopicByName(topics[i].Topic); ok && id.IsZero() {
+			id = t.ID
+		}
+		for j := range topics[i].Partitions {
+			p := &topics[i].Partitions[j]
+			if p.ErrorCode == 0 && unstable[kafka.Partition{Topic: id, Index: p.Partition}] {
+				*p = noOffset(p.Partition)
+				p.ErrorCode = kerr.UnstableOffsetCommit.Code
+			}
+		}
+	}
 }
 
 // allOffsets are all that a group has, by topic.

@@ -9,6 +9,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/qanat-io/qanat/broker/partition"
+	"github.com/qanat-io/qanat/broker/txn"
 	"github.com/qanat-io/qanat/metadata/image"
 	"github.com/qanat-io/qanat/wire"
 	"github.com/qanat-io/qanat/wire/batch"
@@ -22,7 +23,9 @@ import (
 //   - acks other than -1, 0, 1 → INVALID_REQUIRED_ACKS on every partition.
 //   - acks=all that are not satisfied within the request's timeout → REQUEST_TIMED_OUT; the records may be committed later.
 //   - acks=0 gets no answer; when something went wrong, the connection is closed, which is the only way to tell.
-//   - A transactional id is refused with UNSUPPORTED_VERSION on every partition while there are no transactions.
+//   - A transaction must have the partition of its first batch there: from v12 the leader adds it, before that the producer has
+//     (KIP-890). That is seen in this broker's image, or asked of the transaction's coordinator: until then this connection waits.
+//     TRANSACTION_ABORTABLE (v11+), INVALID_TXN_STATE; NOT_ENOUGH_REPLICAS, which every producer tries again, when nobody answers.
 //   - zstd before v7 → UNSUPPORTED_COMPRESSION_TYPE (KIP-110).
 //   - v8+ names the records at fault (KIP-467); v10+ hints at the real leader (KIP-951).
 //   - Never UNKNOWN_SERVER_ERROR: Java's idempotent producer would duplicate (KAFKA-14034).
@@ -56,7 +59,11 @@ func (h *Handler) produce(x *wire.Exchange) {
 	c := h.produces.Get().(*produceCall)
 	c.x = x
 	c.prepare(req)
-	if err := refuseProduce(x, req); err != nil {
+	err := refuseProduce(x, req)
+	if err == nil && req.TransactionID != nil && h.Transactions == nil {
+		err = errNoTxn
+	}
+	if err != nil {
 		for slot := range c.slots {
 			c.Produced(slot, partition.Produced{Err: err, Base: -1, LogAppendTime: -1, LogStart: -1})
 		}
@@ -64,12 +71,16 @@ func (h *Handler) produce(x *wire.Exchange) {
 		return
 	}
 	h.expectProduce(x, req)
-	h.produceAll(c, x, req)
+	var unverified error
+	if req.TransactionID != nil {
+		unverified = h.verifyProduce(x, req)
+	}
+	h.produceAll(c, x, req, unverified)
 	c.finished()
 }
 
 // produceAll appends to every partition of a request, all of a small one within one flush.
-func (h *Handler) produceAll(c *produceCall, x *wire.Exchange, req *kmsg.ProduceRequest) {
+func (h *Handler) produceAll(c *produceCall, x *wire.Exchange, req *kmsg.ProduceRequest, unverified error) {
 	if h.Appends != nil && len(c.slots) > 1 && c.bytes <= flushTogether {
 		h.Appends.Begin()
 		defer h.Appends.End()
@@ -81,14 +92,14 @@ func (h *Handler) produceAll(c *produceCall, x *wire.Exchange, req *kmsg.Produce
 		topic, err := producedTopic(m, x.Version, t)
 		for j := range t.Partitions {
 			p := &t.Partitions[j]
-			h.produceTo(c, slot, topic, err, p, req)
+			h.produceTo(c, slot, topic, err, p, req, unverified)
 			slot++
 		}
 	}
 }
 
 // produceTo appends to one partition, or says why not.
-func (h *Handler) produceTo(c *produceCall, slot int, t *image.Topic, err error, p *kmsg.ProduceRequestTopicPartition, req *kmsg.ProduceRequest) {
+func (h *Handler) produceTo(c *produceCall, slot int, t *image.Topic, err error, p *kmsg.ProduceRequestTopicPartition, req *kmsg.ProduceRequest, unverified error) {
 	var l leader
 	if err == nil {
 		l, err = h.leading(t, p.Partition)
@@ -101,7 +112,55 @@ func (h *Handler) produceTo(c *produceCall, slot int, t *image.Topic, err error,
 		c.Produced(slot, partition.Produced{Err: err, Base: -1, LogAppendTime: -1, LogStart: -1})
 		return
 	}
-	l.Produce(p.Records, partition.Acks(req.Acks), time.Duration(req.TimeoutMillis)*time.Millisecond, c, slot)
+	acks, timeout := partition.Acks(req.Acks), time.Duration(req.TimeoutMillis)*time.Millisecond
+	if req.TransactionID == nil || len(p.Records) < batch.HeaderLen {
+		l.Produce(p.Records, acks, timeout, c, slot)
+		return
+	}
+	within := h.transaction(*req.TransactionID, c.x.Version, whoseBatch(p.Records), l.ID())
+	if unverified != nil {
+		within.Verify = func() error { return unverified }
+	}
+	l.ProduceWithin(within, p.Records, acks, timeout, c, slot)
+}
+
+func whoseBatch(records []byte) txn.Identity {
+	v := batch.View(records)
+	return txn.Identity{Producer: v.ProducerID(), Epoch: v.ProducerEpoch()}
+}
+
+// verifyProduce has the transaction enlist the partitions of a request where it is to write for the first time. The error is for
+// the first batches of the transaction in their partitions; others do not ask.
+func (h *Handler) verifyProduce(x *wire.Exchange, req *kmsg.ProduceRequest) error {
+	if err := h.transacts(); err != nil {
+		return err
+	}
+	if err := checkTxnID(*req.TransactionID); err != nil {
+		return err
+	}
+	m := h.quorum.Image()
+	var e txn.EnlistRequest
+	for i := range req.Topics {
+		t, err := producedTopic(m, x.Version, &req.Topics[i])
+		if err != nil {
+			continue
+		}
+		for j := range req.Topics[i].Partitions {
+			p := &req.Topics[i].Partitions[j]
+			l, err := h.leading(t, p.Partition)
+			if err != nil || !l.Enlists(p.Records) {
+				continue
+			}
+			if e.Identity = whoseBatch(p.Records); h.Transactions.Leader.Verify(*req.TransactionID, e.Identity, l.ID()) != nil {
+				e.Partitions = append(e.Partitions, l.ID())
+			}
+		}
+	}
+	if len(e.Partitions) == 0 {
+		return nil
+	}
+	e.Version = 2
+	return asProduced(h.enlisted(x, *req.TransactionID, e, x.Version < produceEnlistVersion), x.Version)
 }
 
 var (
@@ -117,8 +176,6 @@ func refuseProduce(x *wire.Exchange, req *kmsg.ProduceRequest) error {
 		return errOldAPI
 	case req.Acks < -1 || req.Acks > 1:
 		return refuse(kerr.InvalidRequiredAcks, "acks must be -1, 0 or 1, not %d", req.Acks)
-	case req.TransactionID != nil:
-		return errNoTxn
 	}
 	return nil
 }

@@ -18,6 +18,7 @@ type machine interface {
 	CheckDelete() error
 	CheckOffsetDelete() error
 	Commit(now time.Time, who group.Identity) error
+	CommitWithin(now time.Time, who group.Identity) error // a transaction
 	Subscribed(topic string) bool
 	OffsetExpiry() (group.Expiry, time.Time)
 	ProtocolType() string

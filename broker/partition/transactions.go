@@ -1,6 +1,7 @@
 package partition
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -63,7 +64,8 @@ type End struct {
 	Epoch    kafka.ProducerEpoch
 	batch.Marker
 
-	// Verify tells whether the marker is still to be written; asked between two appends. It must not block. May be nil.
+	// Verify tells whether the marker is still to be written; asked between two appends. It must not block. nil for markers of a person,
+	// which only the epochs are compared of.
 	Verify func() error
 }
 
@@ -108,13 +110,12 @@ func (p *Partition) mark(e End, v batch.View, now time.Time) (next kafka.Offset,
 	if p.unfit != nil {
 		return 0, 0, p.unfit
 	}
-	if err := p.producers.CheckMarker(e.Producer, e.Epoch, e.Coordinator); err != nil {
-		return 0, 0, err
+	err = p.producers.CheckMarker(e.Producer, e.Epoch, e.Coordinator)
+	if e.Verify != nil && (err == nil || errors.Is(err, ErrCoordinatorFenced)) {
+		err = e.Verify() // which knows better than an epoch that anybody may have made up
 	}
-	if e.Verify != nil {
-		if err := e.Verify(); err != nil {
-			return 0, 0, err
-		}
+	if err != nil {
+		return 0, 0, err
 	}
 	v.Stamp(p.log.End(), epoch)
 	if err := p.write(v, now); err != nil {

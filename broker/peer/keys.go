@@ -14,6 +14,8 @@ const (
 	KeyLost                                    // metadata/quorum: do you, too, see the leader dead
 	KeyAdmin                                   // metadata/quorum: change the membership
 	KeyPing                                    // broker/control: a sign of life, and how new the image is
+	KeyEnlist                                  // broker/txncoordinator: add to a transaction
+	KeyMark                                    // broker/txncoordinator: write markers
 )
 
 // api is what is known of a private key.
@@ -34,6 +36,8 @@ var private = map[int16]api{
 	KeyLost:      {name: "Lost"},
 	KeyAdmin:     {name: "Admin"},
 	KeyPing:      {name: "Ping"},
+	KeyEnlist:    {name: "Enlist"},
+	KeyMark:      {name: "Mark"},
 }
 
 // Name is a private key's, for logs and metrics; "" when there is none.

@@ -81,7 +81,7 @@ func decide(old *Record, r EndRequest) (*Record, Identity) {
 		n.LastProducer, n.LastEpoch = old.Producer, old.Epoch
 		n.Epoch++
 		me.Epoch = n.Epoch
-		if exhausted(old.Epoch) {
+		if Exhausted(old.Epoch) {
 			n.Next = r.Fresh
 			me = Identity{r.Fresh, 0}
 		}

@@ -23,7 +23,8 @@ var nobody = Identity{kafka.NoProducer, -1}
 // lastEpoch is the newest epoch that a client is ever given. The one behind it is left for the coordinator to fence that client.
 const lastEpoch kafka.ProducerEpoch = math.MaxInt16 - 1
 
-func exhausted(e kafka.ProducerEpoch) bool { return e >= lastEpoch }
+// Exhausted tells whether a client with that epoch needs another producer id to go on.
+func Exhausted(e kafka.ProducerEpoch) bool { return e >= lastEpoch }
 
 // InitRequest asks for an identity to work under.
 type InitRequest struct {
@@ -48,7 +49,7 @@ func Init(old *Record, r InitRequest) (next *Record, me Identity, err error) {
 		}
 		return next, Identity{r.Fresh, 0}, nil
 	}
-	if e := r.Expected; e != nil && e.Producer != old.Producer && !(e.Producer == old.LastProducer && exhausted(e.Epoch)) {
+	if e := r.Expected; e != nil && e.Producer != old.Producer && !(e.Producer == old.LastProducer && Exhausted(e.Epoch)) {
 		return nil, nobody, ErrFenced
 	}
 	switch {
@@ -58,7 +59,11 @@ func Init(old *Record, r InitRequest) (next *Record, me Identity, err error) {
 		if r.Expected != nil && r.Expected.Epoch != old.Epoch {
 			return nil, nobody, ErrFenced
 		}
-		return Fence(old, r.NowMs), nobody, ErrConcurrent
+		n := Fence(old, r.NowMs)
+		if r.Expected != nil {
+			n.LastEpoch = old.Epoch // the same client: it goes on once its transaction is aborted
+		}
+		return n, nobody, ErrConcurrent
 	}
 	n := follow(old, r.NowMs)
 	n.State, n.TimeoutMs, n.StartedMs = command.TxnEmpty, r.TimeoutMs, 0
@@ -68,9 +73,11 @@ func Init(old *Record, r InitRequest) (next *Record, me Identity, err error) {
 		if e != nil {
 			n.LastEpoch = old.Epoch
 		}
-		if n.Epoch++; exhausted(old.Epoch) {
+		if n.Epoch++; Exhausted(old.Epoch) {
 			n.Producer, n.Epoch = r.Fresh, 0
 		}
+	case e.Epoch == old.LastEpoch && old.Epoch > lastEpoch:
+		n.LastProducer, n.Producer, n.Epoch = old.Producer, r.Fresh, 0
 	case e.Epoch == old.LastEpoch: // the answer was lost: it is given again
 	default:
 		return nil, nobody, ErrFenced

@@ -397,6 +397,14 @@ func (q *Quorum) encode(c command.Command) (command.Body, error) {
 	return command.EncodeBody(c)
 }
 
+// Reached waits until the image holds the entry at an index: what another broker's image shows, this one's shows then.
+func (q *Quorum) Reached(ctx context.Context, index uint64) error {
+	if q.Image().Index() >= index {
+		return nil
+	}
+	return q.fsm.reached(ctx, index)
+}
+
 // Subscribe calls f after published images that changed something it may act
 // on, in order, from a goroutine of its own, with what changed since the last
 // call. old is the image of the last call (of the first: the one returned).

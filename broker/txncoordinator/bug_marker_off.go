@@ -1,0 +1,7 @@
+//go:build !qanat_bug_marker
+
+package txncoordinator
+
+// bugMarker sends markers when a decision is proposed, and has leaders write them before it is applied. A deliberate bug: the
+// fault runs are tried with it (faults bugs), and have to find it.
+const bugMarker = false

@@ -1,0 +1,5 @@
+//go:build qanat_bug_marker
+
+package txncoordinator
+
+const bugMarker = true
