@@ -51,8 +51,20 @@ func tlsSettings(cfg *config.Broker, listener string) secure.Settings {
 
 // CheckTLS reads what the listeners that speak TLS are to show, and tells all that is wrong with it.
 func CheckTLS(cfg *config.Broker) error {
-	_, err := readTLS(cfg, cfg.String("cluster.id"), slog.New(slog.DiscardHandler))
+	_, err := Identities(cfg)
 	return err
+}
+
+// Identities are those of the listeners that speak TLS, as the files are now.
+func Identities(cfg *config.Broker) ([]*secure.Identity, error) {
+	ids, err := readTLS(cfg, cfg.String("cluster.id"), slog.New(slog.DiscardHandler))
+	var list []*secure.Identity
+	for _, name := range secured(cfg) {
+		if id := ids[name]; id != nil {
+			list = append(list, id)
+		}
+	}
+	return list, err
 }
 
 func readTLS(cfg *config.Broker, cluster string, log *slog.Logger) (identities, error) {

@@ -30,6 +30,7 @@ var layers = [][]string{
 	{"broker/server", "broker/console", "broker/telemetry"},
 	{"broker/member"},
 	{"broker"},
+	{"broker/doctor"},
 	{"cmd/qanat"},
 }
 

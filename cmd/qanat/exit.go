@@ -37,7 +37,7 @@ const exitCodesHelp = `Exit codes:
     6  the broker refused: the error is its answer
     7  not confirmed
     8  log dump, tier inspect, tier scrub: the data is damaged
-   10  cluster health: something is wrong with the cluster
+   10  cluster health, doctor: something is wrong
   130  interrupted
 `
 

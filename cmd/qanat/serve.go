@@ -209,10 +209,15 @@ func freePort(address string) string {
 
 // load reads the configuration; what is wrong with it, and was found wrong before, is all told at once.
 func (a *app) load(from config.Sources, wrong ...error) (*config.Broker, error) {
+	return a.loadChecked(from, func(cfg *config.Broker) error { return errors.Join(checkBucket(cfg), broker.CheckTLS(cfg)) }, wrong...)
+}
+
+// loadChecked reads the configuration; check has the last word.
+func (a *app) loadChecked(from config.Sources, check func(*config.Broker) error, wrong ...error) (*config.Broker, error) {
 	from.Environ = a.environ()
 	cfg, err := from.Load()
 	if err == nil {
-		err = errors.Join(checkBucket(cfg), broker.CheckTLS(cfg))
+		err = check(cfg)
 	}
 	err = errors.Join(append(wrong, err)...)
 	switch {
