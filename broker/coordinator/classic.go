@@ -110,8 +110,12 @@ func (c *Coordinator) Leave(name string, who []group.Leaver) (each []error, err 
 
 // classicFor is the entry's group as one of the classic protocol, for who joins: a group of another one that nobody is in any more gives way.
 func (c *Coordinator) classicFor(e *entry, now time.Time) (*group.Group, error) {
-	if g, ok := e.g.(classicGroup); ok {
+	var generation int32
+	switch g := e.g.(type) {
+	case classicGroup:
 		return g.Group, nil
+	case consumerGroup:
+		generation = g.Epoch()
 	}
 	if !e.g.Empty() {
 		return nil, fmt.Errorf("%w: it is a %s group", group.ErrInconsistentProtocol, e.g.kind())
@@ -119,7 +123,7 @@ func (c *Coordinator) classicFor(e *entry, now time.Time) (*group.Group, error) 
 	if !e.g.Idle() { // who has left waits for the answer
 		return nil, ErrLoading
 	}
-	g := group.New(&c.cfg.Limits, now)
+	g := group.After(&c.cfg.Limits, now, generation)
 	e.g, e.version = classicGroup{g}, 0
 	return g, nil
 }

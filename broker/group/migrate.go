@@ -12,6 +12,14 @@ type Migrant struct {
 	Assignment           []byte     // the newest that it may have
 }
 
+// After returns an empty group whose generations follow those of the group that had the name before: what was committed in an older generation
+// must never come after what is committed in a newer one.
+func After(limits *Limits, now time.Time, generation int32) *Group {
+	g := New(limits, now)
+	g.generation = generation
+	return g
+}
+
 // Migrants are all members, the longest-standing first.
 func (g *Group) Migrants() []Migrant {
 	out := make([]Migrant, len(g.order))
@@ -26,8 +34,8 @@ func (g *Group) Migrants() []Migrant {
 
 // Take returns a group of members that come from another protocol's, and have a protocol in common. They go on in the generation and rebalance.
 func Take(limits *Limits, now time.Time, generation int32, from []Migrant, out *Effects) *Group {
-	g := New(limits, now)
-	g.generation, g.protocolType = generation, ConsumerType
+	g := After(limits, now, generation)
+	g.protocolType = ConsumerType
 	for _, x := range from {
 		m := &member{
 			id: x.ID, instance: x.InstanceID, client: x.ClientID, host: x.ClientHost,

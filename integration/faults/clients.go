@@ -29,6 +29,7 @@ type language struct {
 type member struct {
 	language language
 	role     workload.Role
+	assignor string // "": the run's
 	process  *exec.Cmd
 	done     chan struct{}
 }
@@ -61,6 +62,13 @@ func cast(workloadName string, languages map[string]language) ([]*member, error)
 	switch workloadName {
 	case "franz-go":
 		all = of("franz-go", produce, produce, refused, read, group, group, committed)
+	case "consumer": // a group of the consumer protocol (KIP-848)
+		all = of("franz-go", produce, produce, refused, read, group, group, group, committed)
+	case "migrating": // members of both protocols: the group goes back and forth as they come and go
+		all = of("franz-go", produce, produce, refused, read, group, group, group, committed)
+		all[4].assignor = "broker"
+	case "consumer-java":
+		all = append(of("java", produce, refused, read, group, group), of("franz-go", committed)...)
 	case "java":
 		all = append(of("java", produce, refused, read, group, group), of("franz-go", committed)...)
 	case "librdkafka":
@@ -83,6 +91,9 @@ func (k *clients) start(m *member) error {
 	k.mu.Lock()
 	spec := k.spec
 	spec.Role, spec.Process = m.role, k.next
+	if m.assignor != "" {
+		spec.Assignor = m.assignor
+	}
 	spec.Seed = k.rng.Uint64()
 	k.next++
 	k.mu.Unlock()

@@ -190,7 +190,10 @@ const scrubPause = 2 * time.Second
 
 // assignor is the group's: members without one in common would be refused, for good by some clients.
 func (r *run) assignor() string {
-	if r.workload == "franz-go" && r.seed%2 == 1 {
+	switch {
+	case r.workload == "consumer" || r.workload == "consumer-java":
+		return "broker"
+	case (r.workload == "franz-go" || r.workload == "migrating") && r.seed%2 == 1:
 		return "cooperative-sticky"
 	}
 	return "range"

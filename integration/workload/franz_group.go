@@ -33,8 +33,11 @@ func (c *client) group(ctx context.Context) error {
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.SessionTimeout(10 * time.Second), kgo.RebalanceTimeout(15 * time.Second), kgo.FetchMaxWait(500 * time.Millisecond),
 		kgo.OnPartitionsAssigned(m.assigned), kgo.OnPartitionsRevoked(m.revoked), kgo.OnPartitionsLost(m.lost),
 	}
-	if c.Assignor == "range" {
+	switch c.Assignor {
+	case "range":
 		opts = append(opts, kgo.Balancers(kgo.RangeBalancer()))
+	case "broker":
+		opts = append(opts, kgo.ServerSideBalancer())
 	}
 	cl, err := c.connect(opts...)
 	if err != nil {

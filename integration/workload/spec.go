@@ -30,7 +30,7 @@ type Spec struct {
 	Process    int    // its number in the history
 	History    string // file to write
 	Group      string
-	Assignor   string // of the group: range, which all offer, or, where all members are franz-go's, cooperative-sticky
+	Assignor   string // of the group: range, which all offer, or, where all members are franz-go's, cooperative-sticky, or, of those and Java's, broker: the consumer protocol (KIP-848)
 	Rate       int    // sends a second
 	Size       int    // bytes of a record
 	Seed       uint64
@@ -45,7 +45,7 @@ func (s *Spec) Flags(f *flag.FlagSet) {
 	f.IntVar(&s.Process, "process", 0, "number of this process in the history")
 	f.StringVar(&s.History, "history", "", "file to write")
 	f.StringVar(&s.Group, "group", "", "consumer group")
-	f.StringVar(&s.Assignor, "assignor", "range", "the group's assignor: range, or cooperative-sticky (franz-go)")
+	f.StringVar(&s.Assignor, "assignor", "range", "the group's assignor: range; or, of franz-go, cooperative-sticky; or, of franz-go and Java, broker: the consumer protocol (KIP-848)")
 	f.IntVar(&s.Rate, "rate", 200, "sends a second")
 	f.IntVar(&s.Size, "size", 256, "bytes of a record")
 	f.Uint64Var(&s.Seed, "seed", 0, "of what is random")

@@ -169,6 +169,10 @@ public final class Workload {
         String group = flags.get("group");
         Map<String, String> more = new HashMap<>(Map.of("group.id", group, "session.timeout.ms", "10000", "max.poll.interval.ms", "15000"));
         more.put("partition.assignment.strategy", "org.apache.kafka.clients.consumer.RangeAssignor");
+        if ("broker".equals(flags.get("assignor"))) { // the consumer protocol (KIP-848): the broker assigns, and says how long a session is
+            more.keySet().removeAll(List.of("session.timeout.ms", "partition.assignment.strategy"));
+            more.put("group.protocol", "consumer");
+        }
         try (var consumer = consumer(more)) {
             Member member = new Member(consumer, group);
             consumer.subscribe(List.of(topic), member);
