@@ -2,6 +2,6 @@
 
 package partition
 
-// bugStable has read_committed consumers read up to the high watermark, whatever is undecided below it. A deliberate bug: the
-// fault runs are tried with it (faults bugs), and have to find it.
+// bugStable has read_committed consumers read up to the high watermark, whatever is undecided below it. A deliberate bug:
+// TestReadCommittedAgainstModel is tried with it, and has to find it.
 const bugStable = false

@@ -2,6 +2,6 @@
 
 package txncoordinator
 
-// bugMarker sends markers when a decision is proposed, and has leaders write them before it is applied. A deliberate bug: the
-// fault runs are tried with it (faults bugs), and have to find it.
+// bugMarker sends markers when a decision is proposed, and has leaders write them before it is applied. A deliberate bug:
+// TestHistoriesOfCoordinators is tried with it, and has to find it.
 const bugMarker = false
