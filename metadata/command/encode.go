@@ -90,6 +90,11 @@ func EncodeBody(c Command) (Body, error) {
 	if _, ok := kinds[k]; !ok {
 		return Body{}, fmt.Errorf("encode %s: %w", k, ErrUnknown)
 	}
+	if commit, ok := c.(CommitOffsets); ok && len(commit.Offsets) <= maxElements {
+		if b := quickCommit(make([]byte, 0, quickSize(commit)), commit); len(b) <= MaxBodyBytes {
+			return Body{kind: k, bytes: b}, nil
+		}
+	}
 	b, err := encoding.Marshal(c)
 	if err != nil {
 		return Body{}, fmt.Errorf("encode %s: %w", k, err)
@@ -175,8 +180,11 @@ func Decode(b []byte) ([]Proposal, error) {
 		return nil, err
 	}
 	var e entry
-	if err := decoding.Unmarshal(b, &e); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
+	if !quickEntry(b, &e) {
+		e = entry{}
+		if err := decoding.Unmarshal(b, &e); err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
+		}
 	}
 	proposals := make([]Proposal, len(e.Items))
 	for i, it := range e.Items {

@@ -56,7 +56,7 @@ var kinds = map[Kind]kind{
 	KindCommitSegment:       {"CommitSegment", 1, decode[CommitSegment]},
 	KindTrimLog:             {"TrimLog", 1, decode[TrimLog]},
 	KindAllocateProducerIDs: {"AllocateProducerIDs", 1, decode[AllocateProducerIDs]},
-	KindCommitOffsets:       {"CommitOffsets", 2, decode[CommitOffsets]},
+	KindCommitOffsets:       {"CommitOffsets", 2, decodeCommit},
 	KindDeleteOffsets:       {"DeleteOffsets", 2, decode[DeleteOffsets]},
 	KindPutGroup:            {"PutGroup", 2, decode[PutGroup]},
 	KindDeleteGroup:         {"DeleteGroup", 2, decode[DeleteGroup]},
