@@ -91,6 +91,9 @@ func (g *Group) reconcile(now time.Time, m *member, owned assign.Set, told bool)
 	if len(free) < len(add) {
 		m.state = unreleased
 	}
+	if m.assigned.Equal(m.target) {
+		m.assigned = m.target // one in memory, as it is for as long as nothing happens
+	}
 	changed = !m.assigned.Equal(was)
 	if changed || m.state != wasState || m.epoch != g.target {
 		g.step(m, g.target)
