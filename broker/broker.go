@@ -46,9 +46,19 @@ type Options struct {
 	Program string
 	// Stdout receives the one line that says that the broker is ready.
 	Stdout io.Writer
+	// Tell hears of the broker's life: once when it serves, once when it begins to stop. It must not block. May be nil.
+	Tell func(Phase)
 	// Log receives everything else. nil: standard error, as the configuration says.
 	Log *slog.Logger
 }
+
+// Phase is what a broker's supervisor wants to know of.
+type Phase int
+
+const (
+	Serving Phase = iota
+	Stopping
+)
 
 // Broker is one running broker.
 type Broker struct {
@@ -122,6 +132,9 @@ func Open(ctx context.Context, cfg *config.Broker, o Options) (_ *Broker, err er
 	}
 	if b.opts.Program == "" {
 		b.opts.Program = "qanat"
+	}
+	if b.opts.Tell == nil {
+		b.opts.Tell = func(Phase) {}
 	}
 	if b.opts.Stdout == nil {
 		b.opts.Stdout = io.Discard
@@ -288,6 +301,7 @@ func (b *Broker) Run(ctx context.Context) error {
 		}
 		b.serving.Store(true)
 		b.announce()
+		b.opts.Tell(Serving)
 		return nil
 	})
 	told := false
@@ -299,6 +313,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	}
 	stopped := time.Now()
 	b.stopping.Store(true)
+	b.opts.Tell(Stopping)
 	if told {
 		b.leave()
 	}

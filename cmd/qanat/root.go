@@ -66,7 +66,7 @@ segments go to object storage, where they stay for as long as retention says.
 			root.AddCommand(c)
 		}
 	}
-	add("run", a.devCommand(), a.serveCommand(), a.configCommand(), a.certCommand())
+	add("run", a.devCommand(), a.serveCommand(), a.configCommand(), a.certCommand(), a.generateCommand())
 	add("use", a.topicCommand(), a.produceCommand(), a.consumeCommand(), a.groupCommand(), a.benchCommand())
 	add("cluster", a.clusterCommand(), a.brokerCommand(), a.partitionCommand(), a.quorumCommand())
 	add("look", a.doctorCommand(), a.tierCommand(), a.logCommand())

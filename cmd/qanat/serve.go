@@ -248,7 +248,9 @@ func (a *app) serve(ctx context.Context, cfg *config.Broker) error {
 	}
 	slog.SetDefault(log)
 	limitMemory(log)
-	b, err := broker.Open(ctx, cfg, broker.Options{Version: buildVersion(), Program: a.program, Stdout: a.stdout, Log: log})
+	manager := supervised(log)
+	defer manager.end()
+	b, err := broker.Open(ctx, cfg, broker.Options{Version: buildVersion(), Program: a.program, Stdout: a.stdout, Tell: manager.tell, Log: log})
 	if err != nil {
 		return fmt.Errorf("start the broker: %w", err)
 	}
