@@ -59,7 +59,7 @@ func (e *etl) member(ctx context.Context, n int) {
 func (e *etl) session(ctx context.Context, n int) error {
 	s, err := kgo.NewGroupTransactSession(
 		kgo.SeedBrokers(e.seeds...), kgo.TransactionalID(fmt.Sprintf("etl-%d", n)), kgo.TransactionTimeout(10*time.Second),
-		kgo.ConsumerGroup("etl"), kgo.ConsumeTopics("in"), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.RequireStableFetchOffsets(),
+		kgo.ConsumerGroup("etl"), kgo.ConsumeTopics("in"), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.SessionTimeout(6*time.Second), kgo.FetchMaxWait(100*time.Millisecond),
 		kgo.DefaultProduceTopic("out"), kgo.RecordDeliveryTimeout(8*time.Second), kgo.RetryTimeout(15*time.Second),
 	)
