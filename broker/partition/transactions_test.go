@@ -228,6 +228,9 @@ func TestTransactionsAreFenced(t *testing.T) {
 		if r := w.produce(from(1, 0, 2, 1), -1); !errors.Is(r.Err, ErrInTransaction) {
 			t.Errorf("beside its open transaction: %+v", r)
 		}
+		if !w.p.Enlists(of(1, 1, 0, 1)) || w.p.Enlists(of(1, 0, 1, 1)) {
+			t.Error("the next transaction's first batch is taken for one of the transaction whose marker is still to come, or the reverse")
+		}
 		e := ended(1, 1, true)
 		e.Verify = func() error { return gone }
 		if r := w.mark(e); !errors.Is(r.Err, gone) || w.p.LastStable() != 0 {

@@ -76,13 +76,14 @@ func (s *State) CheckMarker(id kafka.ProducerID, epoch kafka.ProducerEpoch, coor
 	return nil
 }
 
-// Opens tells whether the batch, when it is appended, begins a transaction, and whether batches of its epoch are known.
+// Opens tells whether the batch, when it is appended, begins a transaction, and whether batches of its epoch are known. One of a newer
+// epoch than the open transaction's begins the next: it waits for the marker of the one before.
 func (s *State) Opens(v batch.View) (opens, known bool) {
 	p := s.producers[v.ProducerID()]
 	if p == nil {
 		return v.Attributes().Transactional(), false
 	}
-	return v.Attributes().Transactional() && p.TxnFirst == NoTxn, p.n > 0 && p.Epoch == v.ProducerEpoch()
+	return v.Attributes().Transactional() && (p.TxnFirst == NoTxn || v.ProducerEpoch() > p.Epoch), p.n > 0 && p.Epoch == v.ProducerEpoch()
 }
 
 // Producer finds a producer's state; nil when there is none. Not to be changed.
