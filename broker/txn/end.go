@@ -29,7 +29,11 @@ func End(old *Record, r EndRequest) (next *Record, me Identity, err error) {
 	}
 	again := old.Producer == r.Producer && old.LastEpoch == r.Epoch && old.Epoch == r.Epoch+1 ||
 		old.LastProducer == r.Producer && r.Epoch == lastEpoch && old.LastEpoch == lastEpoch && old.Epoch == 0
+	ahead := old.State.Decided() && (old.Next == kafka.NoProducer && r.Identity == Identity{old.Producer, old.Epoch} || old.Next != kafka.NoProducer && r.Identity == Identity{old.Next, 0})
 	switch {
+	case ahead && !r.Commit:
+		// The next transaction, with nothing in it yet: it can be ended when the one before is. Kafka calls this client fenced.
+		return nil, nobody, ErrConcurrent
 	case old.Producer != r.Producer && !again:
 		return nil, nobody, ErrUnknownProducer
 	case !again && old.State.Decided(), !again && old.Epoch != r.Epoch, again && old.State == command.TxnOngoing, again && old.State == command.TxnEmpty:

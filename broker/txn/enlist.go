@@ -52,6 +52,8 @@ func Enlist(old *Record, r EnlistRequest) (next *Record, err error) {
 // own checks that a request comes from who has the transactional id.
 func own(r *Record, who Identity) error {
 	switch {
+	case r != nil && r.Next != kafka.NoProducer && who == Identity{r.Next, 0}:
+		return ErrConcurrent // it was told already; the record follows when the markers are written
 	case r == nil || r.Producer != who.Producer:
 		return ErrUnknownProducer
 	case r.Epoch != who.Epoch:

@@ -107,6 +107,7 @@ func TestEnlist(t *testing.T) {
 		{name: "begins after another", old: record(command.TxnCompleteAbort), who: me, groups: []string{"g"}, changed: true},
 		{name: "has it", old: record(command.TxnOngoing), who: me, add: []kafka.Partition{p0}},
 		{name: "one more", old: record(command.TxnOngoing), who: me, add: []kafka.Partition{p0, p1}, changed: true},
+		{name: "being ended, epochs used up", old: record(command.TxnPrepareCommit, epoch(math.MaxInt16, lastEpoch), func(r *Record) { r.Next = 99 }), who: Identity{99, 0}, add: []kafka.Partition{p0}, err: ErrConcurrent},
 		{name: "being ended", old: record(command.TxnPrepareCommit), who: me, add: []kafka.Partition{p0}, err: ErrConcurrent},
 	} {
 		next, err := Enlist(c.old, EnlistRequest{Identity: c.who, Partitions: c.add, Groups: c.groups, Version: 2, NowMs: 20})
@@ -179,6 +180,8 @@ func TestEnd(t *testing.T) {
 		{name: "v2 being committed, again", bump: true, old: record(command.TxnPrepareCommit, epoch(4, 3)), who: Identity{7, 3}, commit: commit, err: ErrConcurrent},
 		{name: "v2 being committed, now abort", bump: true, old: record(command.TxnPrepareCommit, epoch(4, 3)), who: Identity{7, 3}, commit: abort, err: ErrConcurrent},
 		{name: "v2 being committed, with the next epoch", bump: true, old: record(command.TxnPrepareCommit, epoch(4, 3)), who: Identity{7, 4}, commit: commit, err: ErrFenced},
+		{name: "v2 being committed, and the next is aborted", bump: true, old: record(command.TxnPrepareCommit, epoch(4, 3)), who: Identity{7, 4}, commit: abort, err: ErrConcurrent},
+		{name: "v2 being committed, epochs used up, and the next is aborted", bump: true, old: record(command.TxnPrepareCommit, epoch(math.MaxInt16, lastEpoch), func(r *Record) { r.Next = fresh }), who: Identity{fresh, 0}, commit: abort, err: ErrConcurrent},
 		{name: "v2 empty abort retry", bump: true, old: record(command.TxnEmpty, epoch(4, 3)), who: Identity{7, 3}, commit: abort, err: ErrFenced},
 		{name: "v2 empty abort", bump: true, old: record(command.TxnEmpty), who: Identity{7, 3}, commit: abort, next: ca, me: Identity{7, 4}},
 		{name: "v2 empty commit retry", bump: true, old: record(command.TxnEmpty, epoch(4, 3)), who: Identity{7, 3}, commit: commit, err: ErrFenced},
