@@ -36,13 +36,13 @@ func keyed(t *testing.T, keys ...string) []byte {
 	return v
 }
 
-// False if it failed: "a compacted topic takes no record without a key, says which of the batch has none, and appends none of it".
+// False if it failed: "a compacted topic takes no record without a key, says which of the batch have none, and appends none of it".
 func TestCompactedTopicWantsKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, func(c *config.Topic) { c.Compact = true })
 		defer w.close()
-		r := w.produce(keyed(t, "a", "b", ""), -1)
-		if !errors.Is(r.Err, ErrInvalidRecord) || len(r.RecordErrors) != 1 || r.RecordErrors[0].Index != 2 {
+		r := w.produce(keyed(t, "a", "", "b", ""), -1)
+		if !errors.Is(r.Err, ErrInvalidRecord) || len(r.RecordErrors) != 2 || r.RecordErrors[0].Index != 1 || r.RecordErrors[1].Index != 3 {
 			t.Errorf("%+v", r)
 		}
 		w.must(keyed(t, "a", "b"), 0)

@@ -58,7 +58,10 @@ func (p *Partition) produce(t *Transaction, records []byte, acks Acks, timeout t
 func (p *Partition) refuse(w Waiter, slot int, err error) {
 	r := Produced{Err: err, Base: -1, LogAppendTime: -1, LogStart: p.log.Start()}
 	var record *batch.RecordError
-	if errors.As(err, &record) {
+	var all *keyless
+	if errors.As(err, &all) {
+		r.RecordErrors = all.records
+	} else if errors.As(err, &record) {
 		r.RecordErrors = []RecordError{{Index: record.Index, Message: record.Reason}}
 	}
 	w.Produced(slot, r)

@@ -35,7 +35,7 @@ func verify(records []byte, settings *config.Topic, now time.Time) (batch.View, 
 	l := limits(settings, now)
 	info, err := batch.Validate(v, l)
 	if err != nil {
-		return nil, translate(err)
+		return nil, withAllKeyless(v, l, translate(err))
 	}
 	if settings.LogAppendTime {
 		v.SetLogAppendTime(now.UnixMilli())
@@ -66,6 +66,32 @@ func limits(settings *config.Topic, now time.Time) batch.Limits {
 		l.Latest = ms + after
 	}
 	return l
+}
+
+// keyless is the refusal of a batch for a compacted topic: which of its records have no key. Clients give the others another error, or send them again.
+type keyless struct {
+	error
+	records []RecordError
+}
+
+func (k *keyless) Unwrap() error { return k.error }
+
+// withAllKeyless names all records without a key, where the first of them is what a batch is refused for. Source: KIP-467, Kafka's LogValidator.
+func withAllKeyless(v batch.View, l batch.Limits, err error) error {
+	var first *batch.RecordError
+	if !l.RequireKeys || !errors.As(err, &first) || first.Reason != batch.ReasonNoKey {
+		return err
+	}
+	k := &keyless{error: err}
+	index := int32(0)
+	it := batch.RecordsWithin(v, l)
+	for r := range it.All {
+		if r.Key == nil {
+			k.records = append(k.records, RecordError{Index: index, Message: batch.ReasonNoKey})
+		}
+		index++
+	}
+	return k
 }
 
 // recompressBytes bounds what a batch that gets another codec may be when it is not compressed: all of it is in memory then.

@@ -90,7 +90,7 @@ func (c *checker) large(r *recordStream) error {
 		return err
 	}
 	if hasKey := r.bytes(); r.err == nil && !hasKey && c.limits.RequireKeys {
-		return c.fail(ErrInvalid, reasonNoKey)
+		return c.fail(ErrInvalid, ReasonNoKey)
 	}
 	r.bytes()
 	headers := r.varint()

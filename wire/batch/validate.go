@@ -103,7 +103,8 @@ func validateHeader(v View, limits *Limits) error {
 	return nil
 }
 
-const reasonNoKey = "a compacted topic takes no record without a key"
+// ReasonNoKey is the Reason of a record that lacks the key which Limits.RequireKeys wants.
+const ReasonNoKey = "a compacted topic takes no record without a key"
 
 // checker walks the records of one batch and remembers what it saw.
 type checker struct {
@@ -159,7 +160,7 @@ func (c *checker) record(p []byte) error {
 		return c.fail(ErrInvalid, "key is beyond the record")
 	}
 	if !hasKey && c.limits.RequireKeys {
-		return c.fail(ErrInvalid, reasonNoKey)
+		return c.fail(ErrInvalid, ReasonNoKey)
 	}
 	p, _, ok = skipBytes(p)
 	if !ok {
