@@ -159,3 +159,30 @@ func TestCleanedToIsKept(t *testing.T) {
 		t.Errorf("cleaned to %d, of a damaged note", got)
 	}
 }
+
+// False if it failed: "a rewriting that the disk has no room for says so, and leaves the log as it was, which goes on".
+func TestRewriteWithoutRoom(t *testing.T) {
+	fsys := vfs.NewCrash()
+	w := newWorld(t, fsys, Config{})
+	w.append(3, 3<<20)
+	w.must(w.log.Roll())
+	w.flush()
+	before := content(t, w.log, 300)
+	fsys.SetCapacity(12 << 20)
+	keep := func(v batch.View) (batch.View, error) {
+		if v.BaseOffset() == 0 {
+			return nil, nil
+		}
+		return v, nil
+	}
+	if _, err := w.log.Rewrite(t.Context(), 0, 3, keep, nil); !errors.Is(err, ErrNoSpace) {
+		t.Fatal(err)
+	}
+	fsys.SetCapacity(0)
+	if !sameBatches(before, content(t, w.log, 300)) {
+		t.Error("other batches")
+	}
+	if r, err := w.log.Rewrite(t.Context(), 0, 3, keep, nil); err != nil || r.After >= r.Before {
+		t.Error(r, err)
+	}
+}
