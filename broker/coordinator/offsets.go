@@ -18,16 +18,21 @@ const chunkBytes = 128 << 10
 // partitions that no longer exist, or with the error that befell all of them. It may be called before Commit returns,
 // from any goroutine, and must not block. offsets is kept.
 func (c *Coordinator) Commit(name string, who group.Identity, offsets []command.OffsetCommit, reply func(gone []kafka.Partition, err error)) {
+	c.commit(name, who, nil, offsets, reply)
+}
+
+// commit is Commit, or CommitWithin a transaction.
+func (c *Coordinator) commit(name string, who group.Identity, in *Within, offsets []command.OffsetCommit, reply func(gone []kafka.Partition, err error)) {
 	if err := checkName(name, true); err != nil {
 		reply(nil, err)
 		return
 	}
 	// One share of pending is ours until the lock is released: a callback that comes at once must not reply under it.
-	p := &pendingCommit{c: c, reply: reply}
+	p := &pendingCommit{c: c, within: in, reply: reply}
 	p.left.Store(1)
 	err := c.with(name, func(e *entry, now time.Time, _ *effects) error {
 		if who.Generation >= 0 && !c.exists(e) {
-			return group.ErrNotFound
+			return in.ofNoGroup()
 		}
 		if c.inFlight.Load() >= int64(c.cfg.MaxInFlight) {
 			return ErrLoading
@@ -35,7 +40,7 @@ func (c *Coordinator) Commit(name string, who group.Identity, offsets []command.
 		if err := c.room(e); err != nil {
 			return err
 		}
-		if err := e.g.Commit(now, who); err != nil {
+		if err := in.admit(e.g, now, who); err != nil {
 			return err
 		}
 		p.e = e
@@ -53,6 +58,7 @@ func (c *Coordinator) Commit(name string, who group.Identity, offsets []command.
 type pendingCommit struct {
 	c      *Coordinator
 	e      *entry
+	within *Within // nil: of no transaction
 	reply  func([]kafka.Partition, error)
 	left   atomic.Int32
 	failed atomic.Pointer[error]
@@ -71,9 +77,17 @@ func (p *pendingCommit) propose(name string, offsets []command.OffsetCommit) {
 			applied(nil, nil)
 			applied = func(any, error) {}
 		}
-		p.c.quorum.ProposeAsync(command.CommitOffsets{Group: name, Offsets: offsets[:n:n], Coordinator: p.e.shard.placed.Epoch}, applied)
+		p.c.quorum.ProposeAsync(p.command(name, offsets[:n:n]), applied)
 		offsets = offsets[n:]
 	}
+}
+
+func (p *pendingCommit) command(name string, offsets []command.OffsetCommit) command.Command {
+	epoch := p.e.shard.placed.Epoch
+	if in := p.within; in != nil {
+		return command.CommitTxnOffsets{Group: name, ID: in.ID, Producer: in.Producer, Epoch: in.Epoch, Offsets: offsets, Coordinator: epoch}
+	}
+	return command.CommitOffsets{Group: name, Offsets: offsets, Coordinator: epoch}
 }
 
 // chunk is how many of the offsets go into the next command; at least one.

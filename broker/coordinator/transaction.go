@@ -18,41 +18,21 @@ type Within struct {
 // CommitWithin stores offsets under a transaction, which has enlisted the group; they become the group's when it is committed.
 // Otherwise as Commit.
 func (c *Coordinator) CommitWithin(name string, who group.Identity, in Within, offsets []command.OffsetCommit, reply func(gone []kafka.Partition, err error)) {
-	if err := checkName(name, true); err != nil {
-		reply(nil, err)
-		return
+	c.commit(name, who, &in, offsets, reply)
+}
+
+// admit has the group's machine decide; nil stands for no transaction.
+func (in *Within) admit(g machine, now time.Time, who group.Identity) error {
+	if in == nil {
+		return g.Commit(now, who)
 	}
-	p := &pendingCommit{c: c, reply: reply}
-	p.left.Store(1)
-	err := c.with(name, func(e *entry, now time.Time, _ *effects) error {
-		if who.Generation >= 0 && !c.exists(e) {
-			return group.ErrIllegalGeneration
-		}
-		if c.inFlight.Load() >= int64(c.cfg.MaxInFlight) {
-			return ErrLoading
-		}
-		if err := c.room(e); err != nil {
-			return err
-		}
-		if err := e.g.CommitWithin(now, who); err != nil {
-			return err
-		}
-		p.e = e
-		for rest := offsets; len(rest) > 0; {
-			n := chunk(rest)
-			p.left.Add(1)
-			e.commits.Add(1)
-			c.inFlight.Add(1)
-			c.quorum.ProposeAsync(command.CommitTxnOffsets{
-				Group: name, ID: in.ID, Producer: in.Producer, Epoch: in.Epoch, Offsets: rest[:n:n], Coordinator: e.shard.placed.Epoch,
-			}, p.applied)
-			rest = rest[n:]
-		}
-		return nil
-	})
-	if err != nil {
-		reply(nil, err)
-		return
+	return g.CommitWithin(now, who)
+}
+
+// ofNoGroup is what a member of a group that does not exist is told.
+func (in *Within) ofNoGroup() error {
+	if in == nil {
+		return group.ErrNotFound
 	}
-	p.done()
+	return group.ErrIllegalGeneration
 }
