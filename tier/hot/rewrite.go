@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"path/filepath"
 	"slices"
@@ -35,7 +36,7 @@ type Edit func(v batch.View) (batch.View, error)
 // Rewritten tells what a rewrite did.
 type Rewritten struct {
 	Base, Next    kafka.Offset
-	Before, After int64 // bytes; equal when nothing was changed and the old files stay
+	Before, After int64 // bytes
 }
 
 // Rewrite replaces the sealed segments that lie in [from, next), which must be whole ones and on disk, by one, as edit says. pace is
@@ -44,35 +45,45 @@ type Rewritten struct {
 //
 // Errors: ErrOutOfRange when the range is not one of sealed and flushed segments (any more), ErrNoSpace, ErrDamaged, ErrClosed, edit's.
 func (l *Log) Rewrite(ctx context.Context, from, next kafka.Offset, edit Edit, pace func(ctx context.Context, bytes int) error) (Rewritten, error) {
-	old, err := l.sealedIn(from, next)
+	done, err := l.rewrite(ctx, from, next, edit, pace)
 	if err != nil {
 		return Rewritten{}, fmt.Errorf("rewrite [%d, %d): %w", from, next, err)
 	}
-	w, err := l.startRewrite(from)
+	return done, nil
+}
+
+func (l *Log) rewrite(ctx context.Context, from, next kafka.Offset, edit Edit, pace func(ctx context.Context, bytes int) error) (Rewritten, error) {
+	old, err := l.sealedIn(from, next)
 	if err != nil {
-		return Rewritten{}, fmt.Errorf("rewrite [%d, %d): %w", from, next, err)
+		return Rewritten{}, err
+	}
+	first, err := old[0].acquire(&l.env)
+	if err != nil {
+		return Rewritten{}, l.found(blame(old[0], err))
+	}
+	defer first.Release()
+	w := &rewriter{fs: l.env.FS, path: l.path(from, cleanedSuffix), source: pacedReader{ctx, first, pace}, end: border{offset: from}, x: indexer{facts: noFacts}}
+	if len(old) > 1 {
+		err = w.begin() // several are to be one, whatever becomes of their batches
 	}
 	done := Rewritten{Base: from, Next: next}
 	for _, s := range old {
 		done.Before += s.size.Load()
-		if err = l.rewriteOne(ctx, w, s, edit, pace); err != nil {
-			break
+		if err == nil {
+			err = l.rewriteOne(ctx, w, s, edit, pace)
 		}
 	}
 	if err == nil {
 		err = w.finish(next)
 	}
-	if err == nil && (w.changed || len(old) > 1) {
-		done.After = w.end.pos
-		err = l.replace(old, w)
-	} else {
-		done.After = done.Before
-		err = errors.Join(err, w.discard())
+	done.After = w.end.pos
+	switch {
+	case err != nil:
+		return Rewritten{}, errors.Join(err, w.discard())
+	case w.file == nil:
+		return done, nil // every byte is as it was
 	}
-	if err != nil {
-		return Rewritten{}, fmt.Errorf("rewrite [%d, %d): %w", from, next, err)
-	}
-	return done, nil
+	return done, l.replace(old, w)
 }
 
 // sealedIn are the segments of a range, which the recovery point in the file has passed: what it speaks of must not change.
@@ -164,74 +175,99 @@ func (l *Log) holds(s *localSegment, whole border) bool {
 	return !l.closed.Load() && i >= 0 && v.segments[i] == s && s.sealed.Load() && !s.bad.Load() && s.size.Load() == whole.pos
 }
 
-// rewriter writes the new file.
+// rewriter writes the new file, from the first byte on that differs from the first of the old ones: most of a clean log stays as it is.
 type rewriter struct {
 	fs      vfs.FS
-	path    string // <base>.cleaned
-	file    vfs.File
-	buf     []byte // what follows the file's bytes
+	path    string      // <base>.cleaned
+	source  io.ReaderAt // the first of the old segments
+	file    vfs.File    // nil: so far all is as it was
+	buf     []byte      // what follows the file's bytes
 	written int64
-	end     border
+	end     border // of the new file, written or not
 	x       indexer
-	changed bool // the new file is not the old ones' bytes
 
-	gap   border // where offsets without records begin, if gapped
-	epoch kafka.LeaderEpoch
-	gaps  bool
+	gap     border // where offsets without records begin, if there are batches that they are of
+	gapOf   int
+	gapWas  bool // all of them were one gap before
+	gapFrom kafka.LeaderEpoch
 }
 
 // rewriteBuffer is written, and brought to the disk, at a time: a flush that comes meanwhile finds little of it to do.
 const rewriteBuffer = 1 << 20
 
-func (l *Log) startRewrite(base kafka.Offset) (*rewriter, error) {
-	path := l.path(base, cleanedSuffix)
-	f, err := l.env.FS.OpenRW(path)
+// begin makes the file, with what the source has up to where the new bytes go on.
+func (w *rewriter) begin() error {
+	f, err := w.fs.OpenRW(w.path)
 	if err != nil {
-		return nil, noRoom(err)
+		return noRoom(err)
 	}
-	w := &rewriter{fs: l.env.FS, path: path, file: f, end: border{offset: base}, x: indexer{facts: noFacts}, buf: make([]byte, 0, rewriteBuffer+batch.HeaderLen)}
+	w.file = f
+	w.buf = make([]byte, 0, rewriteBuffer+batch.HeaderLen)
 	if err := f.Truncate(0); err != nil {
-		return nil, errors.Join(err, w.discard())
+		return err
 	}
-	return w, nil
+	for w.written < w.end.pos {
+		w.buf = w.buf[:min(rewriteBuffer, w.end.pos-w.written)]
+		if err := readFull(w.source, w.buf, w.written); err != nil {
+			return err
+		}
+		if err := w.flush(); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // take appends what stands in a batch's place.
 func (w *rewriter) take(v, out batch.View) error {
 	if out == nil {
-		if w.gaps && (v.LeaderEpoch() != w.epoch || v.NextOffset()-w.gap.offset > math.MaxInt32) {
-			if err := w.closeGap(v.BaseOffset()); err != nil {
-				return err
-			}
-		}
-		if !w.gaps {
-			w.gaps, w.gap, w.epoch = true, border{offset: v.BaseOffset()}, v.LeaderEpoch()
-		}
-		w.changed = w.changed || !v.IsGap()
-		return nil
+		return w.leaveOut(v)
 	}
 	if out.BaseOffset() != v.BaseOffset() || out.NextOffset() != v.NextOffset() || out.LeaderEpoch() != v.LeaderEpoch() {
 		panic(fmt.Sprintf("hot: batch [%d, %d) rewritten to [%d, %d)", v.BaseOffset(), v.NextOffset(), out.BaseOffset(), out.NextOffset()))
 	}
-	w.changed = w.changed || len(out) != len(v) || out.CRC() != v.CRC()
 	if err := w.closeGap(v.BaseOffset()); err != nil {
 		return err
 	}
-	return w.append(out)
+	return w.append(out, len(out) == len(v) && out.CRC() == v.CRC())
+}
+
+// leaveOut makes a batch's offsets a gap, or part of one.
+func (w *rewriter) leaveOut(v batch.View) error {
+	if w.gapOf > 0 && (v.LeaderEpoch() != w.gapFrom || v.NextOffset()-w.gap.offset > math.MaxInt32) {
+		if err := w.closeGap(v.BaseOffset()); err != nil {
+			return err
+		}
+	}
+	if w.gapOf == 0 {
+		w.gap, w.gapFrom, w.gapWas = border{offset: v.BaseOffset()}, v.LeaderEpoch(), v.IsGap()
+	}
+	w.gapOf++
+	return nil
 }
 
 // closeGap writes the batch that stands for offsets without records, which end at next.
 func (w *rewriter) closeGap(next kafka.Offset) error {
-	if !w.gaps {
+	if w.gapOf == 0 {
 		return nil
 	}
-	w.gaps = false
-	return w.append(batch.Gap(nil, w.gap.offset, next, w.epoch))
+	same := w.gapOf == 1 && w.gapWas
+	w.gapOf = 0
+	return w.append(batch.Gap(nil, w.gap.offset, next, w.gapFrom), same)
 }
 
-func (w *rewriter) append(v batch.View) error {
+// append adds a batch; same says that the first of the old segments has it, byte for byte, if all before was the same.
+func (w *rewriter) append(v batch.View, same bool) error {
+	if w.file == nil && !same {
+		if err := w.begin(); err != nil {
+			return err
+		}
+	}
 	w.x.add(v, w.end)
 	w.end = border{v.NextOffset(), w.end.pos + int64(len(v))}
+	if w.file == nil {
+		return nil
+	}
 	w.buf = append(w.buf, v...)
 	if len(w.buf) < rewriteBuffer {
 		return nil
@@ -259,11 +295,10 @@ func (w *rewriter) flush() error {
 // finish completes the file, durably, but for its name.
 func (w *rewriter) finish(next kafka.Offset) error {
 	err := w.closeGap(next)
-	if err == nil {
-		err = w.flush()
-	}
-	if err == nil {
-		err = w.file.Sync()
+	if err == nil && w.file != nil {
+		if err = w.flush(); err == nil {
+			err = w.file.Sync()
+		}
 	}
 	if err == nil && w.end.offset != next {
 		panic(fmt.Sprintf("hot: segments rewritten up to %d, not %d", w.end.offset, next))
@@ -272,6 +307,9 @@ func (w *rewriter) finish(next kafka.Offset) error {
 }
 
 func (w *rewriter) discard() error {
+	if w.file == nil {
+		return nil
+	}
 	return errors.Join(w.file.Close(), w.fs.Remove(w.path))
 }
 

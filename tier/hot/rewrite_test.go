@@ -3,6 +3,7 @@ package hot
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/qanat-io/qanat/tier/vfs"
@@ -184,5 +185,47 @@ func TestRewriteWithoutRoom(t *testing.T) {
 	}
 	if r, err := w.log.Rewrite(t.Context(), 0, 3, keep, nil); err != nil || r.After >= r.Before {
 		t.Error(r, err)
+	}
+}
+
+// False if it failed: "a segment of which nothing changes is read and not written; one whose end changes has the same bytes before that".
+func TestRewriteWritesWhatChanges(t *testing.T) {
+	fsys := vfs.NewCrash()
+	w := newWorld(t, fsys, Config{})
+	batches := w.append(6, 50)
+	w.must(w.log.Roll())
+	w.flush()
+	before := fsys.Ops()
+	if _, err := w.log.Rewrite(t.Context(), 0, 6, func(v batch.View) (batch.View, error) { return v, nil }, nil); err != nil {
+		t.Fatal(err)
+	}
+	for i := before; i < fsys.Ops(); i++ {
+		if op := fsys.Op(i); strings.Contains(op, "cleaned") {
+			t.Errorf("nothing changed: %s", op)
+		}
+	}
+	drop := func(at kafka.Offset) Edit {
+		return func(v batch.View) (batch.View, error) {
+			if v.IsGap() || v.BaseOffset() >= at {
+				return nil, nil
+			}
+			return v, nil
+		}
+	}
+	for at := kafka.Offset(5); at >= 3; at-- { // the gap grows
+		_, err := w.log.Rewrite(t.Context(), 0, 6, drop(at), nil)
+		w.must(err)
+		want := append(append([]batch.View{}, batches[:at]...), batch.Gap(nil, at, 6, 1))
+		if got := content(t, w.log, 300); !sameBatches(got, want) {
+			t.Fatalf("%d batches, want %d", len(got), len(want))
+		}
+	}
+	before = fsys.Ops()
+	_, err := w.log.Rewrite(t.Context(), 0, 6, drop(3), nil)
+	w.must(err)
+	for i := before; i < fsys.Ops(); i++ {
+		if op := fsys.Op(i); strings.Contains(op, "cleaned") {
+			t.Errorf("the gap is the same: %s", op)
+		}
 	}
 }

@@ -1,4 +1,3 @@
-// Package pace spreads the reads of background work over time, so that whoever is waited for has the disk.
 package pace
 
 import (

@@ -89,6 +89,8 @@ func validateHeader(v View, limits *Limits) error {
 		return fmt.Errorf("%w: %d records, but last offset delta %d", ErrInvalid, count, v.LastOffsetDelta())
 	case a.Codec() > Zstd:
 		return fmt.Errorf("%w: %d", ErrCodec, a.Codec())
+	case a&deleteHorizonBit != 0 && !limits.AllowControl:
+		return fmt.Errorf("%w: when tombstones go is not for clients to say", ErrInvalid)
 	case a.Control() && !limits.AllowControl:
 		return fmt.Errorf("%w: control batches are not for clients to write", ErrInvalid)
 	case v.Idempotent() && v.BaseSequence() < 0:

@@ -98,6 +98,8 @@ func TestValidateHeader(t *testing.T) {
 		"codec 5":                       {set(22, 5), Limits{}, ErrCodec},
 		"control":                       {set(22, controlBit), Limits{}, ErrInvalid},
 		"control from a leader":         {set(22, controlBit), Limits{AllowControl: true}, nil},
+		"delete horizon from a client":  {set(22, deleteHorizonBit), Limits{}, ErrInvalid},
+		"delete horizon from a leader":  {set(22, deleteHorizonBit), Limits{AllowControl: true}, nil},
 		"transactional, no producer":    {set(22, transactionalBit), Limits{}, ErrInvalid},
 		"producer without sequence":     {set(43, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0), Limits{}, ErrInvalid},
 		"producer without epoch":        {set(43, 0, 0, 0, 0, 0, 0, 0, 1, 0xff, 0xff, 0, 0, 0, 0), Limits{}, ErrInvalid},

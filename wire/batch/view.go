@@ -81,12 +81,11 @@ func (v View) Idempotent() bool { return v.ProducerID() >= 0 }
 type Attributes int16
 
 const (
-	codecBits         = 0x07
-	logAppendTimeBit  = 0x08
-	transactionalBit  = 0x10
-	controlBit        = 0x20
-	deleteHorizonBit  = 0x40
-	knownAttributeMax = 0x7f
+	codecBits        = 0x07
+	logAppendTimeBit = 0x08
+	transactionalBit = 0x10
+	controlBit       = 0x20
+	deleteHorizonBit = 0x40
 )
 
 // Codec is the compression of the records.
