@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"hash"
+	"math/bits"
 
 	"github.com/qanat-io/qanat/wire/kafka"
 )
@@ -14,7 +15,7 @@ const slotBytes = 24
 
 // keys are the latest offsets of keys. Not safe for concurrent use.
 type keys struct {
-	slots  []slot // a power of two, or nil
+	slots  []slot
 	n      int
 	most   int // slots
 	digest hash.Hash
@@ -28,27 +29,17 @@ type slot struct {
 	next      int64 // the offset plus one
 }
 
-// newKeys makes room for some number of keys at once, and never takes more than maxBytes, but for what grow forces.
+// newKeys makes room for some number of keys at once, and never takes more than maxBytes, but for what force asks for.
 func newKeys(expected int64, maxBytes int64) *keys {
-	k := &keys{digest: sha256.New(), most: floorPower(max(maxBytes/slotBytes, 1024))}
+	k := &keys{digest: sha256.New(), most: int(max(maxBytes/slotBytes, leastSlots))}
 	if _, err := rand.Read(k.salt[:]); err != nil {
 		panic("compact: no randomness: " + err.Error()) // crypto/rand says that it does not fail
 	}
-	size := 1024
-	for size < k.most && int64(size)*7/8 < expected {
-		size *= 2
-	}
-	k.slots = make([]slot, size)
+	k.slots = make([]slot, min(max(expected/7*8, leastSlots), int64(k.most)))
 	return k
 }
 
-func floorPower(n int64) int {
-	p := 1
-	for int64(p)*2 <= n {
-		p *= 2
-	}
-	return p
-}
+const leastSlots = 1024
 
 // room tells whether n more keys fit, after growing if need be.
 func (k *keys) room(n int) bool {
@@ -56,7 +47,7 @@ func (k *keys) room(n int) bool {
 		if len(k.slots) >= k.most {
 			return false
 		}
-		k.grow()
+		k.grow(min(2*len(k.slots), k.most))
 	}
 	return true
 }
@@ -64,13 +55,13 @@ func (k *keys) room(n int) bool {
 // force makes room for n more keys, whatever that takes: for one batch, which goes wholly into a pass.
 func (k *keys) force(n int) {
 	for k.n+n > len(k.slots)/8*7 {
-		k.grow()
+		k.grow(2 * len(k.slots))
 	}
 }
 
-func (k *keys) grow() {
+func (k *keys) grow(size int) {
 	old := k.slots
-	k.slots = make([]slot, 2*len(old))
+	k.slots = make([]slot, size)
 	for _, s := range old {
 		if s.next != 0 {
 			*k.find(s.high, s.low) = s
@@ -80,10 +71,13 @@ func (k *keys) grow() {
 
 // find is the key's slot, or the free one where it belongs.
 func (k *keys) find(high, low uint64) *slot {
-	mask := uint64(len(k.slots) - 1)
-	for i := high & mask; ; i = (i + 1) & mask {
+	i, _ := bits.Mul64(high, uint64(len(k.slots))) // high as a fraction of the table
+	for {
 		if s := &k.slots[i]; s.next == 0 || s.high == high && s.low == low {
 			return s
+		}
+		if i++; i == uint64(len(k.slots)) {
+			i = 0
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math"
+	"sync"
 
 	"github.com/qanat-io/qanat/wire/kafka"
 )
@@ -38,8 +39,16 @@ func (f Filter) Apply(dst []byte, v View) (out View, kept int32, err error) {
 	if f.Decided {
 		a &^= transactionalBit
 	}
+	start := len(dst)
+	dst = append(dst, v[:HeaderLen]...)
+	// What stays uncompressed is written where it belongs, the rest beside it first.
+	records, codec := dst, a.Codec()
+	if codec != None {
+		scratch := filterScratch.Get().(*[]byte)
+		records = (*scratch)[:0]
+		defer func() { *scratch = records; filterScratch.Put(scratch) }()
+	}
 	latest := int64(-1)
-	var records []byte
 	it := Records(v)
 	for r := range it.All {
 		if f.Keep != nil && !f.Keep(r) {
@@ -52,8 +61,16 @@ func (f Filter) Apply(dst []byte, v View) (out View, kept int32, err error) {
 	if it.err != nil {
 		return nil, 0, it.err
 	}
-	start := len(dst)
-	dst = append(dst, v[:HeaderLen]...)
+	switch {
+	case codec == None:
+		dst = records
+	case kept == 0:
+		codec = None
+	default:
+		if dst, err = compress(dst, records, codec, DefaultLevel); err != nil {
+			return nil, 0, err
+		}
+	}
 	head := View(dst[start:])
 	be := binary.BigEndian
 	be.PutUint16(head[21:], uint16(a))
@@ -62,16 +79,11 @@ func (f Filter) Apply(dst []byte, v View) (out View, kept int32, err error) {
 		be.PutUint64(head[35:], uint64(latest))
 	}
 	be.PutUint32(head[57:], uint32(kept))
-	codec := a.Codec()
-	if kept == 0 {
-		codec = None
-	}
-	if dst, err = compress(dst, records, codec, DefaultLevel); err != nil {
-		return nil, 0, err
-	}
 	out, err = finish(dst[start:], codec)
 	return out, kept, err
 }
+
+var filterScratch = sync.Pool{New: func() any { return new([]byte) }}
 
 // appendRecord writes a record as it stands in a batch.
 func appendRecord(dst []byte, r Record, base kafka.Offset, baseTimestamp int64) []byte {
