@@ -16,7 +16,7 @@ import (
 // layers is docs/architecture.md's picture of the house, bottom first. Packages
 // of one line do not import each other; imports point down only.
 var layers = [][]string{
-	{"wire/kafka"},
+	{"wire/kafka", "wire/cbor"},
 	{"wire", "wire/batch", "tier/vfs", "tier/object", "tier/manifest", "metadata/config"},
 	{"metadata/command", "tier/segment", "tier/journal", "tier/pace", "broker/secure"},
 	{"metadata/image", "tier/index", "broker/secure/issue"},

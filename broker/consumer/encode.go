@@ -6,10 +6,9 @@ import (
 	"slices"
 	"time"
 
-	"github.com/fxamacker/cbor/v2"
-
 	"github.com/qanat-io/qanat/broker/consumer/assign"
 	"github.com/qanat-io/qanat/metadata/command"
+	"github.com/qanat-io/qanat/wire/cbor"
 	"github.com/qanat-io/qanat/wire/kafka"
 )
 
@@ -77,26 +76,13 @@ type durableRuns struct {
 	Runs  []int32       `cbor:"2,keyasint"`
 }
 
-var (
-	encoding = must(cbor.CoreDetEncOptions().EncMode())
-	decoding = must(cbor.DecOptions{
-		UTF8: cbor.UTF8DecodeInvalid, DupMapKey: cbor.DupMapKeyEnforcedAPF,
-		MaxArrayElements: 1 << 20, MaxNestedLevels: 8, ExtraReturnErrors: cbor.ExtraDecErrorUnknownField,
-	}.DecMode())
-)
-
-func must[T any](v T, err error) T {
-	if err != nil {
-		panic(err)
-	}
-	return v
-}
+var decoding = cbor.Limits{Depth: 8, Elements: 1 << 20, Pairs: 64, AnyText: true}.Decoding()
 
 // encode is all that is dirty, which is clean then.
 func (g *Group) encode() *Change {
 	c := &Change{Seq: g.next}
 	put := func(key string, v any) {
-		c.Put = append(c.Put, command.GroupPart{Key: key, Value: must(encoding.Marshal(v))})
+		c.Put = append(c.Put, command.GroupPart{Key: key, Value: cbor.MustMarshal(v)})
 	}
 	if g.head || !g.kept {
 		put(headKey, durableGroup{

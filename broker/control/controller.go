@@ -15,6 +15,7 @@ import (
 	"github.com/qanat-io/qanat/metadata/config"
 	"github.com/qanat-io/qanat/metadata/controller"
 	"github.com/qanat-io/qanat/metadata/image"
+	"github.com/qanat-io/qanat/wire/cbor"
 	"github.com/qanat-io/qanat/wire/kafka"
 )
 
@@ -450,7 +451,7 @@ func (c *Controller) Heartbeat(from kafka.BrokerID, body []byte) ([]byte, error)
 	if err != nil {
 		return nil, err
 	}
-	return encode(v), nil
+	return cbor.MustMarshal(v), nil
 }
 
 func (c *Controller) hear(from kafka.BrokerID, h heartbeat) (verdict, error) {

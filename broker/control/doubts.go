@@ -8,6 +8,7 @@ import (
 
 	"github.com/qanat-io/qanat/metadata/command"
 	"github.com/qanat-io/qanat/metadata/image"
+	"github.com/qanat-io/qanat/wire/cbor"
 	"github.com/qanat-io/qanat/wire/kafka"
 )
 
@@ -138,7 +139,7 @@ func (d *Doubts) reach(ctx context.Context, index uint64) {
 }
 
 // Answer is what a Ping is answered with.
-func (d *Doubts) Answer() []byte { return encode(sign{Index: d.quorum.Image().Index()}) }
+func (d *Doubts) Answer() []byte { return cbor.MustMarshal(sign{Index: d.quorum.Image().Index()}) }
 
 // sign is a sign of life.
 type sign struct {

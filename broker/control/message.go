@@ -4,8 +4,7 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/fxamacker/cbor/v2"
-
+	"github.com/qanat-io/qanat/wire/cbor"
 	"github.com/qanat-io/qanat/wire/kafka"
 )
 
@@ -45,22 +44,7 @@ const (
 	maxSizes        = 200_000
 )
 
-var (
-	encoding = must(cbor.CoreDetEncOptions().EncMode())
-	decoding = must(cbor.DecOptions{
-		DupMapKey: cbor.DupMapKeyEnforcedAPF, IndefLength: cbor.IndefLengthForbidden, TagsMd: cbor.TagsForbidden,
-		MaxNestedLevels: 6, MaxArrayElements: maxSizes, MaxMapPairs: 64,
-	}.DecMode())
-)
-
-func must[T any](v T, err error) T {
-	if err != nil {
-		panic(err)
-	}
-	return v
-}
-
-func encode(v any) []byte { return must(encoding.Marshal(v)) }
+var decoding = cbor.Limits{Depth: 6, Elements: maxSizes, Pairs: 64, Newer: true}.Decoding()
 
 var errMalformed = errors.New("heartbeat is malformed")
 

@@ -12,6 +12,7 @@ import (
 	"github.com/qanat-io/qanat/metadata/command"
 	"github.com/qanat-io/qanat/metadata/controller"
 	"github.com/qanat-io/qanat/metadata/image"
+	"github.com/qanat-io/qanat/wire/cbor"
 	"github.com/qanat-io/qanat/wire/kafka"
 )
 
@@ -203,7 +204,7 @@ func (s *Session) beat(ctx context.Context, leader Leader, sizes bool) (v verdic
 		ctx, cancel := context.WithTimeout(ctx, s.cfg.timeout()/2)
 		defer cancel()
 		var answer []byte
-		if answer, err = s.peers.Heartbeat(ctx, leader.ID, encode(h)); err == nil {
+		if answer, err = s.peers.Heartbeat(ctx, leader.ID, cbor.MustMarshal(h)); err == nil {
 			v, err = decode[verdict](answer)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/qanat-io/qanat/metadata/command"
 	"github.com/qanat-io/qanat/metadata/config"
 	"github.com/qanat-io/qanat/metadata/image"
+	"github.com/qanat-io/qanat/wire/cbor"
 	"github.com/qanat-io/qanat/wire/kafka"
 )
 
@@ -342,7 +343,7 @@ func (n *node) Ping(ctx context.Context, id kafka.BrokerID) ([]byte, error) {
 	if !n.reaches(id) {
 		return nil, errUnreachable
 	}
-	return encode(sign{Index: o.Image().Index()}), nil
+	return cbor.MustMarshal(sign{Index: o.Image().Index()}), nil
 }
 
 func (n *node) pinged() int {

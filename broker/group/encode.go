@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/fxamacker/cbor/v2"
+	"github.com/qanat-io/qanat/wire/cbor"
 )
 
 // formatVersion is the version of the durable form. A newer one is refused, not guessed at.
@@ -39,20 +39,7 @@ type durableProtocol struct {
 	Metadata []byte `cbor:"2,keyasint,omitempty"`
 }
 
-var (
-	encoding = must(cbor.CoreDetEncOptions().EncMode())
-	decoding = must(cbor.DecOptions{
-		UTF8: cbor.UTF8DecodeInvalid, DupMapKey: cbor.DupMapKeyEnforcedAPF,
-		MaxArrayElements: 1 << 20, MaxNestedLevels: 8,
-	}.DecMode())
-)
-
-func must[T any](v T, err error) T {
-	if err != nil {
-		panic(err)
-	}
-	return v
-}
+var decoding = cbor.Limits{Depth: 8, Elements: 1 << 20, Pairs: 64, AnyText: true, Newer: true}.Decoding()
 
 // persist hands out the state that the group has with these assignments (nil: the group is empty).
 func (g *Group) persist(now time.Time, assignments map[string][]byte, out *Effects) (seq uint64) {
@@ -72,7 +59,7 @@ func (g *Group) persist(now time.Time, assignments map[string][]byte, out *Effec
 	}
 	g.seq++
 	g.durable = true
-	out.Persists = append(out.Persists, Persist{g.seq, must(encoding.Marshal(d))})
+	out.Persists = append(out.Persists, Persist{g.seq, cbor.MustMarshal(d)})
 	return g.seq
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/qanat-io/qanat/wire"
+	"github.com/qanat-io/qanat/wire/cbor"
 )
 
 // script is a connection whose other end has said all that it will say.
@@ -59,7 +60,7 @@ func FuzzAccept(f *testing.F) {
 
 // Bytes of an acceptor's could make the dialer panic, or believe one who has not shown the token.
 func FuzzIntroduce(f *testing.F) {
-	a, err := encoding.Marshal(answerer{Cluster: "c", Node: 1, Guarded: true})
+	a, err := cbor.Marshal(answerer{Cluster: "c", Node: 1, Guarded: true})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/qanat-io/qanat/wire"
+	"github.com/qanat-io/qanat/wire/cbor"
 	"github.com/qanat-io/qanat/wire/kafka"
 )
 
@@ -75,7 +76,7 @@ func (h *Hub) accept(nc net.Conn, cert *x509.Certificate) (Kind, wire.Peer, erro
 	if !who.Kind.known() {
 		return refuse(Refuse(CodeUnsupported, "connections of kind %d are not known to release %s: upgrade broker %d", who.Kind, self.Release, self.Node))
 	}
-	mine, err := encoding.Marshal(answerer{
+	mine, err := cbor.Marshal(answerer{
 		Cluster: self.Cluster, Node: self.Node, Directory: self.Directory, Admission: self.Admission, Release: self.Release,
 		Nonce: nonce(), Guarded: h.cfg.Token != "",
 	})

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/qanat-io/qanat/wire"
+	"github.com/qanat-io/qanat/wire/cbor"
 )
 
 // An answer of the private API begins with one of these; behind statusRefused is a refusal as in the handshake.
@@ -150,7 +151,7 @@ func replyPrivate(x *wire.Exchange, p *wire.Private, body []byte, r *Refusal) {
 		x.Reply(wire.Reply{Message: answer})
 		return
 	}
-	b, err := encoding.Marshal(refusal{r.Code, r.Text[:min(len(r.Text), maxRefusalLen)]})
+	b, err := cbor.Marshal(refusal{r.Code, r.Text[:min(len(r.Text), maxRefusalLen)]})
 	if err != nil {
 		x.Reply(wire.Reply{Close: err})
 		return

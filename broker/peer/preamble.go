@@ -6,8 +6,7 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/fxamacker/cbor/v2"
-
+	"github.com/qanat-io/qanat/wire/cbor"
 	"github.com/qanat-io/qanat/wire/kafka"
 )
 
@@ -90,33 +89,11 @@ type refusal struct {
 	Text string `cbor:"2,keyasint"`
 }
 
-var encoding = func() cbor.EncMode {
-	mode, err := cbor.CoreDetEncOptions().EncMode()
-	if err != nil {
-		panic(err)
-	}
-	return mode
-}()
-
-var decoding = func() cbor.DecMode {
-	mode, err := cbor.DecOptions{
-		DupMapKey:         cbor.DupMapKeyEnforcedAPF,
-		IndefLength:       cbor.IndefLengthForbidden,
-		TagsMd:            cbor.TagsForbidden,
-		ExtraReturnErrors: cbor.ExtraDecErrorUnknownField,
-		MaxNestedLevels:   4,
-		MaxArrayElements:  maxBody,
-		MaxMapPairs:       16,
-	}.DecMode()
-	if err != nil {
-		panic(err)
-	}
-	return mode
-}()
+var decoding = cbor.Limits{Depth: 4, Elements: maxBody, Pairs: 16}.Decoding()
 
 // encode is a frame around v.
 func encode(t frameType, v any) ([]byte, error) {
-	body, err := encoding.Marshal(v)
+	body, err := cbor.Marshal(v)
 	if err != nil {
 		return nil, err
 	}

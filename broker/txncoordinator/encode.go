@@ -1,8 +1,7 @@
 package txncoordinator
 
 import (
-	"github.com/fxamacker/cbor/v2"
-
+	"github.com/qanat-io/qanat/wire/cbor"
 	"github.com/qanat-io/qanat/wire/kafka"
 )
 
@@ -45,22 +44,5 @@ type enlistAnswer struct {
 	Verdict uint8  `cbor:"2,keyasint,omitempty"`
 }
 
-var encoding = func() cbor.EncMode {
-	mode, err := cbor.CoreDetEncOptions().EncMode()
-	if err != nil {
-		panic(err)
-	}
-	return mode
-}()
-
 // decoding passes over fields of a later release.
-var decoding = func() cbor.DecMode {
-	mode, err := cbor.DecOptions{
-		DupMapKey: cbor.DupMapKeyEnforcedAPF, IndefLength: cbor.IndefLengthForbidden, UTF8: cbor.UTF8DecodeInvalid,
-		MaxNestedLevels: 8, MaxArrayElements: 1 << 18, MaxMapPairs: 1 << 16,
-	}.DecMode()
-	if err != nil {
-		panic(err)
-	}
-	return mode
-}()
+var decoding = cbor.Limits{Depth: 8, Elements: 1 << 18, Pairs: 64, AnyText: true, Newer: true}.Decoding()

@@ -8,6 +8,7 @@ import (
 
 	"github.com/qanat-io/qanat/broker/txn"
 	"github.com/qanat-io/qanat/metadata/image"
+	"github.com/qanat-io/qanat/wire/cbor"
 	"github.com/qanat-io/qanat/wire/kafka"
 )
 
@@ -53,7 +54,7 @@ func (c *Coordinator) ServeEnlist(ctx context.Context, body []byte) ([]byte, err
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = txn.ErrConcurrent // what was asked may yet be done, which does no harm
 	}
-	return encoding.Marshal(enlistAnswer{Index: c.quorum.Image().Index(), Verdict: verdictOf(err)})
+	return cbor.Marshal(enlistAnswer{Index: c.quorum.Image().Index(), Verdict: verdictOf(err)})
 }
 
 // enlistHere asks this broker's own coordinator, and waits.
@@ -110,7 +111,7 @@ func (c *Coordinator) enlistOnce(ctx context.Context, r enlistRequest) error {
 	case c.cfg.Node:
 		return c.enlistHere(ctx, r)
 	}
-	body, err := encoding.Marshal(r)
+	body, err := cbor.Marshal(r)
 	if err != nil {
 		return err
 	}

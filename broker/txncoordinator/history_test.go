@@ -14,6 +14,7 @@ import (
 	"github.com/qanat-io/qanat/broker/txn"
 	"github.com/qanat-io/qanat/metadata/command"
 	"github.com/qanat-io/qanat/metadata/image"
+	"github.com/qanat-io/qanat/wire/cbor"
 	"github.com/qanat-io/qanat/wire/kafka"
 )
 
@@ -191,7 +192,7 @@ func (w *world) written(ctx context.Context, body []byte) ([]byte, error) {
 		l.newest[m.ID] = max(l.newest[m.ID], m.Epoch)
 		a.Written[i] = true
 	}
-	return encoding.Marshal(a)
+	return cbor.Marshal(a)
 }
 
 // lockedImage is the quorum for who holds the lock.

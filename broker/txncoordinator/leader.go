@@ -9,6 +9,7 @@ import (
 	"github.com/qanat-io/qanat/broker/partition"
 	"github.com/qanat-io/qanat/broker/txn"
 	"github.com/qanat-io/qanat/wire/batch"
+	"github.com/qanat-io/qanat/wire/cbor"
 	"github.com/qanat-io/qanat/wire/kafka"
 )
 
@@ -32,7 +33,7 @@ func (l *Leader) Mark(ctx context.Context, body []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return encoding.Marshal(markAnswer{written})
+	return cbor.Marshal(markAnswer{written})
 }
 
 // write writes markers and waits until they are below their partitions' high watermarks, or cannot be.

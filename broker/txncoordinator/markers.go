@@ -7,6 +7,7 @@ import (
 
 	"github.com/qanat-io/qanat/broker/txn"
 	"github.com/qanat-io/qanat/metadata/command"
+	"github.com/qanat-io/qanat/wire/cbor"
 	"github.com/qanat-io/qanat/wire/kafka"
 )
 
@@ -234,7 +235,7 @@ func (c *Coordinator) writeAt(ctx context.Context, node kafka.BrokerID, r markRe
 	if node == c.cfg.Node {
 		return c.leader.write(ctx, r)
 	}
-	body, err := encoding.Marshal(r)
+	body, err := cbor.Marshal(r)
 	if err != nil {
 		return nil, err
 	}

@@ -5,8 +5,7 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/fxamacker/cbor/v2"
-
+	"github.com/qanat-io/qanat/wire/cbor"
 	"github.com/qanat-io/qanat/wire/kafka"
 )
 
@@ -43,33 +42,9 @@ var (
 	ErrTooLarge = errors.New("metadata command is too large")
 )
 
-var encoding = func() cbor.EncMode {
-	o := cbor.CoreDetEncOptions()
-	mode, err := o.EncMode()
-	if err != nil {
-		panic(err)
-	}
-	return mode
-}()
-
 // decoding is strict, so that every node reads the same or halts. Strings are
 // taken as they come: clients may commit metadata that is no UTF-8.
-var decoding = func() cbor.DecMode {
-	mode, err := cbor.DecOptions{
-		DupMapKey:         cbor.DupMapKeyEnforcedAPF,
-		IndefLength:       cbor.IndefLengthForbidden,
-		TagsMd:            cbor.TagsForbidden,
-		ExtraReturnErrors: cbor.ExtraDecErrorUnknownField,
-		UTF8:              cbor.UTF8DecodeInvalid,
-		MaxNestedLevels:   8,
-		MaxArrayElements:  maxElements,
-		MaxMapPairs:       1 << 16,
-	}.DecMode()
-	if err != nil {
-		panic(err)
-	}
-	return mode
-}()
+var decoding = cbor.Limits{Depth: 8, Elements: maxElements, Pairs: 1 << 16, AnyText: true}.Decoding()
 
 // Body is a command's encoding, ready to be joined with others.
 type Body struct {
@@ -95,7 +70,7 @@ func EncodeBody(c Command) (Body, error) {
 			return Body{kind: k, bytes: b}, nil
 		}
 	}
-	b, err := encoding.Marshal(c)
+	b, err := cbor.Marshal(c)
 	if err != nil {
 		return Body{}, fmt.Errorf("encode %s: %w", k, err)
 	}

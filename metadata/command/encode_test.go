@@ -11,9 +11,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/fxamacker/cbor/v2"
+	lib "github.com/fxamacker/cbor/v2"
 
 	"github.com/qanat-io/qanat/tier/manifest"
+	"github.com/qanat-io/qanat/wire/cbor"
 	"github.com/qanat-io/qanat/wire/kafka"
 )
 
@@ -74,7 +75,7 @@ func TestGolden(t *testing.T) {
 		t.Run(c.Kind().String(), func(t *testing.T) {
 			entry := encode(t, env, c)
 			path := filepath.Join("testdata", "golden", fmt.Sprintf("%s.v%d.txt", c.Kind(), kinds[c.Kind()].version))
-			diagnosis, err := cbor.Diagnose(entry)
+			diagnosis, err := lib.Diagnose(entry)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -155,10 +156,10 @@ func TestJoinIsDeterministicCBOR(t *testing.T) {
 	for _, e := range []Envelope{{}, env, {Broker: kafka.NoBroker, BrokerEpoch: -300, TimeMs: -1 << 62, Session: 255, Request: 65535}} {
 		b := encode(t, e, samples...)
 		var v any
-		if err := cbor.Unmarshal(b, &v); err != nil {
+		if err := lib.Unmarshal(b, &v); err != nil {
 			t.Fatal(err)
 		}
-		again, err := encoding.Marshal(v)
+		again, err := cbor.Marshal(v)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -172,7 +173,7 @@ func TestJoinIsDeterministicCBOR(t *testing.T) {
 func TestDecodeRefuses(t *testing.T) {
 	whole := encode(t, env, DeleteGroup{Group: "g"})
 	entry := func(items ...any) []byte {
-		b, err := encoding.Marshal([]any{1, 7, 40, 1, 300, 0, items})
+		b, err := cbor.Marshal([]any{1, 7, 40, 1, 300, 0, items})
 		if err != nil {
 			t.Fatal(err)
 		}

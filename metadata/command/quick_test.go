@@ -7,6 +7,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/qanat-io/qanat/wire/cbor"
 	"github.com/qanat-io/qanat/wire/kafka"
 )
 
@@ -30,7 +31,7 @@ func drawCommit(t *rapid.T) CommitOffsets {
 func TestQuickIsTheSame(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		c := drawCommit(t)
-		want, err := encoding.Marshal(c)
+		want, err := cbor.Marshal(c)
 		if err != nil {
 			t.Fatal(err)
 		}

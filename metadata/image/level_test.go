@@ -6,9 +6,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/fxamacker/cbor/v2"
-
 	"github.com/qanat-io/qanat/metadata/command"
+	"github.com/qanat-io/qanat/wire/cbor"
 )
 
 // The level would rise while a registered broker does not support it, fall, or let a broker in that does not support it; or

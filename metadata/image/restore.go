@@ -6,9 +6,8 @@ import (
 	"hash/crc32"
 	"io"
 
-	"github.com/fxamacker/cbor/v2"
-
 	"github.com/qanat-io/qanat/metadata/command"
+	"github.com/qanat-io/qanat/wire/cbor"
 )
 
 // Decode reads a snapshot to its end. Its error wraps ErrCorrupt or

@@ -8,10 +8,9 @@ import (
 	"io"
 	"math"
 
-	"github.com/fxamacker/cbor/v2"
-
 	"github.com/qanat-io/qanat/metadata/command"
 	"github.com/qanat-io/qanat/tier/manifest"
+	"github.com/qanat-io/qanat/wire/cbor"
 	"github.com/qanat-io/qanat/wire/kafka"
 )
 
@@ -189,14 +188,6 @@ type outcomeRecord struct {
 	Partitions []kafka.Partition `cbor:"5,keyasint,omitempty"`
 }
 
-var snapshotEncoding = func() cbor.EncMode {
-	mode, err := cbor.CoreDetEncOptions().EncMode()
-	if err != nil {
-		panic(err)
-	}
-	return mode
-}()
-
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // Encode streams the image to w. It runs beside later transactions: m does not change.
@@ -255,7 +246,7 @@ func (e *encoder) item(v any) {
 	if e.err != nil {
 		return
 	}
-	b, err := snapshotEncoding.Marshal(v)
+	b, err := cbor.Marshal(v)
 	if err != nil {
 		e.err = fmt.Errorf("encode metadata snapshot: %w", err)
 		return
@@ -344,18 +335,5 @@ func (s *session) record() sessionRecord {
 	return r
 }
 
-var snapshotDecoding = func() cbor.DecMode {
-	mode, err := cbor.DecOptions{
-		DupMapKey:         cbor.DupMapKeyEnforcedAPF,
-		IndefLength:       cbor.IndefLengthForbidden,
-		ExtraReturnErrors: cbor.ExtraDecErrorUnknownField,
-		UTF8:              cbor.UTF8DecodeInvalid,
-		MaxNestedLevels:   12,
-		MaxArrayElements:  1 << 20,
-		MaxMapPairs:       math.MaxUint16,
-	}.DecMode()
-	if err != nil {
-		panic(err)
-	}
-	return mode
-}()
+// snapshotDecoding takes tags: a manifest stands in one.
+var snapshotDecoding = cbor.Limits{Depth: 12, Elements: 1 << 20, Pairs: math.MaxUint16, AnyText: true, Tags: true}.Decoding()

@@ -12,9 +12,10 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/fxamacker/cbor/v2"
+	lib "github.com/fxamacker/cbor/v2"
 
 	"github.com/qanat-io/qanat/metadata/command"
+	"github.com/qanat-io/qanat/wire/cbor"
 	"github.com/qanat-io/qanat/wire/kafka"
 )
 
@@ -140,7 +141,7 @@ func TestEarlierSnapshots(t *testing.T) {
 func diagnose(t testing.TB, b []byte) string {
 	var s strings.Builder
 	for len(b) > 0 {
-		item, rest, err := cbor.DiagnoseFirst(b)
+		item, rest, err := lib.DiagnoseFirst(b)
 		if err != nil {
 			t.Fatal(err)
 		}

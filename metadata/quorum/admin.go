@@ -3,6 +3,7 @@ package quorum
 import (
 	"context"
 
+	"github.com/qanat-io/qanat/wire/cbor"
 	"github.com/qanat-io/qanat/wire/kafka"
 )
 
@@ -26,5 +27,5 @@ func (q *Quorum) serveAdmin(ctx context.Context, body []byte) ([]byte, error) {
 	if err := q.obey(ctx, question.Operation, question.Node); err != nil {
 		return nil, err
 	}
-	return encodeMessage(adminAnswer{}), nil
+	return cbor.MustMarshal(adminAnswer{}), nil
 }

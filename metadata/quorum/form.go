@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/qanat-io/qanat/wire"
+	"github.com/qanat-io/qanat/wire/cbor"
 	"github.com/qanat-io/qanat/wire/kafka"
 )
 
@@ -227,7 +228,7 @@ func (e *Entry) Handle(_ context.Context, c Call, from wire.Peer, body []byte) (
 		if _, err := decodeMessage[helloQuestion](body); err != nil {
 			return nil, err
 		}
-		return encodeMessage(helloAnswer{Cluster: who.Cluster, Peers: e.ids(), Directory: e.Directory, Leader: kafka.NoBroker, Members: who.Founders, Wanted: e.Cluster}), nil
+		return cbor.MustMarshal(helloAnswer{Cluster: who.Cluster, Peers: e.ids(), Directory: e.Directory, Leader: kafka.NoBroker, Members: who.Founders, Wanted: e.Cluster}), nil
 	case CallForm:
 		q, err := decodeMessage[formQuestion](body)
 		if err != nil {
@@ -236,7 +237,7 @@ func (e *Entry) Handle(_ context.Context, c Call, from wire.Peer, body []byte) (
 		if err := e.accept(from, q); err != nil {
 			return nil, err
 		}
-		return encodeMessage(formAnswer{}), nil
+		return cbor.MustMarshal(formAnswer{}), nil
 	}
 	return nil, fmt.Errorf("%w: broker %d is not part of a cluster yet", ErrNotReady, e.Node)
 }
@@ -280,7 +281,7 @@ func (q *Quorum) serveForm(body []byte) ([]byte, error) {
 	if f.Cluster != q.clusterID {
 		return nil, fmt.Errorf("%w: broker %d is part of cluster %s already", ErrRefused, q.cfg.ID, q.clusterID)
 	}
-	return encodeMessage(formAnswer{}), nil
+	return cbor.MustMarshal(formAnswer{}), nil
 }
 
 // spreadFounding tells the other founders of the cluster until each has answered, once. Only the first of them does.

@@ -3,6 +3,7 @@ package quorum
 import (
 	"slices"
 
+	"github.com/qanat-io/qanat/wire/cbor"
 	"github.com/qanat-io/qanat/wire/kafka"
 )
 
@@ -28,7 +29,7 @@ func (q *Quorum) serveHello(body []byte) ([]byte, error) {
 		p := placeOf(s)
 		a.Members = append(a.Members, Founder{Node: p.node, Address: p.address, Directory: p.directory})
 	}
-	return encodeMessage(a), nil
+	return cbor.MustMarshal(a), nil
 }
 
 // has tells whether a node's directory is among the members.

@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/qanat-io/qanat/wire"
+	"github.com/qanat-io/qanat/wire/cbor"
 	"github.com/qanat-io/qanat/wire/kafka"
 )
 
@@ -117,11 +118,11 @@ func (q *Quorum) serveJoin(ctx context.Context, from wire.Peer, body []byte) ([]
 		if err != nil {
 			return nil, err
 		}
-		return encodeMessage(a), nil
+		return cbor.MustMarshal(a), nil
 	}
 	for _, s := range q.servers() {
 		if p := placeOf(s); p.node == now.ID && now.ID != q.cfg.ID {
-			return encodeMessage(joinAnswer{Leader: p.node, Address: p.address}), nil
+			return cbor.MustMarshal(joinAnswer{Leader: p.node, Address: p.address}), nil
 		}
 	}
 	return nil, fmt.Errorf("%w: broker %d knows no leader", ErrNotLeader, q.cfg.ID)

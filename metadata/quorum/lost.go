@@ -8,6 +8,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/qanat-io/qanat/wire/cbor"
 	"github.com/qanat-io/qanat/wire/kafka"
 )
 
@@ -145,5 +146,5 @@ func (q *Quorum) serveLost(ctx context.Context, body []byte) ([]byte, error) {
 		return nil, err
 	}
 	dead := question.Leader != q.cfg.ID && q.sees(ctx, question.Leader)
-	return encodeMessage(lostAnswer{Dead: dead}), nil
+	return cbor.MustMarshal(lostAnswer{Dead: dead}), nil
 }

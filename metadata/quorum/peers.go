@@ -7,9 +7,8 @@ import (
 	"net"
 	"time"
 
-	"github.com/fxamacker/cbor/v2"
-
 	"github.com/qanat-io/qanat/wire"
+	"github.com/qanat-io/qanat/wire/cbor"
 	"github.com/qanat-io/qanat/wire/kafka"
 )
 
@@ -66,39 +65,9 @@ var ErrRefused = errors.New("membership is not changed")
 // Messages of calls are CBOR maps with integer keys, deterministic and read strictly, as commands are.
 const maxMessageBytes = 1 << 20
 
-var messageEncoding = func() cbor.EncMode {
-	mode, err := cbor.CoreDetEncOptions().EncMode()
-	if err != nil {
-		panic(err)
-	}
-	return mode
-}()
-
-var messageDecoding = func() cbor.DecMode {
-	mode, err := cbor.DecOptions{
-		DupMapKey:         cbor.DupMapKeyEnforcedAPF,
-		IndefLength:       cbor.IndefLengthForbidden,
-		TagsMd:            cbor.TagsForbidden,
-		ExtraReturnErrors: cbor.ExtraDecErrorUnknownField,
-		MaxNestedLevels:   6,
-		MaxArrayElements:  4096,
-		MaxMapPairs:       64,
-	}.DecMode()
-	if err != nil {
-		panic(err)
-	}
-	return mode
-}()
+var messageDecoding = cbor.Limits{Depth: 6, Elements: 4096, Pairs: 64}.Decoding()
 
 var errMalformed = errors.New("request between brokers is malformed")
-
-func encodeMessage(v any) []byte {
-	b, err := messageEncoding.Marshal(v)
-	if err != nil {
-		panic(fmt.Sprintf("quorum: encode %T: %v", v, err)) // its fields are all of plain types
-	}
-	return b
-}
 
 func decodeMessage[T any](b []byte) (v T, err error) {
 	if len(b) > maxMessageBytes {
@@ -112,7 +81,7 @@ func decodeMessage[T any](b []byte) (v T, err error) {
 
 // ask is Do with messages of the given types.
 func ask[A any](ctx context.Context, p Peers, node kafka.BrokerID, c Call, question any) (answer A, err error) {
-	b, err := p.Do(ctx, node, c, encodeMessage(question))
+	b, err := p.Do(ctx, node, c, cbor.MustMarshal(question))
 	if err != nil {
 		return answer, err
 	}
@@ -121,7 +90,7 @@ func ask[A any](ctx context.Context, p Peers, node kafka.BrokerID, c Call, quest
 
 // askAt is At likewise.
 func askAt[A any](ctx context.Context, p Peers, node kafka.BrokerID, address string, c Call, question any) (answer A, from wire.Peer, err error) {
-	b, from, err := p.At(ctx, node, address, c, encodeMessage(question))
+	b, from, err := p.At(ctx, node, address, c, cbor.MustMarshal(question))
 	if err != nil {
 		return answer, from, err
 	}

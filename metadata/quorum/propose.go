@@ -6,6 +6,7 @@ import (
 
 	"github.com/qanat-io/qanat/metadata/command"
 	"github.com/qanat-io/qanat/wire"
+	"github.com/qanat-io/qanat/wire/cbor"
 	"github.com/qanat-io/qanat/wire/kafka"
 )
 
@@ -59,5 +60,5 @@ func (q *Quorum) servePropose(ctx context.Context, from wire.Peer, entry []byte)
 	if _, err := q.watched(len(entry), func() ([]answer, error) { return q.apply(entry) }); err != nil {
 		return nil, notReady(err)
 	}
-	return encodeMessage(proposeAnswer{Index: q.Image().Index()}), nil
+	return cbor.MustMarshal(proposeAnswer{Index: q.Image().Index()}), nil
 }

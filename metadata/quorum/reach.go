@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/qanat-io/qanat/wire/cbor"
 	"github.com/qanat-io/qanat/wire/kafka"
 )
 
@@ -60,7 +61,7 @@ func (q *Quorum) serveReach(context.Context) ([]byte, error) {
 		p := q.transport.of(s.ID)
 		a.Members = append(a.Members, reachMember{Node: brokerID(s.ID), Last: p.match, FetchMs: unixMs(p.contact), CaughtMs: unixMs(p.caughtUp)})
 	}
-	return encodeMessage(a), nil
+	return cbor.MustMarshal(a), nil
 }
 
 func unixMs(t time.Time) int64 {
