@@ -126,10 +126,14 @@ func (h *Handler) edited(m *image.Image, e *configEdit) (command.SetConfigs, err
 			c.Delete = append(c.Delete, name)
 		}
 	}
-	if e.resource.kind == resourceTopic {
-		if err := config.ValidateTopic(next); err != nil {
-			return c, refuse(kerr.InvalidConfig, "%v", err)
-		}
+	switch e.resource.kind {
+	case resourceTopic:
+		err = config.ValidateTopic(next)
+	case resourceGroup:
+		err = h.Config.CheckGroup(c.Set, next)
+	}
+	if err != nil {
+		return c, refuse(kerr.InvalidConfig, "%v", err)
 	}
 	return c, nil
 }

@@ -176,6 +176,33 @@ func TestGroupConfigs(t *testing.T) {
 	}
 }
 
+// A group would be given timeouts that the broker's bounds do not admit, and told nothing; or a heartbeat that its session has no time for.
+func TestGroupConfigsStayWithinBounds(t *testing.T) {
+	const session, beat = "consumer.session.timeout.ms", "consumer.heartbeat.interval.ms"
+	s := newHarness(t)
+	for _, c := range []struct {
+		changes []change
+		refused string // what the message names
+	}{
+		{[]change{{set, session, "44999"}}, "group.consumer.min.session.timeout.ms"},
+		{[]change{{set, session, "60001"}}, "group.consumer.max.session.timeout.ms"},
+		{[]change{{set, beat, "4999"}}, "group.consumer.min.heartbeat.interval.ms"},
+		{[]change{{set, beat, "15001"}}, "group.consumer.max.heartbeat.interval.ms"},
+		{[]change{{set, session, "60000"}, {set, beat, "15000"}}, ""},
+		{[]change{{del, session, ""}, {del, beat, ""}}, ""},
+	} {
+		r := alterOne(s, resourceGroup, "g", false, c.changes...)
+		if said := deref(r.ErrorMessage); c.refused == "" && r.ErrorCode != 0 || c.refused != "" && (r.ErrorCode != kerr.InvalidConfig.Code || !strings.Contains(said, c.refused)) {
+			t.Errorf("%v: %d %s", c.changes, r.ErrorCode, said)
+		}
+	}
+	// What older bounds admitted stays, and is in nobody's way.
+	s.propose1(command.SetConfigs{Type: resourceGroup, Name: "g", Set: map[string]string{session: "1000"}})
+	if r := alterOne(s, resourceGroup, "g", false, change{set, beat, "15000"}); r.ErrorCode != 0 {
+		t.Errorf("%d %s", r.ErrorCode, deref(r.ErrorMessage))
+	}
+}
+
 // AlterConfigs replaces everything; a resource named twice in one request is not changed at all.
 func TestAlterConfigs(t *testing.T) {
 	s := newHarness(t)
