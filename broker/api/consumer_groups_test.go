@@ -60,9 +60,12 @@ func TestConsumerGroup(t *testing.T) {
 			wantCode(t, "another's epoch", beat(s, beatRequest(name, member, 7), version).ErrorCode, kerr.FencedMemberEpoch)
 			wantCode(t, "another member", beat(s, beatRequest(name, "who", 1), version).ErrorCode, kerr.UnknownMemberID)
 
-			s.commitEpoch(name, member, 1, nil)
-			s.commitEpoch(name, member, 0, kerr.StaleMemberEpoch)
-			s.commitEpoch(name, "who", 1, kerr.UnknownMemberID)
+			s.commitEpoch(name, member, 1, 9, nil)
+			s.commitEpoch(name, member, 0, 9, kerr.StaleMemberEpoch)
+			s.commitEpoch(name, "who", 1, 9, kerr.UnknownMemberID)
+			for _, epoch := range []int32{0, 1} {
+				s.commitEpoch(name, member, epoch, 8, kerr.UnsupportedVersion)
+			}
 			for epoch, want := range map[int32]*kerr.Error{1: nil, 2: kerr.StaleMemberEpoch} {
 				f := kmsg.NewPtrOffsetFetchRequest()
 				g := kmsg.NewOffsetFetchRequestGroup()
@@ -88,14 +91,14 @@ func TestConsumerGroup(t *testing.T) {
 }
 
 // commitEpoch commits offset 5 of the topic t's first partition as a member in an epoch.
-func (s *harness) commitEpoch(name, member string, epoch int32, want *kerr.Error) {
+func (s *harness) commitEpoch(name, member string, epoch int32, version int16, want *kerr.Error) {
 	s.t.Helper()
 	c := kmsg.NewPtrOffsetCommitRequest()
 	c.Group, c.MemberID, c.Generation = name, member, epoch
 	p := kmsg.NewOffsetCommitRequestTopicPartition()
 	p.Offset = 5
 	c.Topics = []kmsg.OffsetCommitRequestTopic{{Topic: "t", Partitions: []kmsg.OffsetCommitRequestTopicPartition{p}}}
-	got := trip[*kmsg.OffsetCommitResponse](s, c, 9)
+	got := trip[*kmsg.OffsetCommitResponse](s, c, version)
 	wantCode(s.t.(*testing.T), "commit", got.Topics[0].Partitions[0].ErrorCode, want)
 }
 

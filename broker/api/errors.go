@@ -97,6 +97,7 @@ var verdicts = []verdict{
 	{group.ErrSubscribed, kerr.GroupSubscribedToTopic},
 	{group.ErrTooLarge, kerr.MessageTooLarge},
 	{consumer.ErrFencedEpoch, kerr.FencedMemberEpoch},
+	{consumer.ErrOldRequest, kerr.UnsupportedVersion},
 	{consumer.ErrStaleEpoch, kerr.StaleMemberEpoch},
 	{consumer.ErrUnreleasedInstance, kerr.UnreleasedInstanceID},
 	{consumer.ErrUnsupportedAssignor, kerr.UnsupportedAssignor},

@@ -7,7 +7,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"github.com/qanat-io/qanat/broker/consumer"
 	"github.com/qanat-io/qanat/broker/group"
 	"github.com/qanat-io/qanat/metadata/command"
 	"github.com/qanat-io/qanat/metadata/image"
@@ -19,13 +18,17 @@ import (
 //
 //   - A generation of -1 is a client without membership: it may commit while the group has no members.
 //   - A group that does not exist, with a generation: GROUP_ID_NOT_FOUND (v9+), before that ILLEGAL_GENERATION.
-//   - In a consumer group the generation is the member's epoch (KIP-848): STALE_MEMBER_EPOCH (v9+), before that ILLEGAL_GENERATION.
+//   - In a consumer group the generation is the member's epoch (KIP-848), v9+: STALE_MEMBER_EPOCH; before that UNSUPPORTED_VERSION,
+//     but for members that speak the classic protocol.
 //   - v2-4 may bring their own retention. v6+: leader epochs (KIP-320). v7+: static members. v10+: topic ids (KIP-848),
 //     and UNKNOWN_TOPIC_ID for one that is not known.
 //   - Partitions fail alone: unknown ones, and those whose metadata exceeds offset.metadata.max.bytes.
 
 // topicIDsInOffsets is the first version of OffsetCommit and OffsetFetch that names topics by id.
 const topicIDsInOffsets = 10
+
+// memberEpochsInCommits is the first version of OffsetCommit that members of the consumer protocol may use.
+const memberEpochsInCommits = 9
 
 // offsetCommit is one request on its way.
 type offsetCommit struct {
@@ -44,7 +47,7 @@ func (h *Handler) offsetCommit(x *wire.Exchange) {
 		reply(x, c.resp)
 		return
 	}
-	who := group.Identity{MemberID: req.MemberID, InstanceID: deref(req.InstanceID), Generation: req.Generation}
+	who := group.Identity{MemberID: req.MemberID, InstanceID: deref(req.InstanceID), Generation: req.Generation, Old: x.Version < memberEpochsInCommits}
 	h.Groups.Commit(req.Group, who, c.offsets, func(gone []kafka.Partition, err error) {
 		c.settle(x.Version, gone, err)
 		reply(x, c.resp)
@@ -115,7 +118,7 @@ func commitRefusal(t *image.Topic, unknown error, p *kmsg.OffsetCommitRequestTop
 
 // settle writes the outcome into the response.
 func (c *offsetCommit) settle(version int16, gone []kafka.Partition, err error) {
-	if version < 9 && (errors.Is(err, group.ErrNotFound) || errors.Is(err, consumer.ErrStaleEpoch)) {
+	if version < memberEpochsInCommits && errors.Is(err, group.ErrNotFound) {
 		err = group.ErrIllegalGeneration
 	}
 	if err != nil {

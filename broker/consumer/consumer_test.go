@@ -288,6 +288,16 @@ func TestOffsetsByEpoch(t *testing.T) {
 			t.Errorf("commit of %q in %d: %v", c.id, c.epoch, err)
 		}
 	}
+	old := group.Identity{MemberID: "m1", Generation: 1, Old: true}
+	if err := r.g.Commit(r.now, old); !errors.Is(err, ErrOldRequest) {
+		t.Error(err)
+	}
+	r = migrated(t)
+	if err := r.g.Commit(r.now, group.Identity{MemberID: "c1", Generation: 5, Old: true}); err != nil {
+		t.Errorf("a member that speaks the classic protocol: %v", err)
+	}
+	r = newRig(t, "a", 2)
+	r.say(joining("m1", "a"))
 	if err := r.g.CheckFetch("", -1); err != nil {
 		t.Error(err)
 	}

@@ -52,6 +52,9 @@ func (g *Group) Commit(_ time.Time, who group.Identity) error {
 	if who.Generation < 0 && len(g.order) == 0 {
 		return nil
 	}
+	if m := g.members[who.MemberID]; m != nil && m.classic == nil && who.Old {
+		return ErrOldRequest
+	}
 	return g.checkMember(who.MemberID, who.Generation)
 }
 

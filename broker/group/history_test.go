@@ -57,9 +57,9 @@ func (h *history) act(t *rapid.T) {
 		c.syncing = h.sync(c.id, c.generation, as...)
 		h.tickets = append(h.tickets, "s"+c.syncing)
 	case 6:
-		_ = h.g.Heartbeat(h.now, Identity{c.id, c.instance, c.generation})
+		_ = h.g.Heartbeat(h.now, Identity{MemberID: c.id, InstanceID: c.instance, Generation: c.generation})
 	case 7:
-		err := h.g.Commit(h.now, Identity{c.id, c.instance, c.generation})
+		err := h.g.Commit(h.now, Identity{MemberID: c.id, InstanceID: c.instance, Generation: c.generation})
 		if err == nil && c.id != "" && c.generation > 0 && (h.g.members[c.id] == nil || h.g.generation != c.generation) {
 			t.Fatalf("commit of %+v accepted in generation %d", c, h.g.generation)
 		}

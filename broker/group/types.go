@@ -115,6 +115,9 @@ type SyncResult struct {
 type Identity struct {
 	MemberID, InstanceID string
 	Generation           int32
+
+	// Old: the request is of a version in which Generation is never a member's epoch (KIP-848); no member of the consumer protocol sends it.
+	Old bool
 }
 
 // Leaver is one member of a LeaveGroup. MemberID "" with an InstanceID: removal by an administrator.
