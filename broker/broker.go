@@ -188,6 +188,9 @@ func (b *Broker) openMetadata(ctx context.Context) error {
 	if err := b.quorum.Ready(ctx); err != nil {
 		return fmt.Errorf("metadata quorum: %w", err)
 	}
+	if err := b.settleTLS(); err != nil {
+		return err
+	}
 	if err := b.dir.Outlived(b.fs, b.lastLife()); err != nil {
 		return err
 	}
@@ -288,7 +291,6 @@ func (b *Broker) Run(ctx context.Context) error {
 	g.Go(func() error { return b.server.Run(serving) })
 	g.Go(func() error { return b.watchStorage(serving) })
 	g.Go(func() error { return b.runSpace(serving) })
-	g.Go(func() error { return b.runTLS(serving) })
 	g.Go(func() error { return b.scrub.Run(serving) })
 	g.Go(func() error { return b.cleaner.Run(serving) })
 	if b.console != nil {

@@ -2,7 +2,6 @@ package broker
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -93,13 +92,25 @@ func readTLS(cfg *config.Broker, cluster string, log *slog.Logger) (identities, 
 	return ids, errors.Join(errs...)
 }
 
-// openTLS reads all certificates, before anything listens.
+// openTLS reads all certificates, before anything listens, and begins to look for newer ones: forming or joining a cluster may take long, and be
+// what they are waited for.
 func (b *Broker) openTLS(context.Context) (err error) {
 	b.identities, err = readTLS(b.cfg, b.dir.Meta.ClusterID, b.log.With("part", "tls"))
 	if err == nil && b.cfg.Bool("cluster.plaintext.allowed") {
 		b.log.Warn("cluster.plaintext.allowed: connections between brokers are protected only once it is false everywhere")
 	}
+	if err == nil {
+		b.storage.Go(func() error { return b.runTLS(b.background) })
+	}
 	return err
+}
+
+// settleTLS has certificates between brokers be of the cluster that this broker is part of now.
+func (b *Broker) settleTLS() error {
+	if id := b.identities[config.ClusterListener]; id != nil {
+		return id.CheckPeers(int32(b.node), b.quorum.ClusterID())
+	}
+	return nil
 }
 
 // runTLS looks for new files until ctx ends.
@@ -115,12 +126,8 @@ func (b *Broker) runTLS(ctx context.Context) error {
 			return nil
 		case <-ticker.C:
 		}
-		for name, id := range b.identities {
-			var accept func(*x509.Certificate) error
-			if name == config.ClusterListener {
-				accept = func(c *x509.Certificate) error { return secure.Admit(c, int32(b.node), b.quorum.ClusterID()) }
-			}
-			id.Reload(accept)
+		for _, id := range b.identities {
+			id.Reload()
 		}
 	}
 }

@@ -21,6 +21,7 @@ type Identity struct {
 	log        *slog.Logger
 
 	now       atomic.Pointer[current]
+	peers     atomic.Pointer[place] // between brokers: as whom a certificate must admit this one; nil elsewhere
 	listening *tls.Config // ServerConfig
 	reloads   atomic.Int64
 	failed    atomic.Int64
@@ -34,6 +35,12 @@ type Identity struct {
 type current struct {
 	material
 	server *tls.Config
+}
+
+// place is a node's in a cluster, "" while that is not known yet.
+type place struct {
+	node    int32
+	cluster string
 }
 
 // stamp tells a file from its successor.
@@ -150,17 +157,22 @@ func (i *Identity) PeerDialConfig() *tls.Config {
 	}
 }
 
-// CheckPeers tells whether the identity can be used between brokers: it has a broker's role that fits, and somebody to trust.
+// CheckPeers tells whether the identity can be used between brokers: it has a broker's role that fits, and somebody to trust. From then on
+// nothing else is taken into use; called again when the cluster is known.
 func (i *Identity) CheckPeers(node int32, cluster string) error {
-	m := i.now.Load()
-	err := Admit(m.cert.Leaf, node, cluster)
-	if err == nil && m.roots == nil {
-		err = errors.New("there is no CA to check other brokers by: set ssl.truststore.location or ssl.truststore.certificates")
-	}
-	if err != nil {
+	p := &place{node, cluster}
+	i.peers.Store(p)
+	if err := p.admits(&i.now.Load().material); err != nil {
 		return fmt.Errorf("TLS of listener %s: %w", i.settings.Listener, err)
 	}
 	return nil
+}
+
+func (p *place) admits(m *material) error {
+	if m.roots == nil {
+		return errors.New("there is no CA to check other brokers by: set ssl.truststore.location or ssl.truststore.certificates")
+	}
+	return Admit(m.cert.Leaf, p.node, p.cluster)
 }
 
 // Principal names the client at the other end of a connection.
@@ -223,7 +235,7 @@ func (i *Identity) look() []stamp {
 
 // Reload looks whether a file has changed and takes what is new into use. What cannot be used leaves what is in use as it is,
 // and is told of once. accept, which may be nil, has the last word on the new certificate.
-func (i *Identity) Reload(accept func(*x509.Certificate) error) {
+func (i *Identity) Reload() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	looked := i.look()
@@ -242,8 +254,8 @@ func (i *Identity) Reload(accept func(*x509.Certificate) error) {
 			err = nil
 		}
 	}
-	if err == nil && accept != nil {
-		err = accept(m.cert.Leaf)
+	if p := i.peers.Load(); err == nil && p != nil {
+		err = p.admits(m)
 	}
 	if err != nil {
 		if said := err.Error(); said != i.wrong {

@@ -380,7 +380,7 @@ func TestFilesAreReadAgain(t *testing.T) {
 	config := i.ServerConfig() // a listener keeps its own
 	is := func(want string, reloads, failed int64, refused string) {
 		t.Helper()
-		i.Reload(nil)
+		i.Reload()
 		if got := shown(i); got != want {
 			t.Fatalf("%q is shown, not %q", got, want)
 		}
@@ -475,4 +475,40 @@ func TestCollectedCiphertextIsWhatIsSent(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
+}
+
+// A certificate that others would not admit would be taken into use between brokers, and this one be alone from then on.
+func TestOnlyWhatOthersAdmitIsReadAgain(t *testing.T) {
+	w := newWorld(t)
+	write := func(r issue.Request) {
+		if err := w.issue(r).Write(w.dir, "b"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	role := func(cluster string) *secure.Role { return &secure.Role{Node: 1, Cluster: cluster} }
+	write(issue.Request{Name: "first", Role: role("")})
+	i := w.identity(secure.Settings{
+		Listener: "cluster", Chain: filepath.Join(w.dir, "b.pem"), Key: filepath.Join(w.dir, "b-key.pem"), Certificates: string(w.ca.PEM()),
+	})
+	if err := i.CheckPeers(1, ""); err != nil {
+		t.Fatal(err)
+	}
+	is := func(reloads int64, refused string) {
+		t.Helper()
+		i.Reload()
+		if s := i.Status(); s.Reloads != reloads || (refused == "") != (s.Refused == "") || !strings.Contains(s.Refused, refused) {
+			t.Fatalf("%+v, want %d reloads, refused %q", s, reloads, refused)
+		}
+	}
+	write(issue.Request{Name: "a client"})
+	is(0, "a client")
+	write(issue.Request{Name: "any cluster does while none is known", Role: role("theirs")})
+	is(1, "")
+	if err := i.CheckPeers(1, "ours"); err == nil {
+		t.Fatal("another cluster's is good enough")
+	}
+	write(issue.Request{Name: "ours", Role: role("ours")})
+	is(2, "")
+	write(issue.Request{Name: "theirs", Role: role("theirs")})
+	is(2, "cluster ours")
 }

@@ -16,7 +16,7 @@ func (a *app) generateCommand() *cobra.Command {
 		Use:   "systemd",
 		Short: "Print a systemd unit for a broker",
 		Long: `Print a hardened systemd unit: it runs ` + "`/usr/bin/qanat serve --config /etc/qanat/qanat.yaml`" + ` as user qanat, with data
-below /var/lib/qanat, is told when the broker serves, and restarts it when it hangs or fails. The user is to be made first:
+below /var/lib/qanat, is told when the broker serves, and restarts it when it ends, or the process does not run any more. The user is to be made first:
 useradd --system --home-dir /var/lib/qanat --shell /usr/sbin/nologin qanat`,
 		Example: "  qanat generate systemd > /etc/systemd/system/qanat.service",
 		Args:    wantArgs(cobra.NoArgs),
