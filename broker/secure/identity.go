@@ -22,7 +22,7 @@ type Identity struct {
 
 	now       atomic.Pointer[current]
 	peers     atomic.Pointer[place] // between brokers: as whom a certificate must admit this one; nil elsewhere
-	listening *tls.Config // ServerConfig
+	listening *tls.Config           // ServerConfig
 	reloads   atomic.Int64
 	failed    atomic.Int64
 
