@@ -69,6 +69,7 @@ func (b *Broker) openTiers(ctx context.Context) (err error) {
 	b.telemetry, err = telemetry.New(ctx, telemetry.Config{
 		Version: b.opts.Version, NodeID: int32(b.node), ClusterID: b.dir.Meta.ClusterID,
 		SeriesMax: int(b.cfg.Int("metrics.partition.series.max")),
+		TraceSlow: b.cfg.Duration("trace.slow.ms"), TraceShare: b.cfg.Float("trace.sample.ratio"),
 	}, b.log.With("part", "telemetry"))
 	if err != nil {
 		return err
@@ -198,6 +199,7 @@ func (b *Broker) partitionEnv() partition.Env {
 		Deadlines:      partition.NewDeadlines(time.Now),
 		ISR:            func(p *partition.Partition) { b.keeper.Tell(p) },
 		ProducerExpiry: b.cfg.Duration("producer.id.expiration.ms"),
+		Traced:         b.telemetry.Tracing(),
 		Logger:         log,
 	}
 }
@@ -315,6 +317,7 @@ func (b *Broker) openServing(context.Context) error {
 		MaxConnections:        int(b.cfg.Int("max.connections")),
 		MaxConnectionsPerIP:   int(b.cfg.Int("max.connections.per.ip")),
 		MaxIdle:               b.cfg.Duration("connections.max.idle.ms"),
+		Traces:                b.telemetry.Tracing(),
 	}, b.api, b.observer, b.log.With("part", "server"))
 	b.telemetry.Connect(b.sources())
 	return nil

@@ -35,6 +35,12 @@ func (o *serverObserver) Request(r server.RequestStats) {
 	o.in.Add(int64(r.Request))
 	o.out.Add(int64(r.Response))
 	o.t.Request(r.Key, r.Total, r.Failed)
+	if r.Trace != nil {
+		o.t.Traced(telemetry.RequestTrace{
+			Key: r.Key, Version: r.Version, Client: r.Client, ClientID: r.ClientID, Request: r.Request, Response: r.Response,
+			Took: r.Total, Closed: r.Failed, Trace: r.Trace,
+		})
+	}
 }
 
 // sources is what metrics are asked of at each collection.

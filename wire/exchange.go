@@ -33,6 +33,8 @@ type Exchange struct {
 	// Request is decoded. A Produce request's records alias the frame, which is gone after Reply; the bytes of all others
 	// may be kept. It is nil for an ApiVersions request that is newer than the table.
 	Request kmsg.Request
+	// Trace is nil unless requests are traced.
+	Trace *Trace
 
 	owner Owner
 }

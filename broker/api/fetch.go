@@ -204,6 +204,7 @@ func (f *fetcher) fill(p *wire.FetchPartition, s *slot, resp *wire.FetchResponse
 		HighWatermark: r.HighWatermark, LastStableOffset: r.LastStable, LogStartOffset: r.LogStart,
 		Records: r.Run,
 	}
+	f.traceSlot(s, p)
 	if f.committed {
 		p.Aborted = abortedTxns(r.Aborted)
 	}

@@ -61,6 +61,10 @@ type fetcher struct {
 	hurried bool  // another request waits behind this one
 
 	wakeFn, hurryFn func() // methods, made once
+
+	// Of a fetch that is traced, see trace.go.
+	parkedAt      time.Duration
+	parkedLoading bool
 }
 
 func newFetcher(h *Handler) *fetcher {
@@ -88,6 +92,7 @@ func (f *fetcher) begin(x *wire.Exchange, req *kmsg.FetchRequest, all bool) {
 	f.minBytes = min(max(int(req.MinBytes), 0), f.maxBytes)
 	f.committed = req.IsolationLevel == 1
 	f.rack = req.Rack
+	f.traceBegin()
 	f.report()
 	f.deadline = time.Time{}
 	if req.MaxWaitMillis > 0 {
@@ -103,6 +108,7 @@ func (f *fetcher) run() outgoing {
 	for {
 		f.drainNews()
 		f.readReady()
+		f.traceRead()
 		if f.done() {
 			return f.finish()
 		}
@@ -272,6 +278,7 @@ func (f *fetcher) park() bool {
 		return false
 	}
 	f.asleep = true
+	f.traceParked()
 	if f.timer == nil {
 		f.timer = time.AfterFunc(left, f.wakeFn)
 	} else {
@@ -317,6 +324,7 @@ func (f *fetcher) wake() {
 	f.newsMu.Lock()
 	f.asleep = false
 	f.newsMu.Unlock()
+	f.traceWoken()
 	out := f.run()
 	f.mu.Unlock()
 	out.send()
@@ -346,6 +354,7 @@ func (f *fetcher) answerNow() outgoing {
 	if f.x == nil {
 		return outgoing{}
 	}
+	f.traceWoken()
 	return f.finish()
 }
 

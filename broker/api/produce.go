@@ -50,6 +50,8 @@ type produceCall struct {
 	// left counts the slots without an outcome, and one for the handler itself while it still appends. Whoever takes it
 	// to zero answers.
 	left atomic.Int32
+	// flushed is when the last of them was on this disk, in nanoseconds of the exchange's trace, if it has one.
+	flushed atomic.Int64
 	// failed is the first error met with acks=0.
 	failed atomic.Pointer[error]
 }
@@ -75,7 +77,13 @@ func (h *Handler) produce(x *wire.Exchange) {
 	if req.TransactionID != nil {
 		unverified = h.verifyProduce(x, req)
 	}
+	if x.Trace != nil {
+		c.trace(h, req)
+	}
 	h.produceAll(c, x, req, unverified)
+	if t := x.Trace; t != nil {
+		t.Appended = t.Since()
+	}
 	c.finished()
 }
 
@@ -230,6 +238,11 @@ func (c *produceCall) Produced(slot int, r partition.Produced) {
 			c.h.Log.Error("produce failed for a reason without a code", "error", r.Err)
 		}
 	}
+	if t := c.x.Trace; t != nil && !r.Flushed.IsZero() {
+		at := int64(r.Flushed.Sub(t.Start))
+		for was := c.flushed.Load(); was < at && !c.flushed.CompareAndSwap(was, at); was = c.flushed.Load() {
+		}
+	}
 	c.finished()
 }
 
@@ -248,6 +261,11 @@ func (c *produceCall) finished() {
 	}
 	x, resp, h := c.x, c.resp, c.h
 	failed := c.failed.Load()
+	if t := x.Trace; t != nil {
+		if t.Flushed = time.Duration(c.flushed.Swap(0)); failed != nil {
+			t.Fail(produceCode(*failed))
+		}
+	}
 	c.x, c.resp = nil, nil
 	clear(c.slots)
 	c.slots = c.slots[:0]

@@ -15,6 +15,7 @@ type Produced struct {
 	Base          kafka.Offset
 	LogAppendTime int64 // milliseconds; -1 where records keep the producer's time
 	LogStart      kafka.Offset
+	Flushed       time.Time // when it was on this broker's disk; zero where Env.Traced is not set, or it was not waited for
 	RecordErrors  []RecordError
 }
 
@@ -44,6 +45,8 @@ type waiter struct {
 type waiters struct {
 	queue []waiter
 	head  int
+	// marked is up to where they have been told when they were flushed, or less.
+	marked int
 }
 
 func (q *waiters) push(w waiter) { q.queue = append(q.queue, w) }
@@ -58,12 +61,12 @@ func (q *waiters) pop(highWatermark kafka.Offset) (waiter, bool) {
 	q.head++
 	switch {
 	case q.head == len(q.queue):
-		q.queue, q.head = q.queue[:0], 0
+		q.queue, q.head, q.marked = q.queue[:0], 0, 0
 	case q.head > 1024 && q.head > len(q.queue)/2:
 		// Never empty under steady load: give the front back.
 		n := copy(q.queue, q.queue[q.head:])
 		clear(q.queue[n:])
-		q.queue, q.head = q.queue[:n], 0
+		q.queue, q.marked, q.head = q.queue[:n], max(q.marked-q.head, 0), 0
 	}
 	return w, true
 }
@@ -71,12 +74,28 @@ func (q *waiters) pop(highWatermark kafka.Offset) (waiter, bool) {
 // take empties the queue.
 func (q *waiters) take() []waiter {
 	list := q.queue[q.head:]
-	q.queue, q.head = nil, 0
+	q.queue, q.head, q.marked = nil, 0, 0
 	return list
 }
 
+// mark notes, for those whose batches end at or below durable, that they were flushed now.
+func (q *waiters) mark(durable kafka.Offset, now time.Time) {
+	for q.marked = max(q.marked, q.head); q.marked < len(q.queue) && q.queue[q.marked].next <= durable; q.marked++ {
+		if r := &q.queue[q.marked].r; r.Flushed.IsZero() {
+			r.Flushed = now
+		}
+	}
+}
+
 // flushed is called by the log each time its durable end has grown.
-func (p *Partition) flushed(kafka.Offset) { p.advance() }
+func (p *Partition) flushed(durable kafka.Offset) {
+	if p.env.Traced {
+		p.ackMu.Lock()
+		p.waiters.mark(durable, p.env.Clock())
+		p.ackMu.Unlock()
+	}
+	p.advance()
+}
 
 // advance moves the high watermark as far as it may go and answers whoever it passes.
 func (p *Partition) advance() {

@@ -99,9 +99,9 @@ func (q *waiters) late(now time.Duration) (list []waiter) {
 		kept = append(kept, w)
 	}
 	clear(q.queue[len(kept):])
-	q.queue = kept
+	q.queue, q.marked = kept, q.head
 	if q.head == len(q.queue) {
-		q.queue, q.head = q.queue[:0], 0
+		q.queue, q.head, q.marked = q.queue[:0], 0, 0
 	}
 	return list
 }
@@ -109,6 +109,9 @@ func (q *waiters) late(now time.Duration) (list []waiter) {
 // await answers w now if the high watermark has passed it, else when it does or its deadline has passed.
 func (p *Partition) await(w waiter) {
 	p.ackMu.Lock()
+	if p.env.Traced && w.next <= p.log.DurableEnd() {
+		w.r.Flushed = p.env.Clock()
+	}
 	switch {
 	case p.LeaderEpoch() < 0 || p.tenure != w.tenure: // what it has appended may be gone, and another record in its place
 		p.ackMu.Unlock()

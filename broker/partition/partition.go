@@ -36,7 +36,9 @@ type Env struct {
 	ISR func(*Partition)
 	// ProducerExpiry is producer.id.expiration.ms.
 	ProducerExpiry time.Duration
-	Logger         *slog.Logger
+	// Traced: who waits for acks=all is told when its batch was flushed here.
+	Traced bool
+	Logger *slog.Logger
 }
 
 // Spec is what opening a partition needs to know.

@@ -46,6 +46,44 @@ func TestAcksAllWaitsForTheFlush(t *testing.T) {
 	})
 }
 
+// Who waits for acks=all would not be told when its batch was flushed here: between the append and what a replica's delay adds.
+func TestTracedFlush(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := emptyWorld(t, nil)
+		w.isr, w.replicas = []kafka.BrokerID{1, 2}, []kafka.BrokerID{1, 2}
+		w.newDisk()
+		w.open()
+		defer w.close()
+		var a answers
+		begun := time.Now()
+		release := w.hold()
+		w.p.Produce(plain(2), -1, time.Minute, &a, 0)
+		time.Sleep(time.Second)
+		release()
+		synctest.Wait()
+		w.p.Produce(plain(1), -1, time.Minute, &a, 1)
+		time.Sleep(time.Second)
+		if a.len() != 0 {
+			t.Fatal("answered before the replica has it")
+		}
+		for _, from := range []kafka.Offset{0, 3} {
+			if _, err := w.p.ReplicaFetched(Replica{ID: 2, Epoch: 1}, w.p.LeaderEpoch(), Position{From: from, Last: min(w.p.LeaderEpoch(), kafka.LeaderEpoch(from)-1)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		synctest.Wait()
+		if a.len() != 2 {
+			t.Fatalf("%d answers", a.len())
+		}
+		if got := a.by[0][0].Flushed.Sub(begun); got != time.Second {
+			t.Errorf("the first was flushed after %s, want 1s", got)
+		}
+		if got := a.by[1][0].Flushed.Sub(begun); got != time.Second {
+			t.Errorf("the second was flushed after %s, want 1s", got)
+		}
+	})
+}
+
 // Waiters would be answered in another order than that of their batches, or not exactly once each.
 func TestWaitersAreAnsweredInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -126,6 +126,7 @@ func (w *world) open() {
 	}
 	settings := w.settings
 	w.p, w.rec, err = Open(ctx, Env{
+		Traced: true,
 		Log: tierlog.Env{
 			Hot:  hot.Env{FS: w.fs, Flusher: w.flusher, Clock: time.Now, Log: quiet},
 			Cold: reader, Log: quiet,

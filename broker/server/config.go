@@ -41,6 +41,7 @@ type Config struct {
 	MaxHandshakes         int           // under way at one time: for one more the oldest is cut off; 1024
 	WriteTimeout          time.Duration // for a client to take anything at all of an answer; 30 s
 	Grace                 time.Duration // for requests in flight when the server stops; 5 s
+	Traces                bool          // every request has a wire.Trace, for the observer to look at
 }
 
 func (c *Config) defaults() {
@@ -85,6 +86,9 @@ type RequestStats struct {
 	Response     int           // bytes, with it; 0 without an answer
 	Total        time.Duration // from the frame's last byte to the answer's
 	Failed       bool          // the connection is closed in place of an answer
+	ClientID     string
+	Client       *wire.Client
+	Trace        *wire.Trace // nil unless Config.Traces; not to be kept
 }
 
 // Unobserved is an Observer that ignores everything.

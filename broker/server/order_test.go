@@ -173,8 +173,9 @@ func TestObserver(t *testing.T) {
 	rec.mu.Lock()
 	defer rec.mu.Unlock()
 	got := rec.requests[0]
-	want := RequestStats{Listener: "PLAINTEXT", Key: 12, Version: 0, Request: len(encode(heartbeat(), 1)) - 4, Response: 8 + len(body), Total: got.Total}
-	if got != want || got.Total <= 0 {
+	want := RequestStats{Listener: "PLAINTEXT", Key: 12, Version: 0, Request: len(encode(heartbeat(), 1)) - 4, Response: 8 + len(body), Total: got.Total,
+		ClientID: got.ClientID, Client: got.Client}
+	if got != want || got.Total <= 0 || got.ClientID == "" || got.Client == nil {
 		t.Errorf("%+v, want %+v", got, want)
 	}
 	if n := len(rec.requests); n != 3 || rec.requests[1].Failed || !rec.requests[2].Failed {

@@ -87,6 +87,10 @@ func (x *request) OnHurry(_ *wire.Exchange, f func()) {
 // leaves when those before it have, and whoever brings the one that all others wait for writes them.
 func (x *request) Finish(_ *wire.Exchange, reply wire.Reply) {
 	c := x.conn
+	if t := x.exchange.Trace; t != nil {
+		t.Answered = t.Since()
+		t.Fail(failure(reply.Message))
+	}
 	inline := c.mayWrite(x, &reply) // now: the connection may end, and the answer be let go of, as soon as others see it
 	c.mu.Lock()
 	if x.abandoned {

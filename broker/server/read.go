@@ -170,6 +170,9 @@ func (r *reader) dispatch(h *wire.Header, body []byte, frame *wire.Frame, charge
 	x := &request{conn: c, frame: frame, charge: charge, size: size, flexible: h.Flexible(), began: c.server.now()}
 	x.exchange = wire.Exchange{Client: &c.client, Key: h.Key, Version: h.Version, CorrelationID: h.CorrelationID, Request: req}
 	x.exchange.Own(x)
+	if c.server.cfg.Traces {
+		x.exchange.Trace = wire.NewTrace()
+	}
 	if string(h.ClientID) != c.lastClientID {
 		c.lastClientID = string(h.ClientID)
 	}

@@ -228,7 +228,12 @@ func (c *conn) sent() bool {
 		}
 		x.dropAnswer()
 		s.observer.Request(RequestStats{Listener: c.client.Listener, Key: x.exchange.Key, Version: x.exchange.Version,
-			Request: x.size, Response: x.sent, Total: time.Duration(now - x.began), Failed: failed})
+			Request: x.size, Response: x.sent, Total: time.Duration(now - x.began), Failed: failed,
+			ClientID: x.exchange.ClientID, Client: &c.client, Trace: x.exchange.Trace})
+		if t := x.exchange.Trace; t != nil {
+			x.exchange.Trace = nil
+			t.Free()
+		}
 	}
 	n := len(c.out.requests)
 	c.out.reset()

@@ -9,6 +9,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/sdk/instrumentation"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	"go.opentelemetry.io/otel/trace"
 )
 
 // distribution is a histogram that costs one or two atomic additions to
@@ -23,10 +24,19 @@ type distribution struct {
 	bounds     []int64 // inclusive upper bounds
 	buckets    []atomic.Uint64
 	sum        atomic.Int64
+	exemplars  []atomic.Pointer[exemplar] // by bucket: the last request that was traced
+}
+
+// exemplar is a value and the trace that it is of.
+type exemplar struct {
+	trace trace.TraceID
+	span  trace.SpanID
+	value float64 // in the metric's unit
+	at    time.Time
 }
 
 func newDistribution(bounds []float64, scale float64, set attribute.Set) *distribution {
-	d := &distribution{attributes: set, buckets: make([]atomic.Uint64, len(bounds)+1)}
+	d := &distribution{attributes: set, buckets: make([]atomic.Uint64, len(bounds)+1), exemplars: make([]atomic.Pointer[exemplar], len(bounds)+1)}
 	for _, b := range bounds {
 		d.bounds = append(d.bounds, int64(math.Round(b*scale)))
 	}
@@ -34,6 +44,14 @@ func newDistribution(bounds []float64, scale float64, set attribute.Set) *distri
 }
 
 func (d *distribution) record(v int64) {
+	d.buckets[d.bucket(v)].Add(1)
+	d.sum.Add(v)
+}
+
+// exemplify names a trace for the bucket of v.
+func (d *distribution) exemplify(v int64, e exemplar) { d.exemplars[d.bucket(v)].Store(&e) }
+
+func (d *distribution) bucket(v int64) int {
 	i, n := 0, len(d.bounds)
 	for i < n { // binary search, without a closure
 		if m := int(uint(i+n) >> 1); d.bounds[m] < v {
@@ -42,8 +60,7 @@ func (d *distribution) record(v int64) {
 			n = m
 		}
 	}
-	d.buckets[i].Add(1)
-	d.sum.Add(v)
+	return i
 }
 
 // point is the state now; ok is false when nothing was ever recorded.
@@ -55,6 +72,9 @@ func (d *distribution) point(bounds []float64, scale float64, start, now time.Ti
 	for i := range d.buckets {
 		p.BucketCounts[i] = d.buckets[i].Load()
 		p.Count += p.BucketCounts[i]
+		if e := d.exemplars[i].Load(); e != nil {
+			p.Exemplars = append(p.Exemplars, metricdata.Exemplar[float64]{Time: e.at, Value: e.value, TraceID: e.trace[:], SpanID: e.span[:]})
+		}
 	}
 	return p, p.Count > 0
 }

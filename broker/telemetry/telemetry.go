@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -17,8 +18,10 @@ import (
 	"go.opentelemetry.io/contrib/instrumentation/runtime"
 	"go.opentelemetry.io/otel/attribute"
 	otelprom "go.opentelemetry.io/otel/exporters/prometheus"
+	sdklog "go.opentelemetry.io/otel/sdk/log"
 	sdk "go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/resource"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	"go.opentelemetry.io/otel"
 )
@@ -30,11 +33,18 @@ type Config struct {
 	ClusterID string
 	// SeriesMax is metrics.partition.series.max.
 	SeriesMax int
+	// TraceSlow and TraceShare are trace.slow.ms and trace.sample.ratio.
+	TraceSlow  time.Duration
+	TraceShare float64
 }
 
 // Telemetry is safe for concurrent use. Its recording methods never block.
 type Telemetry struct {
 	recorder
+	traces
+	outage   *outage
+	closers  []func(context.Context) error // of traces and logs
+	outlet   *logOutlet                    // nil unless logs are pushed
 	registry *prometheus.Registry
 	provider *sdk.MeterProvider
 	sources  atomic.Pointer[Sources]
@@ -42,12 +52,12 @@ type Telemetry struct {
 	cfg      Config
 }
 
-// New starts reporting. Metrics are pushed, besides being pulled, when the
-// environment asks for it as OpenTelemetry specifies (OTEL_METRICS_EXPORTER,
-// OTEL_EXPORTER_OTLP_ENDPOINT, OTEL_EXPORTER_OTLP_METRICS_ENDPOINT and what
-// goes with them). Failures to push are logged, seldom, and change nothing else.
+// New starts reporting. Metrics are pushed, besides being pulled, and so are
+// traces, and log's lines if NewLogger made it, when the environment asks for
+// it as OpenTelemetry specifies (OTEL_EXPORTER_OTLP_ENDPOINT and what goes with
+// it). Failures to push are logged once, and change nothing else.
 func New(ctx context.Context, cfg Config, log *slog.Logger) (*Telemetry, error) {
-	t := &Telemetry{registry: prometheus.NewRegistry(), cfg: cfg}
+	t := &Telemetry{registry: prometheus.NewRegistry(), cfg: cfg, outage: &outage{log: log, failing: map[signal]bool{}}}
 	t.sources.Store(&Sources{})
 	t.cluster.ask = func() ClusterState {
 		if f := t.sources.Load().Cluster; f != nil {
@@ -64,14 +74,17 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (*Telemetry, error) 
 	if err != nil {
 		return nil, fmt.Errorf("prometheus reader: %w", err)
 	}
+	who := describe(ctx, cfg, log)
 	options := []sdk.Option{
 		sdk.WithReader(pull),
-		sdk.WithResource(describe(ctx, cfg, log)),
+		sdk.WithResource(who),
 		sdk.WithCardinalityLimit(0), // series are bounded where they are made, all or none of a kind
 	}
-	if pushWanted(os.Getenv) {
-		otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Warn("telemetry", "error", err) }))
-		autoexport.WithFallbackMetricProducer(func(context.Context) (sdk.Producer, error) { return &t.recorder, nil })
+	if metricsSignal.wanted(os.Getenv) {
+		otel.SetErrorHandler(t.outage)
+		autoexport.WithFallbackMetricProducer(func(context.Context) (sdk.Producer, error) {
+			return watchedMetrics{&t.recorder, t.outage}, nil
+		})
 		push, err := autoexport.NewMetricReader(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("metrics exporter from OTEL_* environment: %w", err)
@@ -79,6 +92,9 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (*Telemetry, error) 
 		options = append(options, sdk.WithReader(push))
 	}
 	t.provider = sdk.NewMeterProvider(options...)
+	if err := errors.Join(t.pushTraces(ctx, who), t.pushLogs(ctx, who, log)); err != nil {
+		return nil, errors.Join(err, t.Close(ctx))
+	}
 	if err := t.instruments(); err != nil {
 		return nil, errors.Join(err, t.provider.Shutdown(ctx))
 	}
@@ -86,6 +102,39 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (*Telemetry, error) 
 		return nil, errors.Join(fmt.Errorf("runtime metrics: %w", err), t.provider.Shutdown(ctx))
 	}
 	return t, nil
+}
+
+// pushTraces makes a tracer, if the environment asks for traces. Which requests are kept is decided when they have been
+// answered, so everything that reaches the SDK is for it to push.
+func (t *Telemetry) pushTraces(ctx context.Context, who *resource.Resource) error {
+	if !tracesSignal.wanted(os.Getenv) {
+		return nil
+	}
+	e, err := autoexport.NewSpanExporter(ctx)
+	if err != nil {
+		return fmt.Errorf("traces exporter from OTEL_* environment: %w", err)
+	}
+	p := sdktrace.NewTracerProvider(sdktrace.WithBatcher(watchedSpans{e, t.outage}), sdktrace.WithResource(who), sdktrace.WithSampler(sdktrace.AlwaysSample()))
+	t.closers = append(t.closers, p.Shutdown)
+	t.traces.init(p.Tracer(scopeName), t.cfg)
+	return nil
+}
+
+// pushLogs opens the way out for the lines of log, if it has one.
+func (t *Telemetry) pushLogs(ctx context.Context, who *resource.Resource, log *slog.Logger) error {
+	h, ok := log.Handler().(*pushingHandler)
+	if !ok {
+		return nil
+	}
+	e, err := autoexport.NewLogExporter(ctx)
+	if err != nil {
+		return fmt.Errorf("logs exporter from OTEL_* environment: %w", err)
+	}
+	p := sdklog.NewLoggerProvider(sdklog.WithProcessor(sdklog.NewBatchProcessor(watchedLogs{e, t.outage})), sdklog.WithResource(who))
+	t.closers = append(t.closers, p.Shutdown)
+	t.outlet = h.outlet
+	t.outlet.open(p)
+	return nil
 }
 
 func (t *Telemetry) instruments() error {
@@ -107,27 +156,24 @@ func (t *Telemetry) Handler() http.Handler {
 	return promhttp.HandlerFor(t.registry, promhttp.HandlerOpts{EnableOpenMetrics: true, MaxRequestsInFlight: 4, Timeout: 20 * time.Second})
 }
 
-// Close pushes what is left and stops. ctx bounds how long it waits for the collector.
+// Close pushes what is left and stops. ctx bounds how long it waits for the
+// collector; that it cannot be reached is nothing that the broker fails for.
 func (t *Telemetry) Close(ctx context.Context) error {
 	t.Connect(Sources{})
-	if err := t.provider.Shutdown(ctx); err != nil {
-		return fmt.Errorf("stop telemetry: %w", err)
+	t.outage.close()
+	if t.outlet != nil {
+		t.outlet.close()
 	}
+	var all sync.WaitGroup
+	for _, shutdown := range append(t.closers, t.provider.Shutdown) {
+		all.Go(func() {
+			if err := shutdown(ctx); err != nil {
+				t.outage.log.Debug("telemetry that was left could not be pushed", "error", short(err))
+			}
+		})
+	}
+	all.Wait()
 	return nil
-}
-
-// pushWanted tells whether the environment asks for an exporter.
-func pushWanted(getenv func(string) string) bool {
-	if getenv("OTEL_SDK_DISABLED") == "true" {
-		return false
-	}
-	switch getenv("OTEL_METRICS_EXPORTER") {
-	case "none", "prometheus": // the latter is served already
-		return false
-	case "":
-		return getenv("OTEL_EXPORTER_OTLP_ENDPOINT") != "" || getenv("OTEL_EXPORTER_OTLP_METRICS_ENDPOINT") != ""
-	}
-	return true
 }
 
 // describe is the resource that metrics belong to; OTEL_RESOURCE_ATTRIBUTES and OTEL_SERVICE_NAME go over it.

@@ -222,22 +222,27 @@ func TestClusterIsAskedOnce(t *testing.T) {
 	}
 }
 
-// Metrics are pushed when, and only when, the environment asks for it.
+// A signal is pushed when, and only when, the environment asks for it.
 func TestPushWanted(t *testing.T) {
 	for _, c := range []struct {
 		env  map[string]string
-		want bool
+		want bool // for metrics
+		both bool // for logs
 	}{
-		{nil, false},
-		{map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318"}, true},
-		{map[string]string{"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://c:4318"}, true},
-		{map[string]string{"OTEL_METRICS_EXPORTER": "otlp"}, true},
-		{map[string]string{"OTEL_METRICS_EXPORTER": "none", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318"}, false},
-		{map[string]string{"OTEL_METRICS_EXPORTER": "prometheus"}, false},
-		{map[string]string{"OTEL_SDK_DISABLED": "true", "OTEL_METRICS_EXPORTER": "otlp"}, false},
+		{nil, false, false},
+		{map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318"}, true, true},
+		{map[string]string{"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT": "http://c:4318"}, true, false},
+		{map[string]string{"OTEL_METRICS_EXPORTER": "otlp"}, true, false},
+		{map[string]string{"OTEL_METRICS_EXPORTER": "none", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318"}, false, true},
+		{map[string]string{"OTEL_METRICS_EXPORTER": "prometheus"}, false, false},
+		{map[string]string{"OTEL_SDK_DISABLED": "true", "OTEL_METRICS_EXPORTER": "otlp"}, false, false},
 	} {
-		if got := pushWanted(func(k string) string { return c.env[k] }); got != c.want {
-			t.Errorf("%v: %t", c.env, got)
+		getenv := func(k string) string { return c.env[k] }
+		if got := metricsSignal.wanted(getenv); got != c.want {
+			t.Errorf("metrics, %v: %t", c.env, got)
+		}
+		if got := logsSignal.wanted(getenv); got != c.both {
+			t.Errorf("logs, %v: %t", c.env, got)
 		}
 	}
 }

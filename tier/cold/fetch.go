@@ -112,6 +112,10 @@ func (r *Reader) download(ctx context.Context, sl *slab) {
 	first, to, buf, size, wanted := sl.ready, sl.to, sl.buf, sl.size, sl.loading
 	if wanted {
 		sl.cancel = cancel
+		if !sl.began.IsZero() {
+			sl.failed++
+		}
+		sl.began = time.Now()
 	}
 	r.unlock()
 
@@ -169,7 +173,7 @@ func (r *Reader) blockReady(sl *slab, buf []byte, ready int) bool {
 		return false
 	}
 	sl.buf = buf
-	sl.attempts = 0
+	sl.attempts, sl.arrived = 0, time.Now()
 	for sl.ready < ready {
 		b := sl.ready
 		sl.ready++

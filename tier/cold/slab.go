@@ -3,6 +3,7 @@ package cold
 import (
 	"container/list"
 	"sort"
+	"time"
 
 	"github.com/qanat-io/qanat/tier/segment"
 	"github.com/qanat-io/qanat/wire/batch"
@@ -32,6 +33,9 @@ type slab struct {
 	attempts int    // since the last block arrived
 	reread   int    // block whose check failed once; footerBlock for none
 	cancel   func() // ends the running GET; nil when none runs
+
+	began, arrived time.Time // of the last attempt, and of the last block
+	failed         int       // attempts before it
 }
 
 // run cuts whole batches out of the slab, beginning with the one that holds
@@ -81,6 +85,14 @@ func (sl *slab) cut(begin, limit int64) (end int64, next kafka.Offset) {
 // bytes are those of positions [from, to) of the object.
 func (sl *slab) bytes(from, to int64) []byte {
 	return sl.buf[from-sl.start : to-sl.start : to-sl.start]
+}
+
+// Downloaded tells of the GET that has brought a Run, or brings what is behind it: what it asked for, and what it took until
+// the last block that has come. For traces.
+func (sl *slab) Downloaded() (key string, from, bytes int64, began time.Time, took time.Duration, attempts int) {
+	sl.r.mu.Lock()
+	defer sl.r.mu.Unlock()
+	return sl.remote.key, sl.start, sl.remote.size(sl.from, sl.to), sl.began, sl.arrived.Sub(sl.began), sl.failed
 }
 
 // Release lets go of a Run's bytes. It implements batch.Holder.
