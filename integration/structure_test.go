@@ -32,6 +32,9 @@ var layers = [][]string{
 	{"broker"},
 	{"broker/doctor"},
 	{"cmd/qanat"},
+	{"terraform/provider/cluster"},
+	{"terraform/provider"},
+	{"cmd/terraform-provider-qanat"},
 }
 
 // withinLine are imports inside one line that are meant: a package and the vocabulary it is built from.
