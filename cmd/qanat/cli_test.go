@@ -24,6 +24,7 @@ var update = flag.Bool("update", false, "rewrite golden files")
 // cli runs command lines against a fake cluster, and keeps what they print.
 type cli struct {
 	t       *testing.T
+	fake    *kfake.Cluster // nil: there is none
 	brokers string
 	admin   string
 	tty     bool
@@ -38,7 +39,7 @@ func fakeCluster(t *testing.T, options ...kfake.Opt) *cli {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.Close)
-	return &cli{t: t, brokers: strings.Join(c.ListenAddrs(), ",")}
+	return &cli{t: t, fake: c, brokers: strings.Join(c.ListenAddrs(), ",")}
 }
 
 // result is one run.
@@ -86,7 +87,8 @@ var unstable = []struct {
 	{regexp.MustCompile(`(\bid |"id": "|  )[A-Za-z0-9_-]{22}\b`), "${1}ID--------------------"},
 	{regexp.MustCompile(`"timestamp":( ?)1\d{12}`), `"timestamp":${1}NOW`},
 	{regexp.MustCompile(`\b\d+\.\d+s\b`), "TIMEs"},
-	{regexp.MustCompile(`"lag_seconds": [0-9.e-]+`), `"lag_seconds": S`},
+	{regexp.MustCompile(`"(lag|age|idle)_seconds": [0-9.e-]+`), `"${1}_seconds": S`},
+	{regexp.MustCompile(`\b\d{16,19}\b`), "PRODUCER-ID"},
 	{regexp.MustCompile(`\d+( keys at their defaults)`), "N$1"},
 }
 
@@ -228,6 +230,7 @@ func TestNothingRunning(t *testing.T) {
 	for _, line := range []string{
 		"topic list", "topic create x", "topic describe x", "topic alter x --set a=b", "topic delete x", "topic add-partitions x -n 1", "topic trim x --before 1",
 		"topic storage", "produce x", "consume x", "group list", "group describe g", "group seek g --to end", "group delete g",
+		"txn list", "txn describe t", "txn find-hanging", "txn abort t",
 		"tier status", "tier sweep --yes", "tier scrub", "bench produce", "bench consume", "bench e2e",
 	} {
 		r := c.story("", strings.Fields(line)...)

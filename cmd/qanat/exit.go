@@ -33,7 +33,7 @@ const exitCodesHelp = `Exit codes:
     2  wrong usage: an unknown command or flag, or a missing argument
     3  the configuration is not valid
     4  no broker (or admin port) could be reached
-    5  the named topic, group, file or object does not exist
+    5  the named topic, group, transactional id, file or object does not exist
     6  the broker refused: the error is its answer
     7  not confirmed
     8  log dump, tier inspect, tier scrub: the data is damaged
@@ -66,7 +66,7 @@ func exitCode(err error) int {
 		return f.code
 	case errors.Is(err, context.Canceled):
 		return exitInterrupted
-	case errors.Is(err, kerr.UnknownTopicOrPartition), errors.Is(err, kerr.GroupIDNotFound), errors.Is(err, kerr.UnknownTopicID):
+	case errors.Is(err, kerr.UnknownTopicOrPartition), errors.Is(err, kerr.GroupIDNotFound), errors.Is(err, kerr.TransactionalIDNotFound), errors.Is(err, kerr.UnknownTopicID):
 		return exitNotFound
 	case errors.As(err, &ke):
 		return exitRefused
