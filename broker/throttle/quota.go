@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// window is how much of its rate a quota that was at rest gives at once.
+// window is how much of its rate replication's quota that was at rest gives at once.
 const window = time.Second
 
 // Waits are never shorter, or a full quota would be asked without pause; nor longer, since the rate may change meanwhile.
@@ -15,18 +15,22 @@ const (
 	longestWait  = time.Second
 )
 
-// Quota bounds a rate. What went beyond it, because a batch does not come in pieces, is paid off before more may go: over any time t no
-// more than rate × (t + window) goes, and one batch for each who fetches. The zero value is without limit; safe for concurrent use.
+// Quota bounds a rate, of bytes or of whatever is spent. What went beyond it, because a batch does not come in pieces, is paid off before
+// more may go: over any time t no more than rate × (t + window) goes, and one batch for each who spends. Safe for concurrent use.
 type Quota struct {
-	clock func() time.Time
+	clock  func() time.Time
+	window time.Duration
 
 	mu   sync.Mutex
-	rate int64     // bytes a second; 0: without limit
+	rate float64   // a second; 0: without limit
 	paid time.Time // when all that went is paid for
 }
 
-// set changes the rate. What went under another one is forgotten: it may have been so low that paying it off took days.
-func (q *Quota) set(rate int64) {
+// NewQuota returns a quota without limit, which, once it has one and was at rest, gives so much of its rate at once.
+func NewQuota(clock func() time.Time, window time.Duration) *Quota { return &Quota{clock: clock, window: window} }
+
+// Set changes the rate; 0 is without limit. What went under another one is forgotten: it may have been so low that paying it off took days.
+func (q *Quota) Set(rate float64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.rate != rate {
@@ -34,42 +38,54 @@ func (q *Quota) set(rate int64) {
 	}
 }
 
-// room is how many bytes may go now: none while earlier ones are being paid off.
+// room is how much may go now: none while earlier ones are being paid off.
 func (q *Quota) room() int64 {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.rate == 0 {
 		return math.MaxInt64
 	}
-	saved := min(q.clock().Sub(q.paid), window)
+	saved := min(q.clock().Sub(q.paid), q.window)
 	if saved <= 0 {
 		return 0
 	}
-	return int64(saved.Seconds() * float64(q.rate))
+	return int64(saved.Seconds() * q.rate)
 }
 
-// spend notes bytes that went.
-func (q *Quota) spend(n int) {
+// Spend notes what went.
+func (q *Quota) Spend(n float64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.rate == 0 || n == 0 {
 		return
 	}
-	if now := q.clock(); now.Sub(q.paid) > window {
-		q.paid = now.Add(-window)
+	if now := q.clock(); now.Sub(q.paid) > q.window {
+		q.paid = now.Add(-q.window)
 	}
-	cost := float64(n) / float64(q.rate) * float64(time.Second)
+	cost := n / q.rate * float64(time.Second)
 	q.paid = q.paid.Add(time.Duration(min(cost, float64(365*24*time.Hour))))
+}
+
+// Owed is how long it takes to pay off what went beyond the rate; 0 when nothing did.
+func (q *Quota) Owed() time.Duration {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.rate == 0 {
+		return 0
+	}
+	return max(q.paid.Sub(q.clock()), 0)
+}
+
+// AtRest tells whether nothing is remembered that a new quota would not know.
+func (q *Quota) AtRest() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.rate == 0 || q.clock().Sub(q.paid) >= q.window
 }
 
 // wait is how long from now it is worth asking again.
 func (q *Quota) wait() time.Duration {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.rate == 0 {
-		return shortestWait
-	}
-	return min(max(q.paid.Sub(q.clock()), shortestWait), longestWait)
+	return min(max(q.Owed(), shortestWait), longestWait)
 }
 
 // Limit is what bounds one replica's fetches; the zero value bounds nothing.
@@ -93,7 +109,7 @@ func (l Limit) Room() int {
 func (l Limit) Spend(n int) {
 	for _, q := range l.quotas {
 		if q != nil {
-			q.spend(n)
+			q.Spend(float64(n))
 		}
 	}
 }

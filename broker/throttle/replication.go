@@ -20,8 +20,8 @@ type Replication struct {
 	settings *config.Broker
 	image    func() *image.Image
 
-	leader, follower           Quota // Kafka's
-	movesLeader, movesFollower Quota
+	leader, follower           *Quota // Kafka's
+	movesLeader, movesFollower *Quota
 
 	mu    sync.Mutex // held by Follow
 	rules atomic.Pointer[rules]
@@ -36,8 +36,8 @@ type rules struct {
 // New returns quotas that follow the configuration from the first Follow on.
 func New(node kafka.BrokerID, settings *config.Broker, image func() *image.Image, clock func() time.Time) *Replication {
 	r := &Replication{node: node, settings: settings, image: image}
-	for _, q := range []*Quota{&r.leader, &r.follower, &r.movesLeader, &r.movesFollower} {
-		q.clock = clock
+	for _, q := range []**Quota{&r.leader, &r.follower, &r.movesLeader, &r.movesFollower} {
+		*q = NewQuota(clock, window)
 	}
 	r.rules.Store(&rules{})
 	return r
@@ -58,16 +58,16 @@ func (r *Replication) Follow() {
 			n = max(n, 1)
 		}
 		for _, q := range of {
-			q.set(n)
+			q.Set(float64(n))
 		}
 		next.any = next.any || bounded
 		return bounded
 	}
-	next.moves = rate("cluster.moves.max.bytes.per.second", &r.movesLeader, &r.movesFollower)
-	if rate("leader.replication.throttled.rate", &r.leader) {
+	next.moves = rate("cluster.moves.max.bytes.per.second", r.movesLeader, r.movesFollower)
+	if rate("leader.replication.throttled.rate", r.leader) {
 		next.leading = listed(m, "leader.replication.throttled.replicas")
 	}
-	if rate("follower.replication.throttled.rate", &r.follower) {
+	if rate("follower.replication.throttled.rate", r.follower) {
 		next.fetching = listed(m, "follower.replication.throttled.replicas")
 	}
 	r.rules.Store(next)
@@ -91,7 +91,7 @@ func (r *Replication) Leading(id kafka.Partition, to kafka.BrokerID) Limit {
 		return Limit{}
 	}
 	rules := r.rules.Load()
-	return r.limit(rules, id, to, rules.leading, &r.leader, &r.movesLeader)
+	return r.limit(rules, id, to, rules.leading, r.leader, r.movesLeader)
 }
 
 // Following is what bounds what this broker, a replica, fetches of a partition.
@@ -100,7 +100,7 @@ func (r *Replication) Following(id kafka.Partition) Limit {
 		return Limit{}
 	}
 	rules := r.rules.Load()
-	return r.limit(rules, id, r.node, rules.fetching, &r.follower, &r.movesFollower)
+	return r.limit(rules, id, r.node, rules.fetching, r.follower, r.movesFollower)
 }
 
 // limit is for the copy that goes to a replica. Kafka's lists name this broker, on whichever side it is.

@@ -16,8 +16,8 @@ import (
 func TestQuota(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const rate, batch, seconds = 1 << 20, 100_000, 60
-		q := &Quota{clock: time.Now}
-		q.set(rate)
+		q := NewQuota(time.Now, window)
+		q.Set(rate)
 		l := Limit{quotas: [2]*Quota{q, nil}}
 		var went []int // each second
 		began := time.Now()
@@ -52,18 +52,18 @@ func TestQuota(t *testing.T) {
 // A quota that was too low would hold everything back for as long as paying off takes, after it was raised.
 func TestQuotaRaised(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		q := &Quota{clock: time.Now}
-		q.set(1)
-		q.spend(1 << 20)
+		q := NewQuota(time.Now, window)
+		q.Set(1)
+		q.Spend(1 << 20)
 		time.Sleep(time.Minute)
 		if q.room() != 0 || q.wait() != longestWait {
 			t.Errorf("room for %d, wait %s", q.room(), q.wait())
 		}
-		q.set(1000)
+		q.Set(1000)
 		if q.room() != 1000 {
 			t.Errorf("room for %d", q.room())
 		}
-		q.set(0)
+		q.Set(0)
 		if q.room() == 0 {
 			t.Error("no room without a rate")
 		}
