@@ -21,6 +21,7 @@ import (
 	"github.com/qanat-io/qanat/broker/hosted"
 	"github.com/qanat-io/qanat/broker/member"
 	"github.com/qanat-io/qanat/broker/partition"
+	"github.com/qanat-io/qanat/broker/quota"
 	"github.com/qanat-io/qanat/broker/replica"
 	"github.com/qanat-io/qanat/broker/server"
 	"github.com/qanat-io/qanat/broker/telemetry"
@@ -83,6 +84,7 @@ type Broker struct {
 	keeper   *replica.Keeper
 	repair   *replica.Repair
 	throttle *throttle.Replication
+	quotas   *quota.Quotas
 	scrub    *scrub.Scrubber
 	cleaner  *compact.Cleaner
 	groups   *coordinator.Coordinator

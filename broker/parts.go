@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"slices"
 	"strconv"
 	"time"
 
@@ -18,6 +19,7 @@ import (
 	"github.com/qanat-io/qanat/broker/hosted"
 	"github.com/qanat-io/qanat/broker/member"
 	"github.com/qanat-io/qanat/broker/partition"
+	"github.com/qanat-io/qanat/broker/quota"
 	"github.com/qanat-io/qanat/broker/server"
 	"github.com/qanat-io/qanat/broker/telemetry"
 	"github.com/qanat-io/qanat/metadata/command"
@@ -301,10 +303,11 @@ func (b *Broker) openServing(context.Context) error {
 	b.openTransactions()
 	b.quorum.Subscribe(b.followCoordinators)
 
+	b.openQuotas()
 	b.api = api.New(api.Deps{
 		Node: b.node, Quorum: b.quorum, Partitions: b.hosted, Groups: b.groups, Transactions: b.transactions, Config: b.cfg,
 		Log: b.log.With("part", "api"), Clock: time.Now, BucketURL: b.bucketURL(), Forget: b.cold.Forget, Dismiss: b.dismiss,
-		Volume: api.Volume{Dir: b.dir.Path, Space: b.space}, Appends: b.flusher, Settle: b.doubts.Settle, Throttle: b.throttle,
+		Volume: api.Volume{Dir: b.dir.Path, Space: b.space}, Appends: b.flusher, Settle: b.doubts.Settle, Throttle: b.throttle, Quotas: b.quotas,
 	})
 	b.member.Mux.ServeKafka(b.api)
 	b.observer = &serverObserver{t: b.telemetry}
@@ -318,9 +321,22 @@ func (b *Broker) openServing(context.Context) error {
 		MaxConnectionsPerIP:   int(b.cfg.Int("max.connections.per.ip")),
 		MaxIdle:               b.cfg.Duration("connections.max.idle.ms"),
 		Traces:                b.telemetry.Tracing(),
+		Hold:                  b.quotas.Connected,
 	}, b.api, b.observer, b.log.With("part", "server"))
 	b.telemetry.Connect(b.sources())
 	return nil
+}
+
+// openQuotas builds what bounds clients.
+func (b *Broker) openQuotas() {
+	window := time.Duration(b.cfg.Int("quota.window.num")*b.cfg.Int("quota.window.size.seconds")) * time.Second
+	b.quotas = quota.New(time.Now, window)
+	b.quorum.Subscribe(func(_, m *image.Image, ch quorum.Changes) {
+		if slices.ContainsFunc(ch.Configs, func(k image.ConfigKey) bool { return k.Type == command.ClientQuota }) {
+			b.quotas.Follow(m)
+		}
+	})
+	b.quotas.Follow(b.quorum.Image())
 }
 
 // followCoordinators keeps groups and transactional ids where the image places them.

@@ -17,6 +17,7 @@ type serverObserver struct {
 	t                                     *telemetry.Telemetry
 	in, out, open, accepted, refusedCount atomic.Int64
 	shaken, unshaken                      atomic.Int64 // TLS handshakes
+	throttled                             atomic.Int64
 }
 
 func (o *serverObserver) Opened(string)  { o.open.Add(1); o.accepted.Add(1) }
@@ -34,6 +35,9 @@ func (o *serverObserver) Handshake(_ string, cause *secure.Cause) {
 func (o *serverObserver) Request(r server.RequestStats) {
 	o.in.Add(int64(r.Request))
 	o.out.Add(int64(r.Response))
+	if r.Throttled {
+		o.throttled.Add(1)
+	}
 	o.t.Request(r.Key, r.Total, r.Failed)
 	if r.Trace != nil {
 		o.t.Traced(telemetry.RequestTrace{
@@ -55,7 +59,7 @@ func (b *Broker) serverState() telemetry.ServerState {
 	o := b.observer
 	return telemetry.ServerState{
 		BytesIn: o.in.Load(), BytesOut: o.out.Load(), Connections: o.open.Load(), Accepted: o.accepted.Load(),
-		RefusedByLimit: o.refusedCount.Load(), QueuedBytes: b.server.BytesInFlight(), PartitionsOnline: int64(b.hosted.Len()), PartitionsOffline: int64(len(b.hosted.Failed())),
+		RefusedByLimit: o.refusedCount.Load(), Throttled: o.throttled.Load(), QueuedBytes: b.server.BytesInFlight(), PartitionsOnline: int64(b.hosted.Len()), PartitionsOffline: int64(len(b.hosted.Failed())),
 	}
 }
 

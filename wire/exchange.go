@@ -2,8 +2,10 @@ package wire
 
 import (
 	"context"
+	"math"
 	"net"
 	"sync/atomic"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
@@ -35,6 +37,8 @@ type Exchange struct {
 	Request kmsg.Request
 	// Trace is nil unless requests are traced.
 	Trace *Trace
+	// Throttle is how long the client is to wait after the answer, which tells it; the connection is not read meanwhile (KIP-219).
+	Throttle time.Duration
 
 	owner Owner
 }
@@ -59,19 +63,39 @@ func (f finisher) Finish(x *Exchange, r Reply)   { f(x, r) }
 func (f finisher) OnHurry(x *Exchange, g func()) {}
 
 // Reply answers. The frame (and all that aliases it) must not be used afterwards. It never blocks on the client.
-func (x *Exchange) Reply(r Reply) { x.owner.Finish(x, r) }
+func (x *Exchange) Reply(r Reply) {
+	if x.Throttle > 0 {
+		r.throttled(x.Throttle)
+	}
+	x.owner.Finish(x, r)
+}
 
 // OnHurry registers f, to be called at most once when another request has arrived behind this unanswered one: a parked
 // cold fetch then answers with what it has. If one is already there, f is called before OnHurry returns. f must not block;
 // it may be called while or after the exchange is answered.
 func (x *Exchange) OnHurry(f func()) { x.owner.OnHurry(x, f) }
 
-// Reply is an answer: exactly one of its fields is set.
+// Reply is an answer: exactly one of its fields is set, besides Mute.
 type Reply struct {
 	Message kmsg.Response  // encoded with AppendTo; its version must be set
 	Fetch   *FetchResponse // a Fetch response around runs; its runs are released by whoever was given the Reply
 	None    bool           // acks=0: nothing is sent
 	Close   error          // the connection is closed without an answer
+	Mute    time.Duration  // no further request of the connection is handled for so long; set by Exchange.Reply
+}
+
+// throttled tells the client how long it is to wait, and has it wait.
+func (r *Reply) throttled(d time.Duration) {
+	r.Mute = d
+	ms := int32(min((d+time.Millisecond-1)/time.Millisecond, math.MaxInt32))
+	switch m := r.Message.(type) {
+	case kmsg.SetThrottleResponse:
+		m.SetThrottle(ms)
+	case nil:
+		if r.Fetch != nil {
+			r.Fetch.ThrottleMs = ms
+		}
+	}
 }
 
 // Handler serves exchanges. Handle is called on the connection's reading goroutine in the order of arrival; while it runs no

@@ -48,6 +48,8 @@ var table = []API{
 	{45, "AlterPartitionReassignments", 0, 1},
 	{46, "ListPartitionReassignments", 0, 0},
 	{47, "OffsetDelete", 0, 0},
+	{48, "DescribeClientQuotas", 0, 1},
+	{49, "AlterClientQuotas", 0, 1},
 	{55, "DescribeQuorum", 0, 2},
 	{60, "DescribeCluster", 0, 2},
 	{61, "DescribeProducers", 0, 0},

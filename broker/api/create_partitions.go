@@ -12,7 +12,10 @@ import (
 )
 
 // CreatePartitions (key 37, v0-3; KIP-195): grows topics to a total count. Fewer or as many as there are →
-// INVALID_PARTITIONS. A manual assignment lists the replicas of the new partitions only.
+// INVALID_PARTITIONS. A manual assignment lists the replicas of the new partitions only. v3+ refuses
+// what goes beyond controller_mutation_rate (KIP-599).
+
+const createPartitionsQuotaVersion = 3
 
 func (h *Handler) createPartitions(x *wire.Exchange) {
 	req := x.Request.(*kmsg.CreatePartitionsRequest)
@@ -25,7 +28,7 @@ func (h *Handler) createPartitions(x *wire.Exchange) {
 		times[req.Topics[i].Topic]++
 	}
 	p := proposals{errs: make([]error, len(req.Topics))}
-	room := maxPartitionsPerRequest
+	room, quota := maxPartitionsPerRequest, h.mutations(x, createPartitionsQuotaVersion)
 	for i := range req.Topics {
 		t := &req.Topics[i]
 		var c command.AddPartitions
@@ -35,6 +38,9 @@ func (h *Handler) createPartitions(x *wire.Exchange) {
 			c, p.errs[i] = growth(m, brokers, t, room)
 		}
 		room -= len(c.Replicas)
+		if p.errs[i] == nil && !req.ValidateOnly {
+			p.errs[i] = quota.admit(len(c.Replicas))
+		}
 		if p.errs[i] == nil && !req.ValidateOnly {
 			p.add(i, c)
 		}

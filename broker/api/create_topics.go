@@ -24,7 +24,10 @@ import (
 //   - Configurations are checked key by key and as a whole.
 //   - Validate-only does everything but the creation.
 //   - v5+ reports partitions, replication factor and every configuration with its source (KIP-525); v7+ the topic id.
+//   - v6+ refuses what goes beyond controller_mutation_rate (KIP-599).
 //   - All topics of a request are proposed together; each has its own outcome.
+
+const createTopicsQuotaVersion = 6
 
 func (h *Handler) createTopics(x *wire.Exchange) {
 	req := x.Request.(*kmsg.CreateTopicsRequest)
@@ -34,7 +37,7 @@ func (h *Handler) createTopics(x *wire.Exchange) {
 	for i := range req.Topics {
 		times[req.Topics[i].Topic]++
 	}
-	planner := h.newPlanner(h.quorum.Image())
+	planner, quota := h.newPlanner(h.quorum.Image()), h.mutations(x, createTopicsQuotaVersion)
 	p := proposals{errs: make([]error, len(req.Topics))}
 	plans := make([]command.CreateTopic, len(req.Topics))
 	for i := range req.Topics {
@@ -46,6 +49,9 @@ func (h *Handler) createTopics(x *wire.Exchange) {
 			p.errs[i] = refuse(kerr.InvalidRequest, "topic %q is named twice in the request", t.Topic)
 		default:
 			plans[i], p.errs[i] = planner.topic(t)
+		}
+		if p.errs[i] == nil && !req.ValidateOnly {
+			p.errs[i] = quota.admit(len(plans[i].Partitions))
 		}
 		if p.errs[i] == nil && !req.ValidateOnly {
 			p.add(i, plans[i])

@@ -12,7 +12,9 @@ import (
 
 // DeleteTopics (key 20, v1-6): by name, from v6 by name or topic id (KIP-516). The reply carries both where they are known.
 // delete.topic.enable=false → TOPIC_DELETION_DISABLED (v3+; before, INVALID_REQUEST). A topic named twice, or by name and id
-// in one entry, → INVALID_REQUEST.
+// in one entry, → INVALID_REQUEST. v5+ refuses what goes beyond controller_mutation_rate (KIP-599).
+
+const deleteTopicsQuotaVersion = 5
 
 func (h *Handler) deleteTopics(x *wire.Exchange) {
 	req := x.Request.(*kmsg.DeleteTopicsRequest)
@@ -34,9 +36,13 @@ func (h *Handler) deleteTopics(x *wire.Exchange) {
 			times[found[i].ID]++
 		}
 	}
+	quota := h.mutations(x, deleteTopicsQuotaVersion)
 	for i, t := range found {
 		if p.errs[i] == nil && times[t.ID] > 1 {
 			p.errs[i] = refuse(kerr.InvalidRequest, "topic %q is named twice in the request", t.Name)
+		}
+		if p.errs[i] == nil {
+			p.errs[i] = quota.admit(int(t.Partitions))
 		}
 		if p.errs[i] == nil {
 			p.add(i, command.DeleteTopic{ID: t.ID})

@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/qanat-io/qanat/broker/partition"
+	"github.com/qanat-io/qanat/broker/quota"
 	"github.com/qanat-io/qanat/wire"
 )
 
@@ -44,6 +45,8 @@ type fetcher struct {
 	slowed int            // of these, those that a throttle bounds
 	full   bool           // something did not fit: the answer goes out
 	urgent bool           // something must be told at once
+	meter  *quota.Meter   // what bounds the client; nil when nothing does
+	owing  bool           // the client has had too much: it is told, and gets nothing
 	all    bool           // a full answer lists every slot; an incremental one those that changed
 
 	minBytes, maxBytes int
@@ -94,6 +97,10 @@ func (f *fetcher) begin(x *wire.Exchange, req *kmsg.FetchRequest, all bool) {
 	f.rack = req.Rack
 	f.traceBegin()
 	f.report()
+	f.meter = f.h.meter(x)
+	owed := f.meter.FetchOwed()
+	f.owing = owed > 0
+	holdOff(x, owed)
 	f.deadline = time.Time{}
 	if req.MaxWaitMillis > 0 {
 		f.deadline = time.Now().Add(time.Duration(req.MaxWaitMillis) * time.Millisecond)
@@ -137,6 +144,9 @@ func (f *fetcher) drainNews() {
 
 // readReady reads the slots in the queue, each at most once, until the answer is full.
 func (f *fetcher) readReady() {
+	if f.owing {
+		return // they stay in the queue
+	}
 	for range f.ready.len {
 		if f.bytes > 0 && f.bytes >= f.maxBytes {
 			f.full = true
@@ -231,7 +241,7 @@ func (f *fetcher) byID() bool { return f.x.Version >= fetchTopicIDVersion }
 // done tells whether to answer now.
 func (f *fetcher) done() bool {
 	switch {
-	case f.urgent, f.full, f.bytes > 0 && f.bytes >= f.minBytes, f.minBytes == 0:
+	case f.owing, f.urgent, f.full, f.bytes > 0 && f.bytes >= f.minBytes, f.minBytes == 0:
 		return true
 	case f.deadline.IsZero() || !time.Now().Before(f.deadline):
 		return true
@@ -360,8 +370,9 @@ func (f *fetcher) answerNow() outgoing {
 
 // finish makes the answer and leaves the fetcher ready for the next fetch. mu is held.
 func (f *fetcher) finish() outgoing {
+	f.meter.Fetched(f.bytes)
 	out := outgoing{f.x, f.respond()}
-	f.rack = ""
+	f.rack, f.meter, f.owing = "", nil, false
 	if f.timer != nil {
 		f.timer.Stop()
 	}

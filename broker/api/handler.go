@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/qanat-io/qanat/broker/coordinator"
 	"github.com/qanat-io/qanat/broker/partition"
+	"github.com/qanat-io/qanat/broker/quota"
 	"github.com/qanat-io/qanat/broker/throttle"
 	"github.com/qanat-io/qanat/metadata/command"
 	"github.com/qanat-io/qanat/metadata/config"
@@ -62,6 +64,8 @@ type Deps struct {
 	}
 	// Throttle bounds what is sent to replicas that are not in sync. Optional.
 	Throttle *throttle.Replication
+	// Quotas bound what clients ask for. Optional.
+	Quotas *quota.Quotas
 	// Forget ends what is read ahead from the bucket for a stream, which is a *wire.Client. Optional.
 	Forget func(stream any)
 }
@@ -198,7 +202,58 @@ func (h *Handler) Handle(x *wire.Exchange) {
 		x.Reply(wire.Reply{Close: refuse(kerr.UnsupportedVersion, "api key %d has no handler", x.Key)})
 		return
 	}
+	m := h.meter(x)
+	if m == nil || waits(x.Key) {
+		f(h, x)
+		return
+	}
+	x.Throttle = m.TimeOwed()
+	began := time.Now()
 	f(h, x)
+	m.Took(time.Since(began)) // without what it is parked for
+}
+
+// meter is what bounds the client of an exchange; nil when nothing does.
+func (h *Handler) meter(x *wire.Exchange) *quota.Meter {
+	if x.Client == nil || x.Client.Peer != nil {
+		return nil
+	}
+	return h.Quotas.Meter(strings.TrimPrefix(x.Client.Principal, "User:"), x.ClientID)
+}
+
+// holdOff has the client of an exchange that is not answered yet wait for no less than d.
+func holdOff(x *wire.Exchange, d time.Duration) { x.Throttle = max(x.Throttle, d) }
+
+// mutations bounds what a request creates and deletes (KIP-599). From a version on clients know THROTTLING_QUOTA_EXCEEDED, and are refused what goes beyond
+// the limit; older ones have to wait for the next request.
+type mutations struct {
+	x      *wire.Exchange
+	meter  *quota.Meter
+	strict bool
+}
+
+func (h *Handler) mutations(x *wire.Exchange, strictFrom int16) mutations {
+	return mutations{x, h.meter(x), x.Version >= strictFrom}
+}
+
+// admit counts partitions that are to be created or deleted, or refuses.
+func (m mutations) admit(partitions int) error {
+	if owed := m.meter.MutationOwed(); owed > 0 && m.strict {
+		holdOff(m.x, owed)
+		return refuse(kerr.ThrottlingQuotaExceeded, "controller_mutation_rate is exceeded: try again in %d ms", owed.Milliseconds()+1)
+	}
+	holdOff(m.x, m.meter.Mutated(partitions))
+	return nil
+}
+
+// waits tells whether a request waits for others within Handle: for the quorum, a coordinator, partitions that come to be. How long that takes
+// is no work of this broker's, and not counted.
+func waits(key int16) bool {
+	switch key {
+	case 19, 20, 21, 22, 24, 25, 26, 28, 33, 37, 42, 43, 44, 45, 47, 49, 55, 64, 80, 81:
+		return true
+	}
+	return false
 }
 
 // handlers has one line per API key; the functions live in the file named after the API.
@@ -238,6 +293,8 @@ var handlers = map[int16]func(*Handler, *wire.Exchange){
 	45: (*Handler).alterPartitionReassignments,
 	46: (*Handler).listPartitionReassignments,
 	47: (*Handler).offsetDelete,
+	48: (*Handler).describeClientQuotas,
+	49: (*Handler).alterClientQuotas,
 	55: (*Handler).describeQuorum,
 	60: (*Handler).describeCluster,
 	61: (*Handler).describeProducers,

@@ -266,6 +266,7 @@ func (c *produceCall) finished() {
 			t.Fail(produceCode(*failed))
 		}
 	}
+	holdOff(x, h.meter(x).Produced(c.bytes))
 	c.x, c.resp = nil, nil
 	clear(c.slots)
 	c.slots = c.slots[:0]

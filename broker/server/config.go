@@ -2,6 +2,7 @@ package server
 
 import (
 	"net"
+	"net/netip"
 	"time"
 
 	"github.com/qanat-io/qanat/broker/secure"
@@ -29,19 +30,22 @@ type PeerConn interface {
 type Config struct {
 	Listeners []Listener
 
-	MaxRequestBytes       int           // socket.request.max.bytes; 100 MiB
-	MaxBytesPerConnection int64         // of requests in flight; 32 MiB; one larger request may be alone
-	MaxBytes              int64         // the same of all connections together (queued.max.request.bytes); 256 MiB
-	MaxPipelined          int           // requests of a connection that are not answered; 128
-	MaxConnections        int           // max.connections; 65,536
-	MaxConnectionsPerIP   int           // max.connections.per.ip; unbounded
-	MaxIdle               time.Duration // connections.max.idle.ms; 10 minutes; negative: for ever
-	ReadTimeout           time.Duration // for a frame to arrive once it has begun, and as much again per 2 MiB; 30 s
-	HandshakeTimeout      time.Duration // for TLS, from the connection on; 10 s
-	MaxHandshakes         int           // under way at one time: for one more the oldest is cut off; 1024
-	WriteTimeout          time.Duration // for a client to take anything at all of an answer; 30 s
-	Grace                 time.Duration // for requests in flight when the server stops; 5 s
-	Traces                bool          // every request has a wire.Trace, for the observer to look at
+	MaxRequestBytes       int   // socket.request.max.bytes; 100 MiB
+	MaxBytesPerConnection int64 // of requests in flight; 32 MiB; one larger request may be alone
+	MaxBytes              int64 // the same of all connections together (queued.max.request.bytes); 256 MiB
+	MaxPipelined          int   // requests of a connection that are not answered; 128
+	MaxConnections        int   // max.connections; 65,536
+	MaxConnectionsPerIP   int   // max.connections.per.ip; unbounded
+	// Hold tells how long an address that has opened too many connections is to wait with the next one; 0 when it may have it. Optional.
+	Hold func(ip netip.Addr) time.Duration
+
+	MaxIdle          time.Duration // connections.max.idle.ms; 10 minutes; negative: for ever
+	ReadTimeout      time.Duration // for a frame to arrive once it has begun, and as much again per 2 MiB; 30 s
+	HandshakeTimeout time.Duration // for TLS, from the connection on; 10 s
+	MaxHandshakes    int           // under way at one time: for one more the oldest is cut off; 1024
+	WriteTimeout     time.Duration // for a client to take anything at all of an answer; 30 s
+	Grace            time.Duration // for requests in flight when the server stops; 5 s
+	Traces           bool          // every request has a wire.Trace, for the observer to look at
 }
 
 func (c *Config) defaults() {
@@ -85,6 +89,7 @@ type RequestStats struct {
 	Request      int           // bytes, without the frame's size
 	Response     int           // bytes, with it; 0 without an answer
 	Total        time.Duration // from the frame's last byte to the answer's
+	Throttled    bool          // the client was told to wait
 	Failed       bool          // the connection is closed in place of an answer
 	ClientID     string
 	Client       *wire.Client

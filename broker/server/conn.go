@@ -63,6 +63,7 @@ type conn struct {
 	bytes      int64 // of requests in flight that count against the connection's bound
 	writing    bool  // somebody is the writer
 	parked     bool  // the reader waits for a bound and wants to be woken
+	mutedUntil int64 // on the server's clock: the client was told not to ask for anything before
 	draining   bool  // no further requests are read; the connection ends when those in flight are answered
 	closed     bool
 
@@ -247,7 +248,7 @@ func (c *conn) sweep(now int64) {
 	}
 	if cfg.MaxIdle > 0 && now-c.lastRead.Load() > int64(cfg.MaxIdle) {
 		c.mu.Lock()
-		busy := c.inFlight > 0
+		busy := c.inFlight > 0 || c.mutedUntil > now
 		c.mu.Unlock()
 		if !busy {
 			c.shutdown(errIdle)

@@ -109,6 +109,9 @@ func (x *request) Finish(_ *wire.Exchange, reply wire.Reply) {
 	if x.charge > 0 {
 		c.wakeLocked()
 	}
+	if reply.Mute > 0 {
+		c.mutedUntil = max(c.mutedUntil, c.server.now()+int64(reply.Mute))
+	}
 	closed := c.closed
 	write := !closed && !c.writing && c.head == x
 	if write {

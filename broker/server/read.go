@@ -269,7 +269,8 @@ func readError(err error) error {
 
 func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
 
-// admit waits until another request of n bytes (0: one that keeps none) is within the bounds, and takes the bytes.
+// admit waits until another request of n bytes (0: one that keeps none) is within the bounds, and takes the bytes. That the client was told
+// to wait is one of them.
 func (r *reader) admit(n int64) error {
 	c := r.c
 	for {
@@ -277,6 +278,17 @@ func (r *reader) admit(n int64) error {
 		if c.closed || c.draining {
 			c.mu.Unlock()
 			return errStopping
+		}
+		if c.mutedUntil != 0 {
+			if muted := time.Duration(c.mutedUntil - c.server.now()); muted > 0 {
+				c.parked = true
+				c.mu.Unlock()
+				if err := r.parkFor(muted); err != nil {
+					return err
+				}
+				continue
+			}
+			c.mutedUntil = 0
 		}
 		if c.inFlight < c.server.cfg.MaxPipelined && (c.bytes == 0 || c.bytes+n <= c.server.cfg.MaxBytesPerConnection) {
 			c.bytes += n
@@ -348,6 +360,13 @@ func (r *reader) park() error {
 		return readError(err)
 	}
 	return r.unpark()
+}
+
+// parkFor is park for no longer than d.
+func (r *reader) parkFor(d time.Duration) error {
+	timer := time.AfterFunc(d, r.c.wake)
+	defer timer.Stop()
+	return r.park()
 }
 
 // unpark makes the connection fit for reading again: the deadline that woke it is taken back.

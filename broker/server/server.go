@@ -33,6 +33,7 @@ type Server struct {
 
 	goroutines sync.WaitGroup // readers and writers
 	said       secure.Rarely
+	held       held
 }
 
 // New returns a server that has not begun. Its listeners are open already, so that what they listen on is known. A nil
@@ -86,6 +87,7 @@ func (s *Server) Run(ctx context.Context) error {
 		}
 	}
 	accepting.Wait()
+	s.held.release()
 	s.stop()
 	select {
 	case err := <-failed:
@@ -165,6 +167,13 @@ func isTemporary(err error) bool {
 // admit starts a connection if there is room for it. One that is not is closed at once: any word would be misread.
 func (s *Server) admit(l Listener, nc net.Conn) {
 	ip := addrOf(nc)
+	if s.cfg.Hold != nil {
+		if d := s.cfg.Hold(ip); d > 0 {
+			s.observer.Refused(l.Name)
+			s.held.hold(nc, d)
+			return
+		}
+	}
 	s.mu.Lock()
 	refuse := s.stopping || len(s.conns) >= s.cfg.MaxConnections ||
 		s.cfg.MaxConnectionsPerIP > 0 && s.perIP[ip] >= s.cfg.MaxConnectionsPerIP

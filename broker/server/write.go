@@ -222,13 +222,13 @@ func (c *conn) sent() bool {
 	now := s.now()
 	var end error
 	for _, x := range c.out.requests {
-		failed := x.reply.Close != nil
+		failed, throttled := x.reply.Close != nil, x.reply.Mute > 0
 		if failed && end == nil {
 			end = x.reply.Close
 		}
 		x.dropAnswer()
 		s.observer.Request(RequestStats{Listener: c.client.Listener, Key: x.exchange.Key, Version: x.exchange.Version,
-			Request: x.size, Response: x.sent, Total: time.Duration(now - x.began), Failed: failed,
+			Request: x.size, Response: x.sent, Total: time.Duration(now - x.began), Throttled: throttled, Failed: failed,
 			ClientID: x.exchange.ClientID, Client: &c.client, Trace: x.exchange.Trace})
 		if t := x.exchange.Trace; t != nil {
 			x.exchange.Trace = nil

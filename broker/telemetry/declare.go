@@ -40,8 +40,9 @@ var Declarations = []Declaration{
 	{Name: "kafka.network.io", Kind: counter, Unit: "By", Help: "Bytes of requests and responses on client connections.", Attributes: []string{"direction"}},
 	{Name: "kafka.connections", Kind: gauge, Unit: "{connection}", Help: "Open client connections."},
 	{Name: "kafka.connections.accepted", Kind: counter, Unit: "{connection}", Help: "Client connections taken since the start."},
-	{Name: "kafka.connections.refused", Kind: counter, Unit: "{connection}", Help: "Client connections closed at once because of a limit."},
+	{Name: "kafka.connections.refused", Kind: counter, Unit: "{connection}", Help: "Client connections that were not taken because of a limit or a quota."},
 	{Name: "kafka.requests.queued", Kind: gauge, Unit: "By", Help: "Bytes of requests being read or answered."},
+	{Name: "kafka.requests.throttled", Kind: counter, Unit: "{request}", Help: "Requests whose client was told to wait, because of a quota."},
 
 	// TLS.
 	{Name: "qanat.tls.handshakes", Kind: counter, Unit: "{handshake}", Help: "TLS handshakes with clients since the start.", Attributes: []string{"result"}},

@@ -151,6 +151,7 @@ func observeServer(w observer, s ServerState) {
 	w.int("kafka.connections.accepted", s.Accepted)
 	w.int("kafka.connections.refused", s.RefusedByLimit)
 	w.int("kafka.requests.queued", s.QueuedBytes)
+	w.int("kafka.requests.throttled", s.Throttled)
 	w.int("qanat.partitions", s.PartitionsOnline, "state", "online")
 	w.int("qanat.partitions", s.PartitionsOffline, "state", "offline")
 }

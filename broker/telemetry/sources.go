@@ -29,7 +29,7 @@ type CertificateState struct {
 type ServerState struct {
 	BytesIn, BytesOut                   int64 // since the start
 	Connections                         int64 // now
-	Accepted, RefusedByLimit            int64 // since the start
+	Accepted, RefusedByLimit, Throttled int64 // since the start
 	QueuedBytes                         int64 // now
 	PartitionsOnline, PartitionsOffline int64
 }

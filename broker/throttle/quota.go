@@ -27,7 +27,9 @@ type Quota struct {
 }
 
 // NewQuota returns a quota without limit, which, once it has one and was at rest, gives so much of its rate at once.
-func NewQuota(clock func() time.Time, window time.Duration) *Quota { return &Quota{clock: clock, window: window} }
+func NewQuota(clock func() time.Time, window time.Duration) *Quota {
+	return &Quota{clock: clock, window: window}
+}
 
 // Set changes the rate; 0 is without limit. What went under another one is forgotten: it may have been so low that paying it off took days.
 func (q *Quota) Set(rate float64) {

@@ -102,6 +102,9 @@ const (
 	Broker        ResourceType = 4
 	ClientMetrics ResourceType = 16
 	Group         ResourceType = 32
+
+	// ClientQuota is none of Kafka's: it has requests of its own for them. Names are as broker/quota makes them.
+	ClientQuota ResourceType = 64
 )
 
 // SetConfigs changes a resource's overrides. A key stands in Set or in Delete, not in both.
