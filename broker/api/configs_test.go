@@ -1,6 +1,7 @@
 package api
 
 import (
+	"fmt"
 	"maps"
 	"strings"
 	"sync"
@@ -289,4 +290,38 @@ func TestConfigsDoNotQueueUp(t *testing.T) {
 			t.Errorf("all were answered after %v", took)
 		}
 	})
+}
+
+// A resource would be missing from the list, or one be in it that there is not.
+func TestListConfigResources(t *testing.T) {
+	s := newHarness(t)
+	s.topic("t", 1)
+	if r := alterOne(s, resourceGroup, "g", false, change{set, "consumer.session.timeout.ms", "50000"}); r.ErrorCode != 0 {
+		t.Fatalf("%s", *r.ErrorMessage)
+	}
+	s.alterQuota([]string{"user", "u"}, quotaOp{"producer_byte_rate", 1})
+	for _, c := range []struct {
+		version int16
+		types   []int8
+		want    string
+		code    int16
+	}{
+		{0, nil, "", 0},
+		{1, nil, "2 t, 4 1, 32 g, ", 0},
+		{1, []int8{32, 32}, "32 g, ", 0},
+		{1, []int8{16}, "", 0},
+		{1, []int8{4, 64}, "", kerr.UnsupportedVersion.Code},
+		{1, []int8{8}, "", kerr.UnsupportedVersion.Code},
+	} {
+		req := kmsg.NewPtrListConfigResourcesRequest()
+		req.ResourceTypes = c.types
+		r := ask[*kmsg.ListConfigResourcesResponse](s, req, c.version)
+		got := ""
+		for _, x := range r.ConfigResources {
+			got += fmt.Sprintf("%d %s, ", x.Type, x.Name)
+		}
+		if got != c.want || r.ErrorCode != c.code {
+			t.Errorf("v%d %v: %q, code %d; want %q, %d", c.version, c.types, got, r.ErrorCode, c.want, c.code)
+		}
+	}
 }

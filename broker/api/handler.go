@@ -303,6 +303,7 @@ var handlers = map[int16]func(*Handler, *wire.Exchange){
 	66: (*Handler).listTransactions,
 	68: (*Handler).consumerGroupHeartbeat,
 	69: (*Handler).consumerGroupDescribe,
+	74: (*Handler).listConfigResources,
 	75: (*Handler).describeTopicPartitions,
 	80: (*Handler).addRaftVoter,
 	81: (*Handler).removeRaftVoter,
