@@ -95,6 +95,14 @@ bench-cluster: build ## three brokers against three of Apache Kafka side by side
 demo: build ## the main job, large: produce, roll to the bucket, kill, replay (GIB=3, BUCKET=s3, minio or a URL)
 	$(if $(filter s3 minio,$(BUCKET)),integration/scripts/s3) $(GO) run ./integration/demo -qanat $(BIN) -gib $(or $(GIB),3) -bucket '$(BUCKET)'
 
+.PHONY: dist
+dist: ## what is released, into dist/: binaries, archives, deb, rpm, SBOM, checksums (PLATFORMS="linux/amd64 …")
+	cmd/qanat/packaging/dist $(PLATFORMS)
+
+.PHONY: dist-test
+dist-test: ## the same twice, installed, started, upgraded and removed in a clean root; the image's steps (needs root)
+	integration/scripts/dist-test
+
 .PHONY: s3server
 s3server: ## build the S3 server that the tests use
 	GOBIN=$(TOOLS) $(GO) install $(S3SERVER)
