@@ -255,14 +255,17 @@ func prepare(c *tls.Config, ca pemSource, pair [2]pemSource) error {
 }
 
 func (p *qanatProvider) Resources(context.Context) []func() resource.Resource {
-	return []func() resource.Resource{newTopic}
+	return []func() resource.Resource{newTopic, newOffsets, newClusterConfig, newBrokerConfig}
 }
 
 func (p *qanatProvider) DataSources(context.Context) []func() datasource.DataSource {
-	return nil
+	return []func() datasource.DataSource{newClusterData, newTopicData, newTopicsData, newGroupData}
 }
 
 // ImportExamples are what is typed to import, for the reference.
 var ImportExamples = map[string]string{
-	"qanat_topic": "qanat_topic.orders orders",
+	"qanat_topic":          "qanat_topic.orders orders",
+	"qanat_group_offsets":  "qanat_group_offsets.billing billing/orders",
+	"qanat_cluster_config": "qanat_cluster_config.all cluster",
+	"qanat_broker_config":  "qanat_broker_config.third 3",
 }

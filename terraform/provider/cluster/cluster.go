@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -81,7 +82,7 @@ func (c *Cluster) connect(ctx context.Context) (*kgo.Client, error) {
 	options := []kgo.Opt{
 		kgo.SeedBrokers(c.settings.Bootstrap...),
 		kgo.ClientID("terraform-provider-qanat"),
-		kgo.SoftwareNameAndVersion("terraform-provider-qanat", c.settings.Version),
+		kgo.SoftwareNameAndVersion("terraform-provider-qanat", cmp.Or(c.settings.Version, "dev")),
 		kgo.DialTimeout(dialTimeout),
 		kgo.RetryTimeout(c.settings.Request),
 		kgo.MetadataMinAge(look),

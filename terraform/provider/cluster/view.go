@@ -357,3 +357,8 @@ func (c *Cluster) topicConfigs(ctx context.Context, names []string) (map[string]
 	}
 	return out, nil
 }
+
+// NoTopic is the error where there is none of that name.
+func NoTopic(name string) error {
+	return failed("look at topic "+name, kerr.UnknownTopicOrPartition, nil, "There is none of that name; `qanat topic list` lists those that there are.")
+}

@@ -1,0 +1,5 @@
+resource "qanat_cluster_config" "all" {
+  configs = {
+    "cluster.balance" = "on"
+  }
+}

@@ -1,0 +1,7 @@
+data "qanat_group" "billing" {
+  group = "billing"
+}
+
+output "billing_lag" {
+  value = data.qanat_group.billing.lag
+}

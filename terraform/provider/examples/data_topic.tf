@@ -1,0 +1,7 @@
+data "qanat_topic" "orders" {
+  name = "orders"
+}
+
+output "orders_partitions" {
+  value = data.qanat_topic.orders.partitions
+}

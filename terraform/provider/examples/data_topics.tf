@@ -1,0 +1,3 @@
+data "qanat_topics" "team" {
+  prefix = "payments."
+}
