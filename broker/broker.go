@@ -100,6 +100,8 @@ type Broker struct {
 
 	telemetry  *telemetry.Telemetry
 	observer   *serverObserver
+	counted    counted
+	ages       lagAges
 	listeners  []server.Listener
 	identities identities
 	server     *server.Server
@@ -293,6 +295,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	g.Go(func() error { return b.server.Run(serving) })
 	g.Go(func() error { return b.watchStorage(serving) })
 	g.Go(func() error { return b.runSpace(serving) })
+	g.Go(func() error { return b.runLagAges(serving) })
 	g.Go(func() error { return b.scrub.Run(serving) })
 	g.Go(func() error { return b.cleaner.Run(serving) })
 	if b.console != nil {

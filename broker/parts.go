@@ -72,6 +72,7 @@ func (b *Broker) openTiers(ctx context.Context) (err error) {
 		Version: b.opts.Version, NodeID: int32(b.node), ClusterID: b.dir.Meta.ClusterID,
 		SeriesMax: int(b.cfg.Int("metrics.partition.series.max")),
 		TraceSlow: b.cfg.Duration("trace.slow.ms"), TraceShare: b.cfg.Float("trace.sample.ratio"),
+		ClientsMax: int(b.cfg.Int("metrics.clients.max")),
 	}, b.log.With("part", "telemetry"))
 	if err != nil {
 		return err
@@ -201,6 +202,7 @@ func (b *Broker) partitionEnv() partition.Env {
 		Deadlines:      partition.NewDeadlines(time.Now),
 		ISR:            func(p *partition.Partition) { b.keeper.Tell(p) },
 		ProducerExpiry: b.cfg.Duration("producer.id.expiration.ms"),
+		Traffic:        b.counted.traffic,
 		Traced:         b.telemetry.Tracing(),
 		Logger:         log,
 	}
@@ -323,6 +325,7 @@ func (b *Broker) openServing(context.Context) error {
 		Traces:                b.telemetry.Tracing(),
 		Hold:                  b.quotas.Connected,
 	}, b.api, b.observer, b.log.With("part", "server"))
+	b.quorum.Subscribe(b.counted.follow(b.node))
 	b.telemetry.Connect(b.sources())
 	return nil
 }

@@ -8,7 +8,6 @@ import (
 	"github.com/qanat-io/qanat/broker/secure"
 	"github.com/qanat-io/qanat/broker/server"
 	"github.com/qanat-io/qanat/broker/telemetry"
-	"github.com/qanat-io/qanat/metadata/image"
 	"github.com/qanat-io/qanat/wire/kafka"
 )
 
@@ -39,6 +38,7 @@ func (o *serverObserver) Request(r server.RequestStats) {
 		o.throttled.Add(1)
 	}
 	o.t.Request(r.Key, r.Total, r.Failed)
+	o.t.ClientRequest(r.ClientID, r.Key, r.Request, r.Response)
 	if r.Trace != nil {
 		o.t.Traced(telemetry.RequestTrace{
 			Key: r.Key, Version: r.Version, Client: r.Client, ClientID: r.ClientID, Request: r.Request, Response: r.Response,
@@ -51,7 +51,7 @@ func (o *serverObserver) Request(r server.RequestStats) {
 func (b *Broker) sources() telemetry.Sources {
 	return telemetry.Sources{
 		Server: b.serverState, Log: b.logState, Tier: b.tierState, Quorum: b.quorumState, Cluster: b.clusterState,
-		TLS: b.tlsState,
+		TLS: b.tlsState, Process: processState,
 	}
 }
 
@@ -65,9 +65,10 @@ func (b *Broker) serverState() telemetry.ServerState {
 
 func (b *Broker) logState() telemetry.LogState {
 	s := telemetry.LogState{DiskFree: -1}
-	if _, free, err := b.space(); err == nil {
-		s.DiskFree = free
+	if total, free, err := b.space(); err == nil {
+		s.DiskFree, s.DiskSize = free, total
 	}
+	s.DiskFull = b.full.Load()
 	scrub := b.scrub.Status()
 	s.ScrubBytes, s.ScrubDamaged, s.ScrubAge = scrub.Bytes, scrub.Damaged, -1
 	if !scrub.Finished.IsZero() {
@@ -86,7 +87,11 @@ func (b *Broker) logState() telemetry.LogState {
 		if !ok {
 			i = len(s.Topics)
 			at[p.Topic()] = i
-			s.Topics = append(s.Topics, telemetry.TopicSize{Topic: p.Topic()})
+			t := b.counted.traffic(p.Topic())
+			s.Topics = append(s.Topics, telemetry.TopicSize{
+				Topic: p.Topic(), Produced: t.Produced.Load(), Records: t.Records.Load(),
+				ConsumedHot: t.Hot.Load(), ConsumedCold: t.Cold.Load(), Replicated: t.Replicated.Load(),
+			})
 		}
 		hot, cold := p.Sizes()
 		s.Topics[i].HotBytes += hot
@@ -115,51 +120,6 @@ func (b *Broker) quorumState() telemetry.QuorumState {
 	return telemetry.QuorumState{
 		Term: s.Term, Applied: s.AppliedIndex, Commit: s.CommitIndex, Snapshot: s.SnapshotIndex,
 		Leading: s.LeaderID == b.node, HasLeader: s.LeaderID != kafka.NoBroker,
+		Voters: int64(len(s.Voters)), Queued: int64(s.QueuedCommands),
 	}
-}
-
-func (b *Broker) clusterState() telemetry.ClusterState {
-	m := b.quorum.Image()
-	s := telemetry.ClusterState{ClockOffset: b.clock.Off().Seconds()}
-	m.Brokers(func(*image.Broker) bool { s.Brokers++; return true })
-	m.Topics(func(t *image.Topic) bool {
-		state := telemetry.TopicState{Name: t.Name, Partitions: int(t.Partitions)}
-		m.Partitions(t.ID, func(p *image.Partition) bool {
-			if hosted := b.hosted.Get(p.Partition); hosted != nil && p.Leader == b.node {
-				state.Led = append(state.Led, telemetry.PartitionState{
-					Index: p.Index, Oldest: int64(hosted.LogStart()), End: int64(hosted.HighWatermark()),
-					Leader: int32(p.Leader), Replicas: len(p.Replicas), ISR: len(p.ISR),
-				})
-			}
-			return true
-		})
-		s.Topics = append(s.Topics, state)
-		return true
-	})
-	m.Groups(func(g *image.Group) bool {
-		s.Groups = append(s.Groups, b.groupState(m, g.Name))
-		return true
-	})
-	return s
-}
-
-func (b *Broker) groupState(m *image.Image, name string) telemetry.GroupState {
-	g := telemetry.GroupState{Name: name}
-	if d, err := b.groups.Describe(name); err == nil {
-		g.Members = len(d.Members)
-	}
-	m.Offsets(name, func(o *image.Offset) bool {
-		offset := telemetry.GroupOffset{
-			Topic: topicName(m, o.Partition), Partition: o.Partition.Index, Committed: int64(o.OffsetCommit.Offset), Lag: -1, Age: -1,
-		}
-		if p := b.hosted.Get(o.Partition); p != nil {
-			offset.Lag = max(0, int64(p.HighWatermark()-o.OffsetCommit.Offset))
-			if offset.Lag == 0 {
-				offset.Age = 0
-			}
-		}
-		g.Offsets = append(g.Offsets, offset)
-		return true
-	})
-	return g
 }

@@ -305,6 +305,8 @@ func (l *fakeLog) EpochEnd(requested kafka.LeaderEpoch) partition.EpochEnd {
 	return partition.EpochEnd{Epoch: l.LeaderEpoch(), End: l.HighWatermark()}
 }
 
+func (l *fakeLog) Served(int, bool, bool) {}
+
 func (l *fakeLog) Sizes() (local, remote int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -213,6 +213,9 @@ func (f *fetcher) fill(p *wire.FetchPartition, s *slot, resp *wire.FetchResponse
 		d.Epoch, d.EndOffset = int32(r.Diverging.Epoch), int64(r.Diverging.End)
 		p.DivergingEpoch = &d
 	}
+	if n := r.Run.Len(); n > 0 && s.leader != nil {
+		s.leader.Served(n, r.Cold, f.replica != nil)
+	}
 	s.limit.Spend(r.Run.Len())
 	s.sentHighWatermark, s.sentLogStart = r.HighWatermark, r.LogStart
 	if s.err != nil {

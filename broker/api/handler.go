@@ -117,6 +117,7 @@ type leader interface {
 	CheckEpoch(current kafka.LeaderEpoch) error
 	EpochEnd(requested kafka.LeaderEpoch) partition.EpochEnd
 	Sizes() (local, remote int64)
+	Served(n int, cold, replica bool)
 	Producers() []partition.ProducerInfo
 }
 

@@ -36,6 +36,8 @@ type Env struct {
 	ISR func(*Partition)
 	// ProducerExpiry is producer.id.expiration.ms.
 	ProducerExpiry time.Duration
+	// Traffic is where a topic's traffic is counted, always the same for a name. May be nil.
+	Traffic func(topic string) *Traffic
 	// Traced: who waits for acks=all is told when its batch was flushed here.
 	Traced bool
 	Logger *slog.Logger
@@ -56,6 +58,7 @@ type Partition struct {
 	env      Env
 	id       kafka.Partition
 	topic    string
+	traffic  *Traffic
 	log      *tierlog.Log
 	settings atomic.Pointer[config.Topic]
 	// leaderEpoch is kafka.NoEpoch while this broker does not lead.
@@ -106,7 +109,10 @@ type Partition struct {
 // newest snapshot and the batches behind it. ctx bounds what must be fetched from the
 // bucket. The partition takes no requests until Lead.
 func Open(ctx context.Context, env Env, spec Spec) (*Partition, tierlog.Recovered, error) {
-	p := &Partition{env: env, id: spec.Partition, topic: spec.Topic, producers: producer.New()}
+	p := &Partition{env: env, id: spec.Partition, topic: spec.Topic, producers: producer.New(), traffic: &Traffic{}}
+	if env.Traffic != nil {
+		p.traffic = env.Traffic(spec.Topic)
+	}
 	p.unstable.settle()
 	p.leaderEpoch.Store(int32(kafka.NoEpoch))
 	p.settings.Store(spec.Settings)

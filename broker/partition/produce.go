@@ -103,6 +103,8 @@ func (p *Partition) append(t *Transaction, v batch.View, r *Produced, settings *
 	if err := p.write(v, now); err != nil {
 		return 0, 0, err
 	}
+	p.traffic.Produced.Add(int64(len(v)))
+	p.traffic.Records.Add(int64(v.RecordCount()))
 	return v.NextOffset(), p.tenure, nil
 }
 

@@ -41,6 +41,8 @@ var Declarations = []Declaration{
 	{Name: "kafka.connections", Kind: gauge, Unit: "{connection}", Help: "Open client connections."},
 	{Name: "kafka.connections.accepted", Kind: counter, Unit: "{connection}", Help: "Client connections taken since the start."},
 	{Name: "kafka.connections.refused", Kind: counter, Unit: "{connection}", Help: "Client connections that were not taken because of a limit or a quota."},
+	{Name: "kafka.client.requests", Kind: counter, Unit: "{request}", Help: "Requests by client id; only with metrics.clients.max.", Attributes: []string{"client", "api"}},
+	{Name: "kafka.client.io", Kind: counter, Unit: "By", Help: "Bytes of requests and responses by client id; only with metrics.clients.max.", Attributes: []string{"client", "direction"}},
 	{Name: "kafka.requests.queued", Kind: gauge, Unit: "By", Help: "Bytes of requests being read or answered."},
 	{Name: "kafka.requests.throttled", Kind: counter, Unit: "{request}", Help: "Requests whose client was told to wait, because of a quota."},
 
@@ -57,7 +59,11 @@ var Declarations = []Declaration{
 	{Name: "qanat.partitions", Kind: gauge, Unit: "{partition}", Help: "Partitions that this broker hosts.", Attributes: []string{"state"}},
 	{Name: "qanat.segments", Kind: gauge, Unit: "{segment}", Help: "Segments, on disk (hot) and in the bucket (cold; all of a manifest page that the log's start cuts).", Attributes: []string{"tier"}},
 	{Name: "qanat.log.size", Kind: gauge, Unit: "By", Help: "Bytes of a topic's segments, on disk (hot) and in the bucket (cold; all of a manifest page that the log's start cuts).", Attributes: []string{"topic", "tier"}},
-	{Name: "qanat.partitions.damaged", Kind: gauge, Unit: "{partition}", Help: "Of these, those with a damaged segment that no bucket holds: they take no records."},
+	{Name: "qanat.topic.produced", Kind: counter, Unit: "By", Help: "Bytes of batches that producers have written to a topic's partitions here.", Attributes: []string{"topic"}},
+	{Name: "qanat.topic.records", Kind: counter, Unit: "{record}", Help: "Records in them.", Attributes: []string{"topic"}},
+	{Name: "qanat.topic.consumed", Kind: counter, Unit: "By", Help: "Bytes that consumers have read here, from the local disk (hot) and from the bucket (cold).", Attributes: []string{"topic", "tier"}},
+	{Name: "qanat.topic.replicated", Kind: counter, Unit: "By", Help: "Bytes that followers have read here.", Attributes: []string{"topic"}},
+	{Name: "qanat.partitions.damaged", Kind: gauge, Unit: "{partition}", Help: "Of those hosted here, those with a damaged segment that no bucket holds: they take no records."},
 	{Name: "qanat.scrub.read", Kind: counter, Unit: "By", Help: "Bytes of closed local segments that were read again and checked."},
 	{Name: "qanat.scrub.damaged", Kind: counter, Unit: "{segment}", Help: "Local segments that were found damaged; those that the bucket holds are read there since."},
 	{Name: "qanat.compaction.passes", Kind: counter, Unit: "{pass}", Help: "Passes over logs of compacted topics."},
@@ -68,6 +74,8 @@ var Declarations = []Declaration{
 	{Name: "qanat.compaction.dirty.ratio", Kind: gauge, Unit: "1", Help: "Share of the dirtiest log that is not compacted yet, as of the last look."},
 	{Name: "qanat.scrub.age", Kind: gauge, Unit: "s", Help: "Since when all local segments that were closed then are known to be whole: the beginning of the last scrub that ended."},
 	{Name: "qanat.disk.free", Kind: gauge, Unit: "By", Help: "Free bytes on the data volume."},
+	{Name: "qanat.disk.size", Kind: gauge, Unit: "By", Help: "Size of the data volume."},
+	{Name: "qanat.disk.full", Kind: gauge, Unit: "{volume}", Help: "1 while records are refused because the data volume is full."},
 
 	// The bucket.
 	{Name: "qanat.tier.puts", Kind: counter, Unit: "{request}", Help: "PUT requests to the bucket."},
@@ -90,11 +98,24 @@ var Declarations = []Declaration{
 	{Name: "qanat.raft.commit", Kind: gauge, Unit: "{entry}", Help: "Index of the last committed entry that this broker knows of."},
 	{Name: "qanat.raft.snapshot", Kind: gauge, Unit: "{entry}", Help: "Index that the last snapshot reaches to."},
 	{Name: "qanat.raft.leader", Kind: gauge, Unit: "{leader}", Help: "1 on the leader, 0 elsewhere."},
+	{Name: "qanat.raft.voters", Kind: gauge, Unit: "{voter}", Help: "Voters of the quorum."},
+	{Name: "qanat.raft.queued", Kind: gauge, Unit: "{command}", Help: "Commands that wait here to be proposed."},
 	{Name: "qanat.raft.has_leader", Kind: gauge, Unit: "{leader}", Help: "1 while a leader is known."},
 
 	// The cluster, as OpenTelemetry's kafkametricsreceiver names it. Each broker tells of what it leads and coordinates.
 	{Name: "kafka.brokers", Kind: gauge, Unit: "{broker}", Help: "Brokers in the cluster."},
 	{Name: "qanat.broker.clock_offset", Kind: gauge, Unit: "s", Help: "How far this machine's wall clock is ahead of what most brokers' say."},
+	{Name: "qanat.brokers", Kind: gauge, Unit: "{broker}", Help: "Brokers by state, as this broker's image has them.", Attributes: []string{"state"}},
+	{Name: "qanat.partitions.leaderless", Kind: gauge, Unit: "{partition}", Help: "Partitions of the cluster without a leader, as this broker's image has them."},
+	{Name: "qanat.partitions.led", Kind: gauge, Unit: "{partition}", Help: "Partitions that this broker leads."},
+	{Name: "qanat.partitions.under_replicated", Kind: gauge, Unit: "{partition}", Help: "Of these, those of which a replica is not in sync."},
+	{Name: "qanat.partitions.under_min_isr", Kind: gauge, Unit: "{partition}", Help: "Of these, those with fewer replicas in sync than min.insync.replicas: acks=all is refused."},
+	{Name: "qanat.partitions.reassigning", Kind: gauge, Unit: "{partition}", Help: "Of these, those that are being moved."},
+	{Name: "qanat.isr.changes", Kind: counter, Unit: "{change}", Help: "Times that a replica left (shrink) or joined (expand) the in-sync replicas of a partition that this broker leads.", Attributes: []string{"change"}},
+	{Name: "qanat.partitions.elections", Kind: counter, Unit: "{election}", Help: "Times that this broker was made the leader of a partition."},
+	{Name: "qanat.groups", Kind: gauge, Unit: "{group}", Help: "Groups that this broker coordinates.", Attributes: []string{"type", "state"}},
+	{Name: "qanat.transactions", Kind: gauge, Unit: "{transaction}", Help: "Transactional ids by the state of their transaction, as this broker's image has them.", Attributes: []string{"state"}},
+	{Name: "qanat.transactions.age", Kind: gauge, Unit: "s", Help: "How long the oldest transaction that is under way has been; 0 without one."},
 	{Name: "kafka.topic.partitions", Kind: gauge, Unit: "{partition}", Help: "Partitions of a topic.", Attributes: []string{"topic"}},
 	{Name: "kafka.partition.current_offset", Kind: gauge, Unit: "{offset}", Help: "End of a partition, as consumers see it.", Attributes: []string{"topic", "partition"}, PerPartition: true},
 	{Name: "kafka.partition.oldest_offset", Kind: gauge, Unit: "{offset}", Help: "Beginning of a partition.", Attributes: []string{"topic", "partition"}, PerPartition: true},
@@ -111,6 +132,7 @@ var Declarations = []Declaration{
 	{Name: "kafka_topic_partition_current_offset", Kind: gauge, Unit: "1", Help: "As kafka.partition.current_offset.", Attributes: []string{"topic", "partition"}, PerPartition: true, PrometheusOnly: true},
 	{Name: "kafka_topic_partition_oldest_offset", Kind: gauge, Unit: "1", Help: "As kafka.partition.oldest_offset.", Attributes: []string{"topic", "partition"}, PerPartition: true, PrometheusOnly: true},
 	{Name: "kafka_topic_partition_leader", Kind: gauge, Unit: "1", Help: "Leader of a partition; -1 without one.", Attributes: []string{"topic", "partition"}, PerPartition: true, PrometheusOnly: true},
+	{Name: "kafka_topic_partition_leader_is_preferred", Kind: gauge, Unit: "1", Help: "1 while the leader is the first of the replicas.", Attributes: []string{"topic", "partition"}, PerPartition: true, PrometheusOnly: true},
 	{Name: "kafka_topic_partition_replicas", Kind: gauge, Unit: "1", Help: "As kafka.partition.replicas.", Attributes: []string{"topic", "partition"}, PerPartition: true, PrometheusOnly: true},
 	{Name: "kafka_topic_partition_in_sync_replica", Kind: gauge, Unit: "1", Help: "As kafka.partition.replicas_in_sync.", Attributes: []string{"topic", "partition"}, PerPartition: true, PrometheusOnly: true},
 	{Name: "kafka_topic_partition_under_replicated_partition", Kind: gauge, Unit: "1", Help: "1 while a replica is not in sync.", Attributes: []string{"topic", "partition"}, PerPartition: true, PrometheusOnly: true},
@@ -122,6 +144,11 @@ var Declarations = []Declaration{
 	{Name: "kafka_consumergroup_group_lag_seconds", Kind: gauge, Unit: "1", Help: "How long the oldest record that a group has not committed has waited.", Attributes: []string{"group", "topic", "partition"}, PerPartition: true, PrometheusOnly: true},
 	{Name: "kafka_consumergroup_group_max_lag_seconds", Kind: gauge, Unit: "1", Help: "The worst of a group.", Attributes: []string{"group"}, PrometheusOnly: true},
 
+	// This process.
+	{Name: "process.cpu.time", Kind: counter, Unit: "s", Help: "CPU time that this process has used."},
+	{Name: "process.memory.usage", Kind: gauge, Unit: "By", Help: "Memory of this process that is resident."},
+	{Name: "process.open_file_descriptor.count", Kind: gauge, Unit: "{file_descriptor}", Help: "Open files and sockets of this process."},
+	{Name: "qanat.traces", Kind: counter, Unit: "{trace}", Help: "Requests whose traces were kept because they had failed, were slow, or were sampled, and those that were left out because there were too many; only where traces are pushed.", Attributes: []string{"fate"}},
 	{Name: "qanat.metrics.series_left_out", Kind: gauge, Unit: "{series}", Help: "Partitions, groups and offsets that have no metrics of their own, because there are more than metrics.partition.series.max."},
 }
 

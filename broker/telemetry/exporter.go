@@ -60,6 +60,7 @@ func exportPartition(set func(string, float64, ...string), topic string, p Parti
 	set("kafka_topic_partition_current_offset", float64(p.End), topic, index)
 	set("kafka_topic_partition_oldest_offset", float64(p.Oldest), topic, index)
 	set("kafka_topic_partition_leader", float64(p.Leader), topic, index)
+	set("kafka_topic_partition_leader_is_preferred", float64(one(p.Preferred)), topic, index)
 	set("kafka_topic_partition_replicas", float64(p.Replicas), topic, index)
 	set("kafka_topic_partition_in_sync_replica", float64(p.ISR), topic, index)
 	set("kafka_topic_partition_under_replicated_partition", float64(one(p.ISR < p.Replicas)), topic, index)
@@ -67,7 +68,9 @@ func exportPartition(set func(string, float64, ...string), topic string, p Parti
 
 func exportGroup(set func(string, float64, ...string), g GroupState, d detail) {
 	if d.groups {
-		set("kafka_consumergroup_members", float64(g.Members), g.Name)
+		if g.Members >= 0 {
+			set("kafka_consumergroup_members", float64(g.Members), g.Name)
+		}
 		worst := -1.0
 		for _, sum := range g.byTopic() {
 			set("kafka_consumergroup_current_offset_sum", float64(sum.offset), g.Name, sum.topic)

@@ -72,6 +72,9 @@ func (t *Telemetry) observe(m metric.Meter) error {
 		if s.Quorum != nil {
 			observeQuorum(w, s.Quorum())
 		}
+		if s.Process != nil {
+			observeProcess(w, s.Process())
+		}
 		if s.Cluster != nil {
 			observeCluster(w, t.cluster.get(), t.cfg.SeriesMax)
 		}
@@ -87,6 +90,10 @@ func (t *Telemetry) observe(m metric.Meter) error {
 func (o observables) add(m metric.Meter, d Declaration) (metric.Observable, error) {
 	unit, help := metric.WithUnit(d.Unit), metric.WithDescription(d.Help)
 	switch {
+	case d.Unit == "s" && d.Kind == counter:
+		i, err := m.Float64ObservableCounter(d.Name, unit, help)
+		o.floats[d.Name] = i
+		return i, err
 	case d.Unit == "s", d.Unit == "1":
 		i, err := m.Float64ObservableGauge(d.Name, unit, help)
 		o.floats[d.Name] = i
@@ -142,6 +149,22 @@ func (t *Telemetry) observeRecorded(w observer) {
 	for o := range operations {
 		w.int("qanat.tier.errors", t.tierErrors[o].Load(), "operation", o.String())
 	}
+	if t.Tracing() {
+		for i := range t.fates {
+			w.int("qanat.traces", t.fates[i].Load(), "fate", traceFateNames[i])
+		}
+	}
+	t.clients.observe(w)
+}
+
+func observeProcess(w observer, s ProcessState) {
+	w.float("process.cpu.time", s.CPU)
+	if s.RSS > 0 {
+		w.int("process.memory.usage", s.RSS)
+	}
+	if s.Files > 0 {
+		w.int("process.open_file_descriptor.count", s.Files)
+	}
 }
 
 func observeServer(w observer, s ServerState) {
@@ -173,13 +196,24 @@ func observeLog(w observer, s LogState, limit int) {
 	for _, t := range s.Topics {
 		all.HotBytes += t.HotBytes
 		all.ColdBytes += t.ColdBytes
+		all.Produced += t.Produced
+		all.Records += t.Records
+		all.ConsumedHot += t.ConsumedHot
+		all.ConsumedCold += t.ConsumedCold
+		all.Replicated += t.Replicated
 	}
 	if len(s.Topics) > limit {
-		s.Topics = []TopicSize{{Topic: "(all)", HotBytes: all.HotBytes, ColdBytes: all.ColdBytes}}
+		all.Topic = "(all)"
+		s.Topics = []TopicSize{all}
 	}
 	for _, t := range s.Topics {
 		w.int("qanat.log.size", t.HotBytes, "topic", t.Topic, "tier", "hot")
 		w.int("qanat.log.size", t.ColdBytes, "topic", t.Topic, "tier", "cold")
+		w.int("qanat.topic.produced", t.Produced, "topic", t.Topic)
+		w.int("qanat.topic.records", t.Records, "topic", t.Topic)
+		w.int("qanat.topic.consumed", t.ConsumedHot, "topic", t.Topic, "tier", "hot")
+		w.int("qanat.topic.consumed", t.ConsumedCold, "topic", t.Topic, "tier", "cold")
+		w.int("qanat.topic.replicated", t.Replicated, "topic", t.Topic)
 	}
 	w.int("qanat.partitions.damaged", s.Damaged)
 	w.int("qanat.scrub.read", s.ScrubBytes)
@@ -195,7 +229,9 @@ func observeLog(w observer, s LogState, limit int) {
 	w.float("qanat.compaction.dirty.ratio", s.Compaction.DirtiestRatio)
 	if s.DiskFree >= 0 {
 		w.int("qanat.disk.free", s.DiskFree)
+		w.int("qanat.disk.size", s.DiskSize)
 	}
+	w.int("qanat.disk.full", one(s.DiskFull))
 }
 
 func observeTier(w observer, s TierState) {
@@ -221,6 +257,8 @@ func observeQuorum(w observer, s QuorumState) {
 	w.int("qanat.raft.snapshot", int64(s.Snapshot))
 	w.int("qanat.raft.leader", one(s.Leading))
 	w.int("qanat.raft.has_leader", one(s.HasLeader))
+	w.int("qanat.raft.voters", s.Voters)
+	w.int("qanat.raft.queued", s.Queued)
 }
 
 func one(b bool) int64 {
@@ -263,6 +301,24 @@ func observeCluster(w observer, s ClusterState, limit int) {
 	w.int("kafka.brokers", int64(s.Brokers))
 	w.float("qanat.broker.clock_offset", s.ClockOffset)
 	w.int("qanat.metrics.series_left_out", int64(d.leftOut))
+	for state, n := range s.BrokerStates {
+		w.int("qanat.brokers", n, "state", state)
+	}
+	w.int("qanat.partitions.leaderless", s.Leaderless)
+	w.int("qanat.partitions.led", s.Led)
+	w.int("qanat.partitions.under_replicated", s.UnderReplicated)
+	w.int("qanat.partitions.under_min_isr", s.UnderMinISR)
+	w.int("qanat.partitions.reassigning", s.Reassigning)
+	w.int("qanat.isr.changes", s.Shrinks, "change", "shrink")
+	w.int("qanat.isr.changes", s.Expands, "change", "expand")
+	w.int("qanat.partitions.elections", s.Elections)
+	for k, n := range s.GroupKinds {
+		w.int("qanat.groups", n, "type", k.Type, "state", k.State)
+	}
+	for state, n := range s.Transactions {
+		w.int("qanat.transactions", n, "state", state)
+	}
+	w.float("qanat.transactions.age", s.TransactionAge)
 	for _, t := range s.Topics {
 		if d.topics {
 			w.int("kafka.topic.partitions", int64(t.Partitions), "topic", t.Name)
@@ -285,7 +341,9 @@ func observeCluster(w observer, s ClusterState, limit int) {
 
 func observeGroup(w observer, g GroupState, d detail) {
 	if d.groups {
-		w.int("kafka.consumer_group.members", int64(g.Members), "group", g.Name)
+		if g.Members >= 0 {
+			w.int("kafka.consumer_group.members", int64(g.Members), "group", g.Name)
+		}
 		for _, sum := range g.byTopic() {
 			w.int("kafka.consumer_group.offset_sum", sum.offset, "group", g.Name, "topic", sum.topic)
 			w.int("kafka.consumer_group.lag_sum", sum.lag, "group", g.Name, "topic", sum.topic)

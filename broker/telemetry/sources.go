@@ -10,6 +10,14 @@ type Sources struct {
 	Quorum  func() QuorumState
 	Cluster func() ClusterState
 	TLS     func() TLSState
+	Process func() ProcessState
+}
+
+// ProcessState is this process as the system sees it.
+type ProcessState struct {
+	CPU   float64 // seconds since the start
+	RSS   int64   // bytes; 0: unknown
+	Files int64   // open; 0: unknown
 }
 
 // TLSState counts handshakes on clients' listeners, and tells how long certificates last.
@@ -38,7 +46,8 @@ type ServerState struct {
 type LogState struct {
 	HotSegments, ColdSegments int64
 	Topics                    []TopicSize
-	DiskFree                  int64   // negative: unknown
+	DiskFree, DiskSize        int64 // negative: unknown
+	DiskFull                  bool
 	Damaged                   int64   // partitions
 	ScrubBytes, ScrubDamaged  int64   // since the start
 	ScrubAge                  float64 // seconds; negative: no round has ended yet
@@ -53,10 +62,13 @@ type Compaction struct {
 	Uncleanable    int64 // partitions of which the last pass failed
 }
 
-// TopicSize is the size of a topic's segments in bytes.
+// TopicSize is the size of a topic's segments in bytes, and what went through its partitions here since the start.
 type TopicSize struct {
-	Topic               string
-	HotBytes, ColdBytes int64
+	Topic                     string
+	HotBytes, ColdBytes       int64
+	Produced, Records         int64 // by producers
+	ConsumedHot, ConsumedCold int64 // bytes
+	Replicated                int64 // bytes
 }
 
 // TierState counts, since the start, what was asked of the bucket.
@@ -74,17 +86,30 @@ type TierState struct {
 type QuorumState struct {
 	Term, Applied, Commit, Snapshot uint64
 	Leading, HasLeader              bool
+	Voters, Queued                  int64
 }
 
 // ClusterState is topics and groups. A broker reports the partitions that it
-// leads and the groups that it coordinates, so that sums over brokers count everything once.
+// leads with the groups' offsets in them, and the members of the groups that it
+// coordinates, so that sums over brokers count everything once.
 type ClusterState struct {
 	Brokers int
 	// ClockOffset is how far this machine's clock is ahead of what most brokers' say, in seconds.
 	ClockOffset float64
 	Topics      []TopicState
 	Groups      []GroupState
+
+	BrokerStates map[string]int64
+	// Leaderless are partitions of the whole cluster; the others those that this broker leads.
+	Leaderless, Led, UnderReplicated, UnderMinISR, Reassigning int64
+	Shrinks, Expands, Elections                                int64 // since the start
+	GroupKinds                                                 map[GroupKind]int64
+	Transactions                                               map[string]int64 // by state
+	TransactionAge                                             float64          // seconds, of the oldest under way
 }
+
+// GroupKind is what groups are counted by.
+type GroupKind struct{ Type, State string }
 
 // TopicState is a topic with those of its partitions that this broker leads.
 type TopicState struct {
@@ -99,12 +124,13 @@ type PartitionState struct {
 	Oldest, End   int64 // End as consumers see it: the high watermark
 	Leader        int32
 	Replicas, ISR int
+	Preferred     bool
 }
 
 // GroupState is one group.
 type GroupState struct {
 	Name    string
-	Members int
+	Members int           // negative: another broker coordinates it
 	Offsets []GroupOffset // sorted by topic
 }
 

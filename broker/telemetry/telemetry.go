@@ -36,12 +36,15 @@ type Config struct {
 	// TraceSlow and TraceShare are trace.slow.ms and trace.sample.ratio.
 	TraceSlow  time.Duration
 	TraceShare float64
+	// ClientsMax is metrics.clients.max.
+	ClientsMax int
 }
 
 // Telemetry is safe for concurrent use. Its recording methods never block.
 type Telemetry struct {
 	recorder
 	traces
+	clients  clients
 	outage   *outage
 	closers  []func(context.Context) error // of traces and logs
 	outlet   *logOutlet                    // nil unless logs are pushed
@@ -66,6 +69,7 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (*Telemetry, error) 
 		return ClusterState{}
 	}
 	t.recorder.init()
+	t.clients.most = cfg.ClientsMax
 	pull, err := otelprom.New(
 		otelprom.WithProducer(&t.recorder),
 		otelprom.WithRegisterer(t.registry),

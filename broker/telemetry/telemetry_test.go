@@ -16,6 +16,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
+	"go.opentelemetry.io/otel/trace/noop"
 )
 
 func start(t testing.TB, max int) *Telemetry {
@@ -83,19 +84,21 @@ func sources() Sources {
 			return TLSState{Handshakes: 1, Failed: 2, Reloads: 3, ReloadsFailed: 4, Certificates: []CertificateState{{"SSL", 5}}}
 		},
 		Log: func() LogState {
-			return LogState{HotSegments: 1, ColdSegments: 2, Topics: []TopicSize{{"t", 10, 20}}, DiskFree: 99, Damaged: 1, ScrubBytes: 2, ScrubDamaged: 3, ScrubAge: 4}
+			return LogState{HotSegments: 1, ColdSegments: 2, Topics: []TopicSize{{"t", 10, 20, 30, 40, 50, 60, 70}}, DiskFree: 99, Damaged: 1, ScrubBytes: 2, ScrubDamaged: 3, ScrubAge: 4}
 		},
 		Tier: func() TierState {
 			return TierState{Puts: 1, Gets: 2, Heads: 3, Lists: 4, Deletes: 5, BytesUp: 6, BytesDown: 7, BacklogBytes: 8, BacklogSeconds: 9.5, CacheHits: 10, CacheMisses: 11, CacheBytes: 12, Orphans: 13}
 		},
+		Process: func() ProcessState { return ProcessState{CPU: 1.5, RSS: 2, Files: 3} },
 		Quorum: func() QuorumState {
-			return QuorumState{Term: 1, Applied: 2, Commit: 3, Snapshot: 4, Leading: true, HasLeader: true}
+			return QuorumState{Voters: 3, Queued: 4, Term: 1, Applied: 2, Commit: 3, Snapshot: 4, Leading: true, HasLeader: true}
 		},
 		Cluster: func() ClusterState {
 			return ClusterState{
-				Brokers: 1,
-				Topics:  []TopicState{{"t", 2, []PartitionState{{0, 5, 100, 3, 1, 1}, {1, 0, 50, 3, 2, 1}}}},
-				Groups:  []GroupState{{"g", 2, []GroupOffset{{"t", 0, 90, 10, 4.5}, {"t", 1, 50, 0, 0}, {"u", 0, 7, -1, -1}}}},
+				Brokers: 1, BrokerStates: map[string]int64{"active": 1}, Leaderless: 2, Led: 3, UnderReplicated: 4, Shrinks: 5, Expands: 6,
+				GroupKinds: map[GroupKind]int64{{"consumer", "Stable"}: 7}, Transactions: map[string]int64{"Ongoing": 8}, TransactionAge: 1.5,
+				Topics: []TopicState{{"t", 2, []PartitionState{{0, 5, 100, 3, 1, 1, true}, {1, 0, 50, 3, 2, 1, false}}}},
+				Groups: []GroupState{{"g", 2, []GroupOffset{{"t", 0, 90, 10, 4.5}, {"t", 1, 50, 0, 0}, {"u", 0, 7, -1, -1}}}},
 			}
 		},
 	}
@@ -110,6 +113,11 @@ func TestEveryDeclaredMetricIsScraped(t *testing.T) {
 	tm.Uploaded(time.Second)
 	tm.Downloaded(time.Second)
 	tm.TierFailed(Upload)
+	tm.traces.init(noop.NewTracerProvider().Tracer(""), tm.cfg)
+	tm.clients.most = 1
+	tm.ClientRequest("app", 0, 10, 20)
+	tm.ClientRequest("another", 1, 3, 4)
+	tm.ClientRequest("a third\xff", 1, 3, 4)
 	families := scrape(t, tm)
 	known := map[string]bool{}
 	for _, d := range Declarations {
@@ -147,6 +155,13 @@ func TestEveryDeclaredMetricIsScraped(t *testing.T) {
 		{"kafka_topic_partition_current_offset", []string{"topic", "t", "partition", "1"}, 50},
 		{"kafka_topic_partition_under_replicated_partition", []string{"topic", "t", "partition", "1"}, 1},
 		{"kafka_brokers", nil, 1},
+		{"kafka_client_io_bytes_total", []string{"client", "app", "direction", "transmit"}, 20},
+		{"kafka_client_requests_total", []string{"client", "(other)", "api", "Fetch"}, 2},
+		{"qanat_topic_consumed_bytes_total", []string{"topic", "t", "tier", "cold"}, 60},
+		{"qanat_groups", []string{"type", "consumer", "state", "Stable"}, 7},
+		{"qanat_isr_changes_total", []string{"change", "shrink"}, 5},
+		{"process_cpu_time_seconds_total", nil, 1.5},
+		{"kafka_topic_partition_leader_is_preferred", []string{"topic", "t", "partition", "0"}, 1},
 		{"kafka_topic_partitions", []string{"topic", "t"}, 2},
 	} {
 		if got := value(t, families, c.name, c.labels...); got != c.want {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/qanat-io/qanat/tier/hot"
+	"github.com/qanat-io/qanat/wire/batch"
 	"github.com/qanat-io/qanat/wire/kafka"
 )
 
@@ -117,4 +118,37 @@ func (l *Log) EpochEnd(requested kafka.LeaderEpoch) (kafka.LeaderEpoch, kafka.Of
 		floor = e.Epoch
 	}
 	panic("log: an epoch above the requested one must exist")
+}
+
+// TimeAt is when the record at offset was written, in milliseconds, to the batch: the first timestamp of the one that holds it.
+// Of what only the bucket has it is the latest of the segment's. It never asks the bucket; ok is false where nobody can tell.
+func (l *Log) TimeAt(offset kafka.Offset) (ms int64, ok bool) {
+	if offset < l.hot.Start() {
+		m := l.Manifest()
+		i, ok := m.Find(offset)
+		if !ok {
+			return 0, false
+		}
+		return m.At(i).Time(), true
+	}
+	run, err := l.hot.Read(offset, l.hot.DurableEnd(), batch.HeaderLen)
+	if err != nil {
+		return 0, false
+	}
+	defer run.Release()
+	header := make(batch.View, batch.HeaderLen)
+	switch {
+	case run.N < batch.HeaderLen:
+		return 0, false
+	case run.Bytes != nil:
+		copy(header, run.Bytes)
+	default:
+		if _, err := run.File.ReadAt(header, run.Pos); err != nil {
+			return 0, false
+		}
+	}
+	if ms = header.BaseTimestamp(); header.Attributes().LogAppendTime() {
+		ms = header.MaxTimestamp()
+	}
+	return ms, ms >= 0
 }
