@@ -44,7 +44,7 @@ check: ## format, vet, staticcheck, layers, fuzz seeds, generated files
 	$(TOOLS)/staticcheck $(PACKAGES)
 	QANAT_BIN=none $(GO) test -count=1 -run 'TestImportsPointDown|TestFuzzTargetsHaveSeeds' ./integration
 	$(MAKE) --no-print-directory generate
-	@git diff --exit-code --stat -- docs wire metadata terraform || { echo 'generated files are not current: run make generate and commit'; exit 1; }
+	@git diff --exit-code --stat -- docs wire metadata terraform examples || { echo 'generated files are not current: run make generate and commit'; exit 1; }
 
 .PHONY: generate
 generate: ## make generated code and documents anew

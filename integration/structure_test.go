@@ -28,7 +28,7 @@ var layers = [][]string{
 	{"broker/hosted", "broker/replica", "broker/coordinator", "broker/txncoordinator", "broker/control"},
 	{"broker/api"},
 	{"broker/server", "broker/console", "broker/telemetry"},
-	{"broker/member"},
+	{"broker/member", "broker/telemetry/dashboards"},
 	{"broker"},
 	{"broker/doctor"},
 	{"cmd/qanat"},

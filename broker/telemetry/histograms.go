@@ -48,6 +48,16 @@ func (d *distribution) record(v int64) {
 	d.sum.Add(v)
 }
 
+// any tells whether anything was ever recorded.
+func (d *distribution) any() bool {
+	for i := range d.buckets {
+		if d.buckets[i].Load() > 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // exemplify names a trace for the bucket of v.
 func (d *distribution) exemplify(v int64, e exemplar) { d.exemplars[d.bucket(v)].Store(&e) }
 

@@ -142,8 +142,8 @@ func attributeSet(pairs []string) metric.MeasurementOption {
 
 func (t *Telemetry) observeRecorded(w observer) {
 	for key := range t.failed {
-		if n := t.failed[key].Load(); n > 0 {
-			w.int("kafka.request.errors", n, "api", apiName(key))
+		if t.requests.list[key].any() { // also without errors: an increase from 0 is one
+			w.int("kafka.request.errors", t.failed[key].Load(), "api", apiName(key))
 		}
 	}
 	for o := range operations {
