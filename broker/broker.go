@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/qanat-io/qanat/broker/api"
+	"github.com/qanat-io/qanat/broker/clientmetrics"
 	"github.com/qanat-io/qanat/broker/console"
 	"github.com/qanat-io/qanat/broker/control"
 	"github.com/qanat-io/qanat/broker/coordinator"
@@ -85,9 +86,12 @@ type Broker struct {
 	repair   *replica.Repair
 	throttle *throttle.Replication
 	quotas   *quota.Quotas
-	scrub    *scrub.Scrubber
-	cleaner  *compact.Cleaner
-	groups   *coordinator.Coordinator
+
+	clientMetrics *clientmetrics.Registry // nil where clients' metrics would go nowhere
+
+	scrub   *scrub.Scrubber
+	cleaner *compact.Cleaner
+	groups  *coordinator.Coordinator
 
 	transactions *api.Transactions
 

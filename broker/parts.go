@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/qanat-io/qanat/broker/api"
+	"github.com/qanat-io/qanat/broker/clientmetrics"
 	"github.com/qanat-io/qanat/broker/console"
 	"github.com/qanat-io/qanat/broker/coordinator"
 	"github.com/qanat-io/qanat/broker/datadir"
@@ -306,10 +307,11 @@ func (b *Broker) openServing(context.Context) error {
 	b.quorum.Subscribe(b.followCoordinators)
 
 	b.openQuotas()
+	b.openClientMetrics()
 	b.api = api.New(api.Deps{
 		Node: b.node, Quorum: b.quorum, Partitions: b.hosted, Groups: b.groups, Transactions: b.transactions, Config: b.cfg,
 		Log: b.log.With("part", "api"), Clock: time.Now, BucketURL: b.bucketURL(), Forget: b.cold.Forget, Dismiss: b.dismiss,
-		Volume: api.Volume{Dir: b.dir.Path, Space: b.space}, Appends: b.flusher, Settle: b.doubts.Settle, Throttle: b.throttle, Quotas: b.quotas,
+		Volume: api.Volume{Dir: b.dir.Path, Space: b.space}, Appends: b.flusher, Settle: b.doubts.Settle, Throttle: b.throttle, Quotas: b.quotas, ClientMetrics: b.clientMetrics,
 	})
 	b.member.Mux.ServeKafka(b.api)
 	b.observer = &serverObserver{t: b.telemetry}
@@ -340,6 +342,21 @@ func (b *Broker) openQuotas() {
 		}
 	})
 	b.quotas.Follow(b.quorum.Image())
+}
+
+// openClientMetrics builds what takes clients' metrics, where they have somewhere to go.
+func (b *Broker) openClientMetrics() {
+	sink := b.telemetry.ClientSink()
+	if sink == nil {
+		return
+	}
+	b.clientMetrics = clientmetrics.New(time.Now, int(b.cfg.Int("telemetry.max.bytes")), sink)
+	b.quorum.Subscribe(func(_, m *image.Image, ch quorum.Changes) {
+		if slices.ContainsFunc(ch.Configs, func(k image.ConfigKey) bool { return k.Type == command.ClientMetrics }) {
+			b.clientMetrics.Follow(m)
+		}
+	})
+	b.clientMetrics.Follow(b.quorum.Image())
 }
 
 // followCoordinators keeps groups and transactional ids where the image places them.

@@ -23,7 +23,7 @@ var layers = [][]string{
 	{"metadata/controller", "tier/hot", "tier/cold"},
 	{"metadata/quorum", "tier/archive", "tier/scrub", "tier/compact"},
 	{"tier/log", "broker/producer", "broker/datadir", "broker/peer", "broker/throttle"},
-	{"broker/partition", "broker/group", "broker/txn", "broker/consumer/assign", "broker/quota"},
+	{"broker/partition", "broker/group", "broker/txn", "broker/consumer/assign", "broker/quota", "broker/clientmetrics"},
 	{"broker/consumer"},
 	{"broker/hosted", "broker/replica", "broker/coordinator", "broker/txncoordinator", "broker/control"},
 	{"broker/api"},

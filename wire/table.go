@@ -58,6 +58,8 @@ var table = []API{
 	{66, "ListTransactions", 0, 2},
 	{68, "ConsumerGroupHeartbeat", 0, 1},
 	{69, "ConsumerGroupDescribe", 0, 1},
+	{71, "GetTelemetrySubscriptions", 0, 0},
+	{72, "PushTelemetry", 0, 0},
 	{74, "ListConfigResources", 0, 1},
 	{75, "DescribeTopicPartitions", 0, 0},
 	{80, "AddRaftVoter", 0, 1},

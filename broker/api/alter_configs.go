@@ -145,6 +145,8 @@ func scope(t command.ResourceType) config.Scope {
 		return config.TopicScope
 	case resourceGroup:
 		return config.GroupScope
+	case resourceClient:
+		return config.ClientMetricsScope
 	}
 	return config.BrokerScope
 }

@@ -14,6 +14,7 @@ import (
 //     label is refused with INVALID_REQUEST.
 //   - A version newer than ours is answered as v0 with UNSUPPORTED_VERSION and the range of this key only, from which the
 //     client picks again.
+//   - What clients ask about their own metrics (KIP-714) is left out unless there is a subscription: librdkafka 2.5.0 cannot take it.
 //   - What needs a metadata level that the cluster does not work at yet is left out.
 //   - Features (KIP-584): metadata.version, whose level tells tools which generation of Kafka's metadata to expect, and group.version, which
 //     says that there are consumer groups (KIP-848). transaction.version, share.version and streams.version switch clients to newer protocols
@@ -63,7 +64,7 @@ func (h *Handler) apiVersions(x *wire.Exchange) {
 	resp.ApiKeys = make([]kmsg.ApiVersionsResponseApiKey, 0, len(table))
 	atLevel := h.quorum.Image().Level()
 	for _, a := range table {
-		if atLevel.Knows(needs[a.Key]) == nil {
+		if atLevel.Knows(needs[a.Key]) == nil && (!telemetryKey(a.Key) || h.ClientMetrics.Subscribed()) {
 			resp.ApiKeys = append(resp.ApiKeys, advertised(a))
 		}
 	}
@@ -93,6 +94,9 @@ func (h *Handler) apiVersions(x *wire.Exchange) {
 	resp.FinalizedFeaturesEpoch = int64(level) // nothing else of it changes while running
 	reply(x, resp)
 }
+
+// telemetryKey tells whether the key is one of KIP-714's.
+func telemetryKey(key int16) bool { return key == 71 || key == 72 }
 
 func advertised(a wire.API) kmsg.ApiVersionsResponseApiKey {
 	k := kmsg.NewApiVersionsResponseApiKey()

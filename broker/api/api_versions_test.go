@@ -5,12 +5,15 @@ import (
 	"fmt"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/qanat-io/qanat/broker/clientmetrics"
 	"github.com/qanat-io/qanat/metadata/command"
 	"github.com/qanat-io/qanat/wire"
 )
@@ -21,6 +24,13 @@ func TestApiVersions(t *testing.T) {
 	s.atNewestLevel()
 	req := kmsg.NewPtrApiVersionsRequest()
 	req.ClientSoftwareName, req.ClientSoftwareVersion = "apache-kafka-java", "4.2.0"
+	s.ClientMetrics = clientmetrics.New(time.Now, 1<<20, nil)
+	without := ask[*kmsg.ApiVersionsResponse](s, req, 4)
+	if len(without.ApiKeys) != len(wire.Table())-2 || slices.ContainsFunc(without.ApiKeys, func(k kmsg.ApiVersionsResponseApiKey) bool { return k.ApiKey == 71 || k.ApiKey == 72 }) {
+		t.Errorf("without a subscription: %d keys", len(without.ApiKeys))
+	}
+	s.propose1(command.SetConfigs{Type: command.ClientMetrics, Name: "all", Set: map[string]string{"metrics": "*"}})
+	s.ClientMetrics.Follow(s.meta.Image())
 	r := ask[*kmsg.ApiVersionsResponse](s, req, 4)
 	if len(r.ApiKeys) != len(wire.Table()) || s.peer.Software != "apache-kafka-java" || s.peer.SoftwareVersion != "4.2.0" {
 		t.Errorf("%d keys, client %q %q", len(r.ApiKeys), s.peer.Software, s.peer.SoftwareVersion)

@@ -83,7 +83,7 @@ func TestDescribeConfigs(t *testing.T) {
 	}
 	for _, r := range []kmsg.DescribeConfigsResponseResource{
 		describe(s, resourceTopic, "none"), describe(s, resourceTopic, ".."), describe(s, resourceBroker, "2"), describe(s, resourceLogger, "1"),
-		describe(s, resourceClient, "x"), describe(s, resourceGroup, ""), describe(s, 77, "x"),
+		describe(s, resourceClient, ""), describe(s, resourceGroup, ""), describe(s, 77, "x"),
 	} {
 		if r.ErrorCode == 0 || r.ErrorMessage == nil || r.ErrorCode == kerr.UnknownServerError.Code {
 			t.Errorf("%v %q: error %d", r.ResourceType, r.ResourceName, r.ErrorCode)
@@ -299,6 +299,12 @@ func TestListConfigResources(t *testing.T) {
 	if r := alterOne(s, resourceGroup, "g", false, change{set, "consumer.session.timeout.ms", "50000"}); r.ErrorCode != 0 {
 		t.Fatalf("%s", *r.ErrorMessage)
 	}
+	if r := alterOne(s, resourceClient, "sub", false, change{set, "metrics", "*"}, change{set, "match", "client_id=a.*"}); r.ErrorCode != 0 {
+		t.Fatalf("%s", *r.ErrorMessage)
+	}
+	if r := alterOne(s, resourceClient, "sub", false, change{set, "match", "client_id=(a"}); r.ErrorCode != kerr.InvalidConfig.Code {
+		t.Errorf("a pattern that is none: code %d", r.ErrorCode)
+	}
 	s.alterQuota([]string{"user", "u"}, quotaOp{"producer_byte_rate", 1})
 	for _, c := range []struct {
 		version int16
@@ -306,10 +312,10 @@ func TestListConfigResources(t *testing.T) {
 		want    string
 		code    int16
 	}{
-		{0, nil, "", 0},
-		{1, nil, "2 t, 4 1, 32 g, ", 0},
+		{0, nil, "16 sub, ", 0},
+		{1, nil, "2 t, 4 1, 16 sub, 32 g, ", 0},
 		{1, []int8{32, 32}, "32 g, ", 0},
-		{1, []int8{16}, "", 0},
+		{1, []int8{16}, "16 sub, ", 0},
 		{1, []int8{4, 64}, "", kerr.UnsupportedVersion.Code},
 		{1, []int8{8}, "", kerr.UnsupportedVersion.Code},
 	} {

@@ -12,7 +12,7 @@ import (
 	"github.com/qanat-io/qanat/wire"
 )
 
-// DescribeConfigs (key 32, v1-4): every key of a topic, a broker or a group with its value, its source, its synonyms
+// DescribeConfigs (key 32, v1-4): every key of a topic, a broker, a group or a client metrics subscription with its value, its source, its synonyms
 // (KIP-226) and its documentation (KIP-569). No list of keys, or an empty one, means all.
 //
 //   - A broker answers for itself; the empty broker name is the cluster's dynamic default, of which only what is set is shown.
@@ -75,6 +75,8 @@ func (h *Handler) entries(m *image.Image, r resource) ([]config.Entry, error) {
 		return h.Config.DescribeTopic(m.Configs(resourceTopic, r.name), h.dynamicBroker(m), h.dynamicDefault(m)), nil
 	case resourceGroup:
 		return h.Config.DescribeGroup(m.Configs(resourceGroup, r.name)), nil
+	case resourceClient:
+		return h.Config.DescribeClientMetrics(m.Configs(resourceClient, r.name)), nil
 	}
 	if r.name != "" {
 		return h.Config.DescribeBroker(h.dynamicBroker(m), h.dynamicDefault(m)), nil
@@ -111,7 +113,10 @@ func (h *Handler) checkResource(m *image.Image, r resource) error {
 	case resourceLogger:
 		return refuse(kerr.InvalidRequest, "log levels of brokers are not served as configurations")
 	case resourceClient:
-		return refuse(kerr.InvalidRequest, "client metrics subscriptions are not served")
+		if r.name == "" {
+			return refuse(kerr.InvalidRequest, "a client metrics subscription needs a name")
+		}
+		return nil
 	}
 	return refuse(kerr.InvalidRequest, "resource type %d is unknown", r.kind)
 }

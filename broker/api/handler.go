@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/qanat-io/qanat/broker/clientmetrics"
 	"github.com/qanat-io/qanat/broker/coordinator"
 	"github.com/qanat-io/qanat/broker/partition"
 	"github.com/qanat-io/qanat/broker/quota"
@@ -66,6 +67,8 @@ type Deps struct {
 	Throttle *throttle.Replication
 	// Quotas bound what clients ask for. Optional.
 	Quotas *quota.Quotas
+	// ClientMetrics takes what clients tell of themselves; nil where it would go nowhere. Optional.
+	ClientMetrics *clientmetrics.Registry
 	// Forget ends what is read ahead from the bucket for a stream, which is a *wire.Client. Optional.
 	Forget func(stream any)
 }
@@ -304,6 +307,8 @@ var handlers = map[int16]func(*Handler, *wire.Exchange){
 	66: (*Handler).listTransactions,
 	68: (*Handler).consumerGroupHeartbeat,
 	69: (*Handler).consumerGroupDescribe,
+	71: (*Handler).getTelemetrySubscriptions,
+	72: (*Handler).pushTelemetry,
 	74: (*Handler).listConfigResources,
 	75: (*Handler).describeTopicPartitions,
 	80: (*Handler).addRaftVoter,

@@ -12,8 +12,8 @@ import (
 	"github.com/qanat-io/qanat/wire"
 )
 
-// ListConfigResources (key 74, v0-1; KIP-1142): what there is to be described: topics, brokers, and groups that have configurations of their own.
-// No type means all. v0 asks for client metrics subscriptions (KIP-714), of which there are none. A type that has no configurations here →
+// ListConfigResources (key 74, v0-1; KIP-1142): what there is to be described: topics, brokers, client metrics subscriptions (KIP-714), and groups
+// that have configurations of their own. No type means all; v0 asks for subscriptions. A type that has no configurations here →
 // UNSUPPORTED_VERSION.
 
 const listedTypesVersion = 1
@@ -30,7 +30,7 @@ func (h *Handler) listConfigResources(x *wire.Exchange) {
 			}
 		}
 		if len(types) == 0 {
-			types = []command.ResourceType{resourceTopic, resourceBroker, resourceGroup}
+			types = []command.ResourceType{resourceTopic, resourceBroker, resourceClient, resourceGroup}
 		}
 	}
 	m := h.quorum.Image()

@@ -45,6 +45,7 @@ var Declarations = []Declaration{
 	{Name: "kafka.client.io", Kind: counter, Unit: "By", Help: "Bytes of requests and responses by client id; only with metrics.clients.max.", Attributes: []string{"client", "direction"}},
 	{Name: "kafka.requests.queued", Kind: gauge, Unit: "By", Help: "Bytes of requests being read or answered."},
 	{Name: "kafka.requests.throttled", Kind: counter, Unit: "{request}", Help: "Requests whose client was told to wait, because of a quota."},
+	{Name: "qanat.client_metrics.pushes", Kind: counter, Unit: "{push}", Help: "Metrics that clients have sent of themselves (KIP-714): pushed on (forwarded), or not because the endpoint did not take them or too many waited for it (dropped).", Attributes: []string{"result"}},
 
 	// TLS.
 	{Name: "qanat.tls.handshakes", Kind: counter, Unit: "{handshake}", Help: "TLS handshakes with clients since the start.", Attributes: []string{"result"}},

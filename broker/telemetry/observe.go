@@ -146,6 +146,8 @@ func (t *Telemetry) observeRecorded(w observer) {
 			w.int("kafka.request.errors", t.failed[key].Load(), "api", apiName(key))
 		}
 	}
+	w.int("qanat.client_metrics.pushes", t.forwarder.forwarded.Load(), "result", "forwarded")
+	w.int("qanat.client_metrics.pushes", t.forwarder.dropped.Load(), "result", "dropped")
 	for o := range operations {
 		w.int("qanat.tier.errors", t.tierErrors[o].Load(), "operation", o.String())
 	}

@@ -20,9 +20,11 @@ import (
 	collectormetrics "go.opentelemetry.io/proto/otlp/collector/metrics/v1"
 	collectortrace "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	logs "go.opentelemetry.io/proto/otlp/logs/v1"
+	metricspb "go.opentelemetry.io/proto/otlp/metrics/v1"
 	spans "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/qanat-io/qanat/broker/clientmetrics"
 	"github.com/qanat-io/qanat/wire"
 )
 
@@ -35,12 +37,14 @@ type collector struct {
 	spans   []*spans.Span
 	lines   []*logs.LogRecord
 	metrics []string
+	clients map[string]string // the broker that pushed for a client id
+	values  map[string]float64
 	service string
 	news    chan struct{}
 }
 
 func startCollector(t *testing.T) *collector {
-	c := &collector{news: make(chan struct{}, 1)}
+	c := &collector{news: make(chan struct{}, 1), clients: map[string]string{}, values: map[string]float64{}}
 	c.server = httptest.NewServer(c)
 	t.Cleanup(c.server.Close)
 	return c
@@ -86,9 +90,19 @@ func (c *collector) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		var m collectormetrics.ExportMetricsServiceRequest
 		if proto.Unmarshal(raw, &m) == nil {
 			for _, rm := range m.ResourceMetrics {
+				of := map[string]string{}
+				for _, a := range rm.Resource.Attributes {
+					of[a.Key] = a.Value.GetStringValue()
+				}
+				if id, ok := of["client_id"]; ok {
+					c.clients[id] = of["broker_id"]
+				}
 				for _, sm := range rm.ScopeMetrics {
 					for _, x := range sm.Metrics {
 						c.metrics = append(c.metrics, x.Name)
+						for _, p := range append(x.GetSum().GetDataPoints(), x.GetGauge().GetDataPoints()...) {
+							c.values[x.Name] = p.GetAsDouble()
+						}
 					}
 				}
 			}
@@ -424,4 +438,23 @@ func TestSilentEndpoint(t *testing.T) {
 	if err := tm.Close(ctx); err != nil {
 		t.Error(err)
 	}
+}
+
+// What a client tells of itself would not reach the collector, or reach it without who the client is.
+func TestClientMetricsArePushed(t *testing.T) {
+	c := startCollector(t)
+	tel, _, _ := pushing(t, c.server.URL, Config{NodeID: 7})
+	sink := tel.ClientSink()
+	if sink == nil {
+		t.Fatal("metrics are pushed, and clients' are not")
+	}
+	sum := &metricspb.Sum{IsMonotonic: true, DataPoints: []*metricspb.NumberDataPoint{{Value: &metricspb.NumberDataPoint_AsDouble{AsDouble: 12.5}}}}
+	gauge := &metricspb.Gauge{DataPoints: []*metricspb.NumberDataPoint{{Value: &metricspb.NumberDataPoint_AsInt{AsInt: 3}}}}
+	sink(clientmetrics.Client{ID: "app-1"}, &metricspb.MetricsData{ResourceMetrics: []*metricspb.ResourceMetrics{{ScopeMetrics: []*metricspb.ScopeMetrics{{Metrics: []*metricspb.Metric{
+		{Name: "org.apache.kafka.producer.record.send.total", Data: &metricspb.Metric_Sum{Sum: sum}},
+		{Name: "org.apache.kafka.producer.connection.count", Data: &metricspb.Metric_Gauge{Gauge: gauge}},
+	}}}}}})
+	c.until(t, "a client's metrics", func() bool {
+		return c.clients["app-1"] == "7" && c.values["org.apache.kafka.producer.record.send.total"] == 12.5 && c.values["org.apache.kafka.producer.connection.count"] == 3
+	})
 }

@@ -44,15 +44,16 @@ type Config struct {
 type Telemetry struct {
 	recorder
 	traces
-	clients  clients
-	outage   *outage
-	closers  []func(context.Context) error // of traces and logs
-	outlet   *logOutlet                    // nil unless logs are pushed
-	registry *prometheus.Registry
-	provider *sdk.MeterProvider
-	sources  atomic.Pointer[Sources]
-	cluster  clusterCache
-	cfg      Config
+	clients   clients
+	forwarder forwarder
+	outage    *outage
+	closers   []func(context.Context) error // of traces, logs and clients' metrics
+	outlet    *logOutlet                    // nil unless logs are pushed
+	registry  *prometheus.Registry
+	provider  *sdk.MeterProvider
+	sources   atomic.Pointer[Sources]
+	cluster   clusterCache
+	cfg       Config
 }
 
 // New starts reporting. Metrics are pushed, besides being pulled, and so are
@@ -96,7 +97,7 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (*Telemetry, error) 
 		options = append(options, sdk.WithReader(push))
 	}
 	t.provider = sdk.NewMeterProvider(options...)
-	if err := errors.Join(t.pushTraces(ctx, who), t.pushLogs(ctx, who, log)); err != nil {
+	if err := errors.Join(t.pushTraces(ctx, who), t.pushLogs(ctx, who, log), t.openClients(ctx, os.Getenv)); err != nil {
 		return nil, errors.Join(err, t.Close(ctx))
 	}
 	if err := t.instruments(); err != nil {

@@ -72,6 +72,11 @@ func (b *Broker) DescribeGroup(overrides map[string]string) []Entry {
 	return b.describe(GroupScope, overrides, nil, nil)
 }
 
+// DescribeClientMetrics is DescribeTopic for the keys of a client metrics subscription.
+func (b *Broker) DescribeClientMetrics(overrides map[string]string) []Entry {
+	return b.describe(ClientMetricsScope, overrides, nil, nil)
+}
+
 func (b *Broker) describe(s Scope, overrides, dynamicBroker, dynamicDefault map[string]string) []Entry {
 	r := resolver{b, overrides, dynamicBroker, dynamicDefault}
 	entries := make([]Entry, 0, len(registry[s].sorted))
@@ -135,7 +140,7 @@ func (r resolver) chain(k *Key) []Synonym {
 		}
 	}
 	if k.Scope != BrokerScope {
-		add(r.overrides, k.Name, 1, map[Scope]Source{TopicScope: DynamicTopic, GroupScope: DynamicGroup}[k.Scope])
+		add(r.overrides, k.Name, 1, map[Scope]Source{TopicScope: DynamicTopic, GroupScope: DynamicGroup, ClientMetricsScope: ClientMetrics}[k.Scope])
 	}
 	brokers := k.Synonyms
 	if k.Scope == BrokerScope {

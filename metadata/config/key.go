@@ -16,10 +16,11 @@ const (
 	TopicScope Scope = iota
 	BrokerScope
 	GroupScope
+	ClientMetricsScope
 )
 
 func (s Scope) String() string {
-	return [...]string{"topic", "broker", "group"}[s]
+	return [...]string{"topic", "broker", "group", "client metrics subscription"}[s]
 }
 
 // Type is a key's type in the numbering of DescribeConfigs.
@@ -79,6 +80,8 @@ var registry = [...]scopeKeys{
 	TopicScope:  index(TopicScope, topicKeys()),
 	BrokerScope: index(BrokerScope, brokerKeys()),
 	GroupScope:  index(GroupScope, groupKeys()),
+
+	ClientMetricsScope: index(ClientMetricsScope, clientMetricsKeys()),
 }
 
 type scopeKeys struct {

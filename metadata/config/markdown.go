@@ -17,6 +17,7 @@ func Markdown() string {
 		{BrokerScope, "Broker", "Set in the broker's file, environment or `--set`. Those marked *dynamic* may also be changed while it runs, with AlterConfigs."},
 		{TopicScope, "Topics", "Set when a topic is created, or later with `qanat topic alter`. What a topic does not set, its broker's key gives it."},
 		{GroupScope, "Groups", "Set with AlterConfigs on a group, also before it exists."},
+		{ClientMetricsScope, "Client metrics subscriptions", "Of which clients which metrics are wanted (KIP-714). A subscription is there when it has a configuration: kafka-client-metrics sets them."},
 	} {
 		fmt.Fprintf(&w, "\n## %s\n\n%s\n", s.title, s.text)
 		for _, k := range registry[s.scope].sorted {

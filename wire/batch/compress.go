@@ -27,7 +27,7 @@ func Recompress(dst []byte, v View, codec Codec, level int, limits Limits) (View
 	records := []byte(v[HeaderLen:])
 	if v.Attributes().Codec() != None {
 		var err error
-		if records, err = decompress(v, &limits); err != nil {
+		if records, err = decompress(v.Attributes().Codec(), v[HeaderLen:], &limits); err != nil {
 			return nil, err
 		}
 	}
@@ -52,8 +52,8 @@ func finish(p []byte, codec Codec) (View, error) {
 	return out, nil
 }
 
-func decompress(v View, limits *Limits) ([]byte, error) {
-	s, err := openStream(v, limits)
+func decompress(codec Codec, data []byte, limits *Limits) ([]byte, error) {
+	s, err := openStream(codec, data, limits)
 	if err != nil {
 		return nil, err
 	}

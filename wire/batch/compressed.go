@@ -13,7 +13,7 @@ func (c *checker) walkCompressed(v View) error {
 	if data := v[HeaderLen:]; v.Attributes().Codec() == Snappy && !isXerial(data) {
 		return c.walkSnappyBlock(data)
 	}
-	s, err := openStream(v, c.limits)
+	s, err := openStream(v.Attributes().Codec(), v[HeaderLen:], c.limits)
 	if err != nil {
 		return err
 	}

@@ -54,9 +54,13 @@ var zstdUltra struct {
 	decoder *zstd.Decoder
 }
 
-// openStream starts decompressing v's records. The caller closes it.
-func openStream(v View, limits *Limits) (*stream, error) {
-	codec := v.Attributes().Codec()
+// Decompress returns what a codec has made data of, up to most bytes. It is for what is no batch. Errors: ErrCodec, ErrTooLarge, ErrInvalid.
+func Decompress(codec Codec, data []byte, most int64) ([]byte, error) {
+	return decompress(codec, data, &Limits{MaxUncompressed: most})
+}
+
+// openStream starts decompressing. The caller closes it.
+func openStream(codec Codec, data []byte, limits *Limits) (*stream, error) {
 	if codec <= None || codec > Zstd {
 		return nil, fmt.Errorf("%w: %d", ErrCodec, codec)
 	}
@@ -65,7 +69,6 @@ func openStream(v View, limits *Limits) (*stream, error) {
 		s = &stream{codec: codec}
 		s.Reader = bufio.NewReaderSize(nil, streamBuffer)
 	}
-	data := v[HeaderLen:]
 	s.src.Reset(data)
 	s.total, s.max = 0, outputCap(len(data), limits)
 	if err := s.start(data); err != nil {

@@ -74,7 +74,7 @@ func (it *Iterator) All(yield func(Record) bool) {
 		it.inMemory(it.v[HeaderLen:], yield)
 		return
 	}
-	s, err := openStream(it.v, &it.limits)
+	s, err := openStream(it.v.Attributes().Codec(), it.v[HeaderLen:], &it.limits)
 	if err != nil {
 		it.err = err
 		return
