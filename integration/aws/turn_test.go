@@ -1,0 +1,156 @@
+package aws
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// turns calls the hook as terraform does, with a qanat that writes down what it is asked and answers as the test says.
+type turns struct {
+	dir string
+	t   *testing.T
+}
+
+// newTurns: script is what qanat does after it has written its arguments down.
+func newTurns(t *testing.T, script string) *turns {
+	t.Helper()
+	dir := t.TempDir()
+	fake := fmt.Sprintf("#!/bin/sh\necho \"qanat $*\" >> %s/log\n%s\n", dir, script)
+	if err := os.WriteFile(filepath.Join(dir, "qanat"), []byte(fake), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return &turns{dir: dir, t: t}
+}
+
+func (r *turns) hook(ctx context.Context, do, broker string, more ...string) (string, error) {
+	hook, err := filepath.Abs(root + "/terraform/modules/aws/hooks/turn")
+	if err != nil {
+		return "", err
+	}
+	c := exec.CommandContext(ctx, "/bin/sh", hook)
+	c.Env = append(append(os.Environ(), "TURN_DO="+do, "TURN_CLUSTER=test", "TURN_BROKER="+broker, "TURN_SELF=http://self-"+broker, "TURN_OTHERS=http://other",
+		"TURN_CA=", "TURN_COMMAND="+r.dir+"/qanat", "TURN_DRAIN=false", "TURN_TIMEOUT=0", "TURN_PAUSE=0.02", "TURN_DIRECTORY="+r.dir), more...)
+	out, err := c.CombinedOutput()
+	return string(out), err
+}
+
+func (r *turns) log() string {
+	raw, err := os.ReadFile(filepath.Join(r.dir, "log"))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return string(raw)
+}
+
+// False if it failed: "however many brokers want to be replaced at the same moment, one has its turn until it is back".
+func TestTurnsAreOneAtATime(t *testing.T) {
+	ctx := within(t, time.Minute)
+	r := newTurns(t, "exit 0")
+	var all sync.WaitGroup
+	var mu sync.Mutex
+	away := map[string]bool{}
+	for i := range 5 {
+		id := fmt.Sprint(i + 1)
+		all.Go(func() {
+			if out, err := r.hook(ctx, "leave", id); err != nil {
+				t.Errorf("broker %s: %v\n%s", id, err, out)
+				return
+			}
+			mu.Lock()
+			away[id] = true
+			if len(away) > 1 {
+				t.Errorf("at one time away: %v", away)
+			}
+			mu.Unlock()
+			mu.Lock()
+			delete(away, id)
+			mu.Unlock()
+			if out, err := r.hook(ctx, "enter", id); err != nil {
+				t.Errorf("broker %s: %v\n%s", id, err, out)
+			}
+		})
+	}
+	all.Wait()
+	if n := strings.Count(r.log(), "cluster health"); n < 10 {
+		t.Errorf("the cluster's health was asked for %d times, and not before and after each of five", n)
+	}
+}
+
+// False if it failed: "no broker goes while the cluster is not healthy; when one does not come back, those that wait give up".
+func TestTurnsEndWithAnUnhealthyCluster(t *testing.T) {
+	ctx := within(t, time.Minute)
+	r := newTurns(t, `case $* in "cluster health --admin-url http://self-1") echo '! broker 1 is gone'; exit 10 ;; "cluster health"*) [ -e "$(dirname "$0")/well" ] && exit 0; echo '! topic orders: nobody leads partition 3'; exit 10 ;; esac`)
+	out, err := r.hook(ctx, "leave", "2")
+	if err == nil || !strings.Contains(out, "nobody leads partition 3") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	// Another apply, when it is well again; the first has failed within this process, so that its mark is to be taken away by hand.
+	if err := os.WriteFile(filepath.Join(r.dir, "well"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(r.dir, fmt.Sprintf("qanat-turns-test-%d/failed", os.Getpid()))); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := r.hook(ctx, "leave", "1"); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	waits := make(chan string, 1)
+	go func() {
+		out, err := r.hook(ctx, "leave", "3")
+		waits <- fmt.Sprint(err, out)
+	}()
+	if out, err := r.hook(ctx, "enter", "1"); err == nil || !strings.Contains(out, "broker 1 is gone") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if said := <-waits; !strings.Contains(said, "another broker has not come back") {
+		t.Error(said)
+	}
+}
+
+// False if it failed: "nobody waits when all brokers are destroyed, nor for one that has been emptied to leave the cluster".
+func TestTurnsOfThoseThatGoForGood(t *testing.T) {
+	ctx := within(t, time.Minute)
+	empty := newTurns(t, `case $* in "broker status"*) echo '{ "id": 4, "drain": true, "replicas": 0 }' ;; *) exit 10 ;; esac`)
+	if out, err := empty.hook(ctx, "leave", "4"); err != nil || !strings.Contains(out, "is empty") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	whole := newTurns(t, "exit 10")
+	if out, err := whole.hook(ctx, "end", ""); err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	for _, id := range []string{"1", "2", "3"} {
+		if out, err := whole.hook(ctx, "leave", id); err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(whole.dir, "log")); err == nil {
+		t.Errorf("somebody was asked:\n%s", whole.log())
+	}
+}
+
+// False if it failed: "with drain, a broker is emptied before it goes, and takes replicas again when it is back".
+func TestTurnsDrain(t *testing.T) {
+	ctx := within(t, time.Minute)
+	r := newTurns(t, `case $* in "broker status"*) echo '{"drain":false,"replicas":7}' ;; esac`)
+	for _, do := range []string{"leave", "enter"} {
+		if out, err := r.hook(ctx, do, "1", "TURN_DRAIN=true"); err != nil {
+			t.Fatalf("%v\n%s", err, out)
+		}
+	}
+	want := []string{"broker status 1", "cluster health --admin-url http://other", "broker drain 1 --wait", "broker drain 1 --stop", "cluster health --admin-url http://self-1"}
+	rest := r.log()
+	for _, w := range want {
+		_, after, ok := strings.Cut(rest, w)
+		if !ok {
+			t.Fatalf("%q does not come where it should:\n%s", w, r.log())
+		}
+		rest = after
+	}
+}
