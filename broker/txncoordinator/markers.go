@@ -209,7 +209,7 @@ func (c *Coordinator) sendTasks(ctx context.Context, node kafka.BrokerID, tasks 
 		wanted = append(wanted, t)
 		d := t.m.record
 		r.Marks = append(r.Marks, mark{
-			ID: d.ID, Producer: d.Producer, Epoch: d.Epoch, Commit: d.State == command.TxnPrepareCommit, Coordinator: t.m.epoch, Partition: t.partition,
+			ID: d.ID, Producer: d.Producer, Epoch: d.Epoch, Commit: d.State == command.TxnPrepareCommit && (!bugTorn || t.tries == 0), Coordinator: t.m.epoch, Partition: t.partition,
 		})
 	}
 	if len(wanted) == 0 {

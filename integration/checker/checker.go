@@ -38,6 +38,7 @@ func (v Violation) String() string {
 type Stats struct {
 	Processes, Crashed         int
 	Acked, Unknown, Failed     int   // sends
+	Transactions               int   // whose commit was asked for
 	Read                       int64 // records that were polled
 	Committed, CommitUnknown   int
 	Fetched, Resumed, Assigned int // committed offsets compared, first polls after an assignment, assignments
@@ -67,6 +68,7 @@ func Check(h *history.History, options Options) *Report {
 	c.count()
 	c.content()
 	c.reading()
+	c.transactions()
 	c.appends()
 	c.groups()
 	c.cycles()
@@ -141,6 +143,7 @@ func (c *check) count() {
 			}
 		}
 		s.FinalReads += len(p.Finals)
+		s.Transactions += len(p.Transactions)
 	}
 	for i := range c.Commits {
 		c.start = min(c.start, c.Commits[i].Invoked)
@@ -157,6 +160,9 @@ func (r *Report) Write(w io.Writer) error {
 	var b strings.Builder
 	s := r.Stats
 	fmt.Fprintf(&b, "sends %d acknowledged, %d unknown, %d failed; %d records polled; %d partitions read to the end\n", s.Acked, s.Unknown, s.Failed, s.Read, s.FinalReads)
+	if s.Transactions > 0 {
+		fmt.Fprintf(&b, "commits of %d transactions asked for\n", s.Transactions)
+	}
 	fmt.Fprintf(&b, "commits %d, %d unknown; %d committed offsets and %d resumed positions compared; %d assignments\n", s.Committed, s.CommitUnknown, s.Fetched, s.Resumed, s.Assigned)
 	fmt.Fprintf(&b, "%d processes, %d crashed; dependency graph of %d nodes, %d edges\n", s.Processes, s.Crashed, s.Nodes, s.Edges)
 	for _, u := range r.Unfinished {

@@ -70,6 +70,8 @@ func (c *check) polled(p *history.Process, poll *history.Poll, offset int64, v h
 		return
 	case s.Invoked > poll.Time && !c.options.SeparateClocks:
 		c.broken(Phantom, poll.Partition, offset, evidence, "process %d read %v at %s, before it was sent", p.Number, v, c.at(poll.Time))
+	case c.Process(v.Process()).Transactional && !c.asked(v, poll.Time):
+		c.broken(AbortedRead, poll.Partition, offset, evidence, "process %d read %v at %s, whose transaction was not to be committed", p.Number, v, c.at(poll.Time))
 	case s.Outcome == history.Failed:
 		c.broken(FailedRead, poll.Partition, offset, evidence, "process %d read %v, whose send had failed (%s)", p.Number, v, s.Code)
 	}

@@ -13,6 +13,10 @@ const (
 	Phantom Invariant = "phantom"
 	// FailedRead: a value was read whose send had definitely failed.
 	FailedRead Invariant = "failed write read"
+	// AbortedRead: a value was read whose transaction was aborted, or not yet asked to be committed.
+	AbortedRead Invariant = "aborted read"
+	// TornTransaction: of one transaction some values are there and some are not.
+	TornTransaction Invariant = "torn transaction"
 	// LostWrite: a value that was acknowledged, or read, is not found by a reader that has gone past its offset.
 	LostWrite Invariant = "lost write"
 	// Unseen: a value that was acknowledged, or read, lies past the end that the final read found.
@@ -45,6 +49,6 @@ const (
 
 // Invariants is all of them, in the order of reports.
 var Invariants = []Invariant{
-	InconsistentOffset, Duplicate, Phantom, FailedRead, LostWrite, Unseen, Hole, PollBack, PollSkip, SendOrder, AppendOrder, Cycle,
+	InconsistentOffset, Duplicate, Phantom, FailedRead, AbortedRead, TornTransaction, LostWrite, Unseen, Hole, PollBack, PollSkip, SendOrder, AppendOrder, Cycle,
 	LostCommit, MadeUpCommit, ResumeSkip, ResumeBack, TwoOwners, Unfenced,
 }

@@ -18,15 +18,18 @@ type bug struct {
 	name, what string
 	faults     string // under which it shows
 	together   int
+	workload   string // "": franz-go
 }
 
 var bugs = []bug{
-	{"ack", "acknowledge before the in-sync replicas have it", "kill -9 one,leader storm", 6},
-	{"truncate", "truncate to the high watermark", "kill -9 all,leader storm", 6},
-	{"duplicate", "skip deduplication", "kill -9 one,answers to clients lost", 1},
-	{"roll", "drop a batch at roll", "none", 1},
-	{"delete", "delete before commit", "bucket: unreachable", 1},
-	{"commit", "offset commit answered before applied", "kill -9 one", 1},
+	{"ack", "acknowledge before the in-sync replicas have it", "kill -9 one,leader storm", 6, ""},
+	{"truncate", "truncate to the high watermark", "kill -9 all,leader storm", 6, ""},
+	{"duplicate", "skip deduplication", "kill -9 one,answers to clients lost", 1, ""},
+	{"roll", "drop a batch at roll", "none", 1, ""},
+	{"delete", "delete before commit", "bucket: unreachable", 1, ""},
+	{"commit", "offset commit answered before applied", "kill -9 one", 1, ""},
+	{"stable", "read_committed up to the high watermark", "none", 1, "transactions"},
+	{"torn", "a commit's marker that is sent again is an abort's", "kill -9 one,leader storm", 6, "transactions"},
 }
 
 // caughtWithin is how long a bug has from the start of the cluster to the verdict, and bugFaults how much of that the faults take.
@@ -80,6 +83,9 @@ func tryBugs(ctx context.Context, args []string) (int, error) {
 // try has a run with the bug and one without; ok says that the first was found guilty in time, and the second was not.
 func (b bug) try(ctx context.Context, s settings) (line string, ok bool, err error) {
 	s.faults, s.together = b.faults, b.together
+	if b.workload != "" {
+		s.workloads = b.workload
+	}
 	with, took, err := s.judge(ctx, s.qanat+"-bug-"+b.name, "bug-"+b.name)
 	if err != nil {
 		return "", false, err

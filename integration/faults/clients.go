@@ -30,8 +30,10 @@ type member struct {
 	language language
 	role     workload.Role
 	assignor string // "": the run's
-	process  *exec.Cmd
-	done     chan struct{}
+	// transactionalID of this place: whoever takes it ends what the one before has left open. See workload.Spec.
+	transactionalID string
+	process         *exec.Cmd
+	done            chan struct{}
 }
 
 // clients is all of them.
@@ -62,6 +64,11 @@ func cast(workloadName string, languages map[string]language) ([]*member, error)
 	switch workloadName {
 	case "franz-go":
 		all = of("franz-go", produce, produce, refused, read, group, group, committed)
+	case "transactions": // beside readers of what is committed
+		all = of("franz-go", workload.Transact, workload.Transact, workload.Transact, read, group, group, committed)
+		for i, m := range all {
+			m.transactionalID = fmt.Sprintf("place-%d", i)
+		}
 	case "consumer": // a group of the consumer protocol (KIP-848)
 		all = of("franz-go", produce, produce, refused, read, group, group, group, committed)
 	case "migrating": // members of both protocols: the group goes back and forth as they come and go
@@ -90,7 +97,7 @@ func cast(workloadName string, languages map[string]language) ([]*member, error)
 func (k *clients) start(m *member) error {
 	k.mu.Lock()
 	spec := k.spec
-	spec.Role, spec.Process = m.role, k.next
+	spec.Role, spec.Process, spec.TransactionalID = m.role, k.next, m.transactionalID
 	if m.assignor != "" {
 		spec.Assignor = m.assignor
 	}
@@ -181,6 +188,7 @@ func (k *clients) crash() {
 func (k *clients) final(ctx context.Context, command []string) error {
 	spec := k.spec
 	spec.Role, spec.Process = workload.Final, k.next
+	spec.TransactionalID = k.members[0].transactionalID
 	spec.History = filepath.Join(k.dir, fmt.Sprintf("%04d.history", spec.Process))
 	k.next++
 	cmd := exec.CommandContext(ctx, command[0], append(append([]string{}, command[1:]...), spec.Args()...)...)

@@ -193,7 +193,7 @@ func (r *run) assignor() string {
 	switch {
 	case r.workload == "consumer" || r.workload == "consumer-java":
 		return "broker"
-	case (r.workload == "franz-go" || r.workload == "migrating") && r.seed%2 == 1:
+	case (r.workload == "franz-go" || r.workload == "transactions" || r.workload == "migrating") && r.seed%2 == 1:
 		return "cooperative-sticky"
 	}
 	return "range"
@@ -255,7 +255,11 @@ func (r *run) prepare(ctx context.Context, b *nemesis.Bench, histories string) e
 		return err
 	}
 	w := history.NewWriter(f, 0, "harness")
-	w.Topic(topic, int32(r.partitions), "dense")
+	if r.workload == "transactions" {
+		w.Topic(topic, int32(r.partitions)) // markers lie between the records
+	} else {
+		w.Topic(topic, int32(r.partitions), "dense")
+	}
 	return errors.Join(w.End(), f.Close())
 }
 

@@ -12,9 +12,10 @@
 // started anew. TIME is CLOCK_MONOTONIC in nanoseconds, which all processes of a
 // machine share (Go: Now; Java: System.nanoTime; Python: time.monotonic_ns).
 //
-//	begin CLIENT FLAG…                 first line of a process; flags: idempotent final
+//	begin CLIENT FLAG…                 first line of a process; flags: idempotent final transactional
 //	topic NAME PARTITIONS FLAG…        what the history is about; flags: dense
 //	send sN PARTITION                  value PROCESS.N is about to be sent; N counts from 0
+//	transaction sN sM                  sends N to M are a transaction whose commit is about to be asked for
 //	commit cN GROUP GENERATION P OFF   a commit is about to be sent
 //	fetch fN GROUP P                   a committed offset is about to be asked for, with RequireStable
 //	ok OP [OFFSET]                     it was done: sends and fetches say the offset, -1 for none
@@ -40,9 +41,9 @@
 //
 // A last line without its newline is that of a killed process, and void.
 //
-// One history is about one topic. Transactions will add verbs around these, not
-// change them: their sends are sends, the poll lines of one of them follow each
-// other.
+// One history is about one topic. The sends of a transactional process are
+// completed when their transaction is: ok when its commit was, fail when an abort
+// was asked for. Who reads beside such a process reads what is committed.
 //
 // Start reading at history.go (what is kept), read.go (text to History),
 // write.go (what the Go client uses), payload.go (how a value becomes bytes).

@@ -125,6 +125,12 @@ type Bad struct {
 	Detail    string
 }
 
+// Transaction is the sends [First, Last] of a process, whose commit was asked for.
+type Transaction struct {
+	First, Last int32
+	Asked       int64
+}
+
 // Final says that a partition was read to its end after the faults.
 type Final struct {
 	Partition int32
@@ -136,13 +142,16 @@ type Process struct {
 	Number     int32
 	Client     string
 	Idempotent bool // never writes a record twice, keeps the order per partition
-	Final      bool // reads everything after the faults
-	Ended      bool // in order, not by a crash
+	// Transactional: its sends are of transactions, and there for readers only when those are committed.
+	Transactional bool
+	Final         bool // reads everything after the faults
+	Ended         bool // in order, not by a crash
 
-	Sends  []Send // by N
-	Polls  []Poll
-	Moves  []Move
-	Finals []Final
+	Sends        []Send // by N
+	Transactions []Transaction
+	Polls        []Poll
+	Moves        []Move
+	Finals       []Final
 }
 
 // History is all that happened, by process.

@@ -136,6 +136,8 @@ func (p *parser) event(process int32, at int64, verb string, w *words) error {
 		return p.completion(at, verb[0], w)
 	case "send":
 		return p.send(at, seq, w)
+	case "transaction":
+		return p.transaction(at, w)
 	case "commit":
 		p.commit(at, seq, w)
 	case "fetch":
@@ -174,6 +176,8 @@ func (p *parser) begin(number int32, w *words) error {
 			p.process.Idempotent = true
 		case "final":
 			p.process.Final = true
+		case "transactional":
+			p.process.Transactional = true
 		default:
 			return fmt.Errorf("flag %q is not known", flag)
 		}
@@ -203,6 +207,19 @@ func (p *parser) send(at int64, seq int32, w *words) error {
 		return fmt.Errorf("send %d follows %d sends", n, len(p.process.Sends))
 	}
 	p.process.Sends = append(p.process.Sends, Send{Partition: partition, Seq: seq, Invoked: at, Completed: Never, Offset: NoOffset})
+	return nil
+}
+
+func (p *parser) transaction(at int64, w *words) error {
+	_, first := w.op()
+	_, last := w.op()
+	if w.err == nil && (first > last || int(last) >= len(p.process.Sends)) {
+		return fmt.Errorf("a transaction of the sends %d to %d, of %d", first, last, len(p.process.Sends))
+	}
+	if all := p.process.Transactions; len(all) > 0 && all[len(all)-1].Last >= first {
+		return fmt.Errorf("send %d is in two transactions", first)
+	}
+	p.process.Transactions = append(p.process.Transactions, Transaction{First: first, Last: last, Asked: at})
 	return nil
 }
 

@@ -109,6 +109,16 @@ func (w *Writer) Send(partition int32) Value {
 	return v
 }
 
+// Transaction announces that the commit of a transaction is asked for, whose sends are those from first to last.
+func (w *Writer) Transaction(first, last Value) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.verb("transaction")
+	w.op('s', first.N())
+	w.op('s', last.N())
+	w.flush()
+}
+
 // Sent completes a send with the offset it was given, or NoOffset.
 func (w *Writer) Sent(v Value, offset int64) { w.ok('s', v.N(), offset) }
 

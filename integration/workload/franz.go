@@ -33,12 +33,15 @@ func Run(ctx context.Context, s Spec) (err error) {
 	}
 	defer func() { err = errors.Join(err, file.Close()) }()
 	flags := []string{"idempotent"}
-	if s.Role == Final {
+	switch s.Role {
+	case Final:
 		flags = append(flags, "final")
+	case Transact:
+		flags = append(flags, "transactional")
 	}
 	c := &client{Spec: s, Writer: history.NewWriter(file, int32(s.Process), "franz-go", flags...), rng: rand.New(rand.NewPCG(s.Seed, uint64(s.Process)))}
 	role, known := map[Role]func(context.Context) error{
-		Produce: c.produce, Refused: c.refused, Read: c.read, Group: c.group, Committed: c.committed, Final: c.final,
+		Produce: c.produce, Transact: c.transact, Refused: c.refused, Read: c.read, Group: c.group, Committed: c.committed, Final: c.final,
 	}[s.Role]
 	if !known {
 		return fmt.Errorf("role %q is not known", s.Role)
@@ -51,6 +54,10 @@ func Run(ctx context.Context, s Spec) (err error) {
 
 // connect is a client at franz-go's defaults but for opts.
 func (c *client) connect(opts ...kgo.Opt) (*kgo.Client, error) {
+	if c.TransactionalID != "" && c.Role != Transact {
+		// Control records are kept, as the end of a partition may be one.
+		opts = append(opts, kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords())
+	}
 	return kgo.NewClient(append([]kgo.Opt{
 		kgo.SeedBrokers(strings.Split(c.Bootstrap, ",")...), kgo.ClientID(fmt.Sprintf("%s-%d", c.Role, c.Process)),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.DefaultProduceTopic(c.Spec.Topic),
@@ -208,11 +215,13 @@ func (c *client) polled(fetches kgo.Fetches, next []int64) {
 			if i > 0 && r.Offset != t.Records[i-1].Offset+1 {
 				flush(t.Records[i-1].Offset + 1)
 			}
-			v, err := history.ParsePayload(r.Value)
-			if err != nil {
+			switch v, err := history.ParsePayload(r.Value); {
+			case r.Attrs.IsControl():
+				flush(r.Offset)
+			case err != nil:
 				flush(r.Offset)
 				c.Bad(t.Partition, r.Offset, err.Error())
-			} else {
+			default:
 				run = append(run, v)
 			}
 			if int(t.Partition) < len(next) {

@@ -12,6 +12,7 @@ type Role string
 // The roles.
 const (
 	Produce   Role = "produce"
+	Transact  Role = "transact" // franz-go's alone
 	Refused   Role = "refused"
 	Read      Role = "read"
 	Group     Role = "group"
@@ -34,11 +35,13 @@ type Spec struct {
 	Rate       int    // sends a second
 	Size       int    // bytes of a record
 	Seed       uint64
+	// TransactionalID is who writes in transactions; not empty with other roles: only what is committed is read. franz-go's alone.
+	TransactionalID string
 }
 
 // Flags registers the spec's fields.
 func (s *Spec) Flags(f *flag.FlagSet) {
-	f.StringVar((*string)(&s.Role), "role", "", "produce, refused, read, group, committed, final or follow")
+	f.StringVar((*string)(&s.Role), "role", "", "produce, transact, refused, read, group, committed, final or follow")
 	f.StringVar(&s.Bootstrap, "bootstrap", "", "HOST:PORT,… of brokers")
 	f.StringVar(&s.Topic, "topic", "", "topic")
 	f.IntVar(&s.Partitions, "partitions", 0, "its partitions")
@@ -49,15 +52,20 @@ func (s *Spec) Flags(f *flag.FlagSet) {
 	f.IntVar(&s.Rate, "rate", 200, "sends a second")
 	f.IntVar(&s.Size, "size", 256, "bytes of a record")
 	f.Uint64Var(&s.Seed, "seed", 0, "of what is random")
+	f.StringVar(&s.TransactionalID, "transactional-id", "", "of who writes in transactions; with other roles, not empty: read what is committed (franz-go)")
 }
 
 // Args is the command line that Flags reads, in this order and form for every language.
 func (s *Spec) Args() []string {
-	return []string{
+	args := []string{
 		"-role=" + string(s.Role), "-bootstrap=" + s.Bootstrap, "-topic=" + s.Topic, "-partitions=" + strconv.Itoa(s.Partitions),
 		"-process=" + strconv.Itoa(s.Process), "-history=" + s.History, "-group=" + s.Group, "-assignor=" + s.Assignor, "-rate=" + strconv.Itoa(s.Rate),
 		"-size=" + strconv.Itoa(s.Size), "-seed=" + strconv.FormatUint(s.Seed, 10),
 	}
+	if s.TransactionalID != "" {
+		args = append(args, "-transactional-id="+s.TransactionalID)
+	}
+	return args
 }
 
 func (s *Spec) check() error {

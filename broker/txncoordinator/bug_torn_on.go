@@ -1,0 +1,5 @@
+//go:build qanat_bug_torn
+
+package txncoordinator
+
+const bugTorn = true
