@@ -43,8 +43,13 @@ check: ## format, vet, staticcheck, layers, fuzz seeds, generated files
 	GOBIN=$(TOOLS) $(GO) install $(STATICCHECK)
 	$(TOOLS)/staticcheck $(PACKAGES)
 	QANAT_BIN=none $(GO) test -count=1 -run 'TestImportsPointDown|TestFuzzTargetsHaveSeeds' ./integration
+	$(MAKE) --no-print-directory terraform
 	$(MAKE) --no-print-directory generate
 	@git diff --exit-code --stat -- docs wire metadata terraform examples || { echo 'generated files are not current: run make generate and commit'; exit 1; }
+
+.PHONY: terraform
+terraform: ## terraform's fmt, validate and test for terraform/ (says so where there is no terraform)
+	integration/scripts/terraform
 
 .PHONY: generate
 generate: ## make generated code and documents anew

@@ -36,11 +36,12 @@ func (a *app) anyone() *anyone { return &anyone{a: a, bases: []string{a.adminBas
 // learn takes in where the brokers' admin ports are. Those that only their own machine reaches count where that is this one.
 func (n *anyone) learn(list []console.Broker) {
 	here := isLoopback(n.bases[0])
+	scheme, _, _ := strings.Cut(n.bases[0], "://") // admin.security.protocol is the same everywhere
 	for _, b := range list {
 		if b.Admin == "" {
 			continue
 		}
-		if base := "http://" + b.Admin; (here || !isLoopback(base)) && !slices.Contains(n.bases, base) {
+		if base := scheme + "://" + b.Admin; (here || !isLoopback(base)) && !slices.Contains(n.bases, base) {
 			n.bases = append(n.bases, base)
 		}
 	}
@@ -116,12 +117,16 @@ func (n *anyone) ready(ctx context.Context, base string) error {
 	if err != nil {
 		return failf(exitUsage, "", "--admin-url %q: %w", base, err)
 	}
-	res, err := http.DefaultClient.Do(req)
+	client, err := n.a.adminClient(base)
+	if err != nil {
+		return err
+	}
+	res, err := client.Do(req)
 	if err == nil {
 		err = res.Body.Close()
 	}
 	if err != nil {
-		return unreachable("the admin port", strings.TrimPrefix(base, "http://"), "--admin-url HOST:PORT", err)
+		return n.a.noAdmin(base, err)
 	}
 	if res.StatusCode == http.StatusServiceUnavailable {
 		return errUnready
@@ -142,9 +147,15 @@ func (n *anyone) prefer(i int) {
 	if i == 0 {
 		return
 	}
-	fmt.Fprintf(n.a.stderr, "%s does not answer, or is not ready: asking %s\n", strings.TrimPrefix(n.bases[0], "http://"), strings.TrimPrefix(n.bases[i], "http://"))
+	fmt.Fprintf(n.a.stderr, "%s does not answer, or is not ready: asking %s\n", addressOf(n.bases[0]), addressOf(n.bases[i]))
 	base := n.bases[i]
 	n.bases = slices.Insert(slices.Delete(n.bases, i, i+1), 0, base)
+}
+
+// addressOf is a base without its scheme.
+func addressOf(base string) string {
+	_, address, _ := strings.Cut(base, "://")
+	return address
 }
 
 // broker finds a broker by its number.
