@@ -74,7 +74,7 @@ func (p *qanatProvider) Metadata(_ context.Context, _ provider.MetadataRequest, 
 func (p *qanatProvider) Schema(_ context.Context, _ provider.SchemaRequest, resp *provider.SchemaResponse) {
 	resp.Schema = schema.Schema{
 		MarkdownDescription: "Topics, configurations and groups' offsets of a [Qanat](https://github.com/qanat-io/qanat) cluster, over the Kafka protocol. " +
-			"What a plan cannot do is refused by the plan: fewer partitions, unknown configurations, replicas without brokers.\n\n" +
+			"What cannot be done is refused by the plan: fewer partitions, unknown configurations, values that are none. For more replicas than brokers it warns: the same apply may start more.\n\n" +
 			"All topics are read with one Metadata and one DescribeConfigs request, however many resources there are.",
 		Attributes: map[string]schema.Attribute{
 			"bootstrap_servers": schema.StringAttribute{

@@ -16,6 +16,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 	"github.com/hashicorp/terraform-plugin-log/tflog"
+	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/qanat-io/qanat/terraform/provider/cluster"
 )
@@ -135,8 +136,18 @@ func (m topicModel) wish(d *diag.Diagnostics) (w cluster.Wish, ok bool) {
 
 func (t *topicResource) checkNew(ctx context.Context, plan topicModel, d *diag.Diagnostics) {
 	if w, ok := plan.wish(d); ok && t.askable(ctx, d) {
-		report(d, t.CheckTopic(ctx, w))
+		foresee(d, path.Root("name"), t.CheckTopic(ctx, w))
 	}
+}
+
+// foresee reports what an apply would be refused for. Too few brokers are no error yet: the same apply may start more.
+func foresee(d *diag.Diagnostics, at path.Path, err error) {
+	if !cluster.Is(err, kerr.InvalidReplicationFactor) {
+		reportAt(d, at, err)
+		return
+	}
+	summary, detail := words(err)
+	d.AddAttributeWarning(path.Root("replication_factor"), summary, detail+"\n\nUnless this apply starts more brokers, it fails.")
 }
 
 func (t *topicResource) checkChange(ctx context.Context, plan, state topicModel, d *diag.Diagnostics) {
@@ -157,10 +168,10 @@ func (t *topicResource) checkChange(ctx context.Context, plan, state topicModel,
 		return
 	}
 	if grows {
-		reportAt(d, path.Root("partitions"), t.CheckGrow(ctx, name, int(wanted)))
+		foresee(d, path.Root("partitions"), t.CheckGrow(ctx, name, int(wanted)))
 	}
 	if factor {
-		reportAt(d, path.Root("replication_factor"), t.CheckReplicate(ctx, name, int(plan.ReplicationFactor.ValueInt64())))
+		foresee(d, path.Root("replication_factor"), t.CheckReplicate(ctx, name, int(plan.ReplicationFactor.ValueInt64())))
 	}
 	if changes {
 		reportAt(d, path.Root("configs"), t.Alter(ctx, cluster.TopicResource(name), difference, true))
