@@ -53,6 +53,8 @@ var samples = []Command{
 	PutTransaction{Transaction: Transaction{ID: "t", Revision: 7, Producer: 9, Epoch: 3, LastProducer: 8, LastEpoch: 2, State: TxnOngoing, TimeoutMs: 60000, Partitions: []kafka.Partition{p3}, Groups: []string{"g"}, StartedMs: 1700000000000, ChangedMs: 1700000000001, Version: 2, Next: 10}, Coordinator: 6},
 	DeleteTransaction{ID: "t", Revision: 7, Coordinator: 6},
 	CommitTxnOffsets{Group: "g", ID: "t", Producer: 9, Epoch: 3, Offsets: []OffsetCommit{{Partition: p3, Offset: 77, LeaderEpoch: 4, Metadata: "m", ExpireMs: 5}}, Coordinator: 6},
+	ChangeShare{Group: "g", Partition: p3, LeaderEpoch: 4, Base: 77, Start: 100, Put: []ShareRun{{First: 100, Next: 103, State: ShareAcknowledged, Deliveries: 1}, {First: 105, Next: 106, Deliveries: 2}}},
+	ResetShares{Group: "g", Starts: []ShareStart{{Partition: p3, Start: 5}}, Forget: []kafka.TopicID{topicID}, Coordinator: 6},
 	ChangeGroup{Group: "g", Type: "consumer", Base: 77, Put: []GroupPart{{"m1", []byte{1, 2}}, {"m2", []byte{}}}, Delete: []string{"t1"}, Coordinator: 5},
 }
 

@@ -35,6 +35,8 @@ const (
 	KindPutTransaction      Kind = 25
 	KindDeleteTransaction   Kind = 26
 	KindCommitTxnOffsets    Kind = 27
+	KindChangeShare         Kind = 28
+	KindResetShares         Kind = 29
 )
 
 // kind is one line of the registry.
@@ -73,6 +75,8 @@ var kinds = map[Kind]kind{
 	KindPutTransaction:      {"PutTransaction", 1, decode[PutTransaction]},
 	KindDeleteTransaction:   {"DeleteTransaction", 1, decode[DeleteTransaction]},
 	KindCommitTxnOffsets:    {"CommitTxnOffsets", 1, decode[CommitTxnOffsets]},
+	KindChangeShare:         {"ChangeShare", 1, decode[ChangeShare]},
+	KindResetShares:         {"ResetShares", 1, decode[ResetShares]},
 }
 
 // since are the kinds that are proposed only from a level on; the others always were there. SetLevel is none of them: it is
@@ -81,6 +85,8 @@ var since = map[Kind]Level{
 	KindChangeGroup: 2,
 
 	KindPutTransaction: 3, KindDeleteTransaction: 3, KindCommitTxnOffsets: 3,
+
+	KindChangeShare: 4, KindResetShares: 4,
 }
 
 // String is the command's name, for logs and metrics.

@@ -14,6 +14,7 @@ import (
 //	1  SetLevel, and version 3 of the snapshot, which holds the level
 //	2  ChangeGroup, and the parts of groups in the snapshot
 //	3  PutTransaction, DeleteTransaction, CommitTxnOffsets, and transactions in the snapshot
+//	4  ChangeShare, ResetShares, and the shares of share groups in the snapshot
 //
 // Whoever adds a kind, a version of one, or a field adds a level, and what needs it is not proposed below (Level.Knows):
 // a node that does not know what the log holds halts.
@@ -23,7 +24,7 @@ type Level uint16
 var ErrLevel = errors.New("metadata level is not supported")
 
 // NewestLevel is the newest that this release supports; it supports all below.
-const NewestLevel Level = 3
+const NewestLevel Level = 4
 
 // SetLevel raises the cluster's level. Refused when a registered broker does not support it; one that is not higher changes
 // nothing. A release that does not support the level does not decode it.

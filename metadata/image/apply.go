@@ -178,6 +178,10 @@ func (tx *Tx) dispatch(index uint64, env command.Envelope, c command.Command) (a
 		return nil, tx.deleteTransaction(c)
 	case command.CommitTxnOffsets:
 		return tx.commitTxnOffsets(index, env.TimeMs, c)
+	case command.ChangeShare:
+		return tx.changeShare(index, c)
+	case command.ResetShares:
+		return nil, tx.resetShares(index, c)
 	case command.SetLevel:
 		return nil, tx.setLevel(c)
 	default:

@@ -46,6 +46,7 @@ const (
 	resultProducerID  resultKind = 2
 	resultOffset      resultKind = 3
 	resultPartitions  resultKind = 4
+	resultVersion     resultKind = 5 // since level 4
 )
 
 // result is the outcome as Apply returns it.
@@ -59,6 +60,8 @@ func (o outcome) result() (any, error) {
 		return kafka.ProducerID(o.number), nil
 	case o.kind == resultOffset:
 		return kafka.Offset(o.number), nil
+	case o.kind == resultVersion:
+		return uint64(o.number), nil
 	case o.kind == resultPartitions:
 		return slices.Clone(o.partitions), nil
 	}
@@ -151,6 +154,8 @@ func (o *outcome) set(result any) bool {
 		o.kind, o.number = resultProducerID, int64(r)
 	case kafka.Offset:
 		o.kind, o.number = resultOffset, int64(r)
+	case uint64:
+		o.kind, o.number = resultVersion, int64(r)
 	case []kafka.Partition:
 		o.kind, o.partitions = resultPartitions, r
 		return true

@@ -21,6 +21,8 @@ type groupTx struct {
 
 	pending      txMap[*pendingOffset]
 	pendingCount int
+
+	shares txMap[*Share]
 }
 
 // noParts is the state of groups that have none.
@@ -38,9 +40,9 @@ func (tx *Tx) group(name string, create bool) *groupTx {
 	var g *groupTx
 	switch {
 	case ok:
-		g = &groupTx{Group: old.Group, offsets: txMap[*Offset]{tree: old.offsets}, count: old.offsets.Len(), parts: txMap[[]byte]{tree: old.parts}, partCount: old.parts.Len(), pending: txMap[*pendingOffset]{tree: old.pending}, pendingCount: old.pending.Len()}
+		g = &groupTx{Group: old.Group, offsets: txMap[*Offset]{tree: old.offsets}, count: old.offsets.Len(), parts: txMap[[]byte]{tree: old.parts}, partCount: old.parts.Len(), pending: txMap[*pendingOffset]{tree: old.pending}, pendingCount: old.pending.Len(), shares: txMap[*Share]{tree: old.shares}}
 	case create:
-		g = &groupTx{Group: Group{Name: name}, offsets: txMap[*Offset]{tree: iradix.New[*Offset]()}, parts: txMap[[]byte]{tree: noParts}, pending: txMap[*pendingOffset]{tree: noPending}}
+		g = &groupTx{Group: Group{Name: name}, offsets: txMap[*Offset]{tree: iradix.New[*Offset]()}, parts: txMap[[]byte]{tree: noParts}, pending: txMap[*pendingOffset]{tree: noPending}, shares: txMap[*Share]{tree: noShares}}
 	default:
 		return nil
 	}
@@ -60,6 +62,7 @@ func (g *groupTx) gone() bool {
 func (g *groupTx) clear() {
 	g.Group = Group{Name: g.Name}
 	g.parts, g.partCount = txMap[[]byte]{tree: noParts}, 0
+	g.shares = txMap[*Share]{tree: noShares}
 }
 
 // closeGroups puts the open groups back into the map. In which order does not matter: each has its own key.
@@ -69,7 +72,7 @@ func (tx *Tx) closeGroups() {
 			tx.groups.delete([]byte(name))
 			continue
 		}
-		tx.groups.put([]byte(name), &groupState{Group: g.Group, offsets: g.offsets.commit(), parts: g.parts.commit(), pending: g.pending.commit()})
+		tx.groups.put([]byte(name), &groupState{Group: g.Group, offsets: g.offsets.commit(), parts: g.parts.commit(), pending: g.pending.commit(), shares: g.shares.commit()})
 	}
 	tx.openGroups = nil
 }
@@ -187,10 +190,11 @@ func (tx *Tx) noteGone(g *groupTx) {
 	}
 }
 
-// dropOffsets removes a topic's offsets from every group, in name order.
+// dropOffsets removes a topic's offsets and shares from every group, in name order.
 func (tx *Tx) dropOffsets(id kafka.TopicID) {
-	holds := func(root *iradix.Node[*Offset]) (found bool) {
+	holds := func(root *iradix.Node[*Offset], shares *iradix.Node[*Share]) (found bool) {
 		root.WalkPrefix(id[:], func([]byte, *Offset) bool { found = true; return true })
+		shares.WalkPrefix(id[:], func([]byte, *Share) bool { found = true; return true })
 		return found
 	}
 	awaits := func(root *iradix.Node[*pendingOffset]) (found bool) {
@@ -199,13 +203,13 @@ func (tx *Tx) dropOffsets(id kafka.TopicID) {
 	}
 	var names []string // collected first: opening a group must not disturb the walk
 	tx.groups.root().Walk(func(_ []byte, g *groupState) bool {
-		if holds(g.offsets.Root()) || awaits(g.pending.Root()) {
+		if holds(g.offsets.Root(), g.shares.Root()) || awaits(g.pending.Root()) {
 			names = append(names, g.Name)
 		}
 		return false
 	})
 	for name, g := range tx.openGroups {
-		if holds(g.offsets.root()) || awaits(g.pending.root()) {
+		if holds(g.offsets.root(), g.shares.root()) || awaits(g.pending.root()) {
 			names = append(names, name)
 		}
 	}
@@ -226,5 +230,6 @@ func (tx *Tx) dropGroupOffsets(g *groupTx, id kafka.TopicID) {
 		}
 	}
 	g.dropWhere(func(o *pendingOffset) bool { return o.Partition.Topic == id })
+	g.shares.deletePrefix(id[:])
 	tx.noteGone(g)
 }

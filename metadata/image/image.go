@@ -123,6 +123,7 @@ type groupState struct {
 	offsets *iradix.Tree[*Offset]        // by topic id and partition index
 	parts   *iradix.Tree[[]byte]         // by key; never nil
 	pending *iradix.Tree[*pendingOffset] // by transactional id, topic id and partition index; never nil
+	shares  *iradix.Tree[*Share]         // by topic id and partition index; never nil
 }
 
 // Index is the Raft index of the last applied command.

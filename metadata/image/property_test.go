@@ -24,7 +24,7 @@ type step struct {
 var (
 	genTopic  = rapid.Map(rapid.IntRange(0, 3), func(n int) kafka.TopicID { return id(byte(n + 1)) })
 	genName   = rapid.SampledFrom([]string{"a", "ab", "b", "b\xff"})
-	genGroup  = rapid.SampledFrom([]string{"", "g", "g\x00", "h"})
+	genGroup  = rapid.SampledFrom([]string{"", "g", "g\x00", "h", "share"})
 	genBroker = rapid.Map(rapid.IntRange(-1, 3), func(n int) kafka.BrokerID { return kafka.BrokerID(n) })
 	genEpoch  = rapid.Map(rapid.IntRange(0, 2), func(n int) kafka.LeaderEpoch { return kafka.LeaderEpoch(n) })
 	genOffset = rapid.Map(rapid.IntRange(0, 6), func(n int) kafka.Offset { return kafka.Offset(n * 100) })
@@ -41,7 +41,7 @@ var (
 var genTxn = rapid.SampledFrom([]string{"t", "u"})
 
 var genCommand = rapid.Custom(func(t *rapid.T) command.Command {
-	switch rapid.IntRange(0, 39).Draw(t, "kind") {
+	switch rapid.IntRange(0, 46).Draw(t, "kind") {
 	case 0, 1, 2:
 		return command.CreateTopic{ID: genTopic.Draw(t, "id"), Name: genName.Draw(t, "name"), Partitions: rapid.SliceOfN(genReplicas, 1, 4).Draw(t, "replicas"), Configs: genMap.Draw(t, "configs")}
 	case 3:
@@ -90,7 +90,7 @@ var genCommand = rapid.Custom(func(t *rapid.T) command.Command {
 	case 18:
 		return command.DeleteGroup{Group: genGroup.Draw(t, "group")}
 	case 19, 20:
-		return command.RegisterBroker{ID: genBroker.Draw(t, "id"), Incarnation: [16]byte{byte(rapid.IntRange(0, 1).Draw(t, "incarnation"))}, Rack: genName.Draw(t, "rack"), Fenced: rapid.Bool().Draw(t, "fenced"), Directory: [16]byte{byte(rapid.IntRange(0, 2).Draw(t, "directory"))}, Version: rapid.SampledFrom([]string{"", command.WithLevel("", 1), command.WithLevel("", 2), command.WithLevel("", 3)}).Draw(t, "version")}
+		return command.RegisterBroker{ID: genBroker.Draw(t, "id"), Incarnation: [16]byte{byte(rapid.IntRange(0, 1).Draw(t, "incarnation"))}, Rack: genName.Draw(t, "rack"), Fenced: rapid.Bool().Draw(t, "fenced"), Directory: [16]byte{byte(rapid.IntRange(0, 2).Draw(t, "directory"))}, Version: rapid.SampledFrom([]string{"", command.WithLevel("", 1), command.WithLevel("", 2), command.WithLevel("", 3), command.WithLevel("", 4)}).Draw(t, "version")}
 	case 21, 22:
 		return command.SetBrokerState{ID: genBroker.Draw(t, "id"), Epoch: kafka.BrokerEpoch(rapid.IntRange(0, 9).Draw(t, "epoch")), State: command.BrokerState(rapid.IntRange(0, 3).Draw(t, "state"))}
 	case 23:
@@ -114,7 +114,7 @@ var genCommand = rapid.Custom(func(t *rapid.T) command.Command {
 			return command.Finish{Partition: genPart.Draw(t, "p"), Expected: genVersion.Draw(t, "expected"), Leader: genBroker.Draw(t, "leader")}
 		}), 1, 3).Draw(t, "changes")}
 	case 30:
-		return command.SetLevel{Level: command.Level(rapid.IntRange(0, 3).Draw(t, "level"))}
+		return command.SetLevel{Level: command.Level(rapid.IntRange(0, 4).Draw(t, "level"))}
 	case 31, 32, 33, 34:
 		return command.PutTransaction{Transaction: command.Transaction{
 			ID: genTxn.Draw(t, "id"), Revision: uint64(rapid.IntRange(1, 4).Draw(t, "revision")), Producer: 5, Epoch: kafka.ProducerEpoch(rapid.IntRange(0, 1).Draw(t, "epoch")),
@@ -126,6 +126,23 @@ var genCommand = rapid.Custom(func(t *rapid.T) command.Command {
 			Offsets: rapid.SliceOfN(rapid.Custom(func(t *rapid.T) command.OffsetCommit {
 				return command.OffsetCommit{Partition: genPart.Draw(t, "p"), Offset: genOffset.Draw(t, "offset")}
 			}), 0, 4).Draw(t, "offsets")}
+	case 39, 40:
+		return command.ChangeGroup{Group: "share", Type: ShareGroup, Base: uint64(rapid.SampledFrom([]int{0, 0, 1, 2, 3, 5, 8}).Draw(t, "base")), Put: []command.GroupPart{{Key: "g"}}}
+	case 41, 42, 43, 44:
+		c := command.ChangeShare{
+			Group: "share", Partition: genPart.Draw(t, "p"), LeaderEpoch: genEpoch.Draw(t, "epoch"),
+			Base: uint64(rapid.SampledFrom([]int{0, 0, 1, 2, 3, 5, 8}).Draw(t, "base")), Start: genOffset.Draw(t, "start"),
+		}
+		for at := c.Start; rapid.Bool().Draw(t, "more"); {
+			r := command.ShareRun{First: at + kafka.Offset(rapid.IntRange(0, 2).Draw(t, "gap")), State: command.ShareState(rapid.IntRange(0, 2).Draw(t, "state") * 2), Deliveries: int16(rapid.IntRange(0, 2).Draw(t, "deliveries"))}
+			r.Next = r.First + kafka.Offset(rapid.IntRange(1, 3).Draw(t, "length"))
+			c.Put, at = append(c.Put, r), r.Next
+		}
+		return c
+	case 45:
+		return command.ResetShares{Group: "share", Starts: rapid.SliceOfN(rapid.Custom(func(t *rapid.T) command.ShareStart {
+			return command.ShareStart{Partition: genPart.Draw(t, "p"), Start: genOffset.Draw(t, "start")}
+		}), 0, 2).Draw(t, "starts")}
 	case 38:
 		return command.DeleteTransaction{ID: genTxn.Draw(t, "id"), Revision: uint64(rapid.IntRange(1, 4).Draw(t, "revision"))}
 	default:

@@ -28,6 +28,7 @@ var (
 	ErrTransactionFenced  = errors.New("another epoch of the producer has the transactional id")
 	ErrTransactionState   = errors.New("transaction is not in the state that this needs")
 	ErrGroupChanged       = errors.New("group has changed since this was decided")
+	ErrShareChanged       = errors.New("share of a partition has changed since this was decided")
 
 	// ErrInvalid says that a command contradicts itself; whoever built it did not check.
 	ErrInvalid = errors.New("invalid metadata command")
@@ -71,6 +72,7 @@ var refusals = map[refusalCode]error{
 	17:            ErrTransactionChanged,
 	18:            ErrTransactionFenced,
 	19:            ErrTransactionState,
+	20:            ErrShareChanged,
 	32:            manifest.ErrStaleEpoch,
 	33:            manifest.ErrNotContiguous,
 	34:            manifest.ErrInvalid,

@@ -186,6 +186,8 @@ func (d *decoder) record(t recordType, body cbor.RawMessage) error {
 		return read(body, d.transaction)
 	case recordPending:
 		return read(body, d.pending)
+	case recordShare:
+		return read(body, d.share)
 	default:
 		return corrupt("record of unknown type %d", t)
 	}
@@ -308,13 +310,26 @@ func (d *decoder) pending(r pendingRecord) error {
 	return nil
 }
 
+func (d *decoder) share(r shareRecord) error {
+	g, ok := d.tx.openGroups[r.Group]
+	k := partitionKey(r.Partition)
+	_, exists := d.tx.partitions.get(k[:])
+	if !ok || !exists || g.Type != ShareGroup || r.Version == 0 || r.Start < 0 || checkRuns(r.Start, r.Runs) != nil {
+		return corrupt("share of group %q of %s", r.Group, r.Partition)
+	}
+	if _, twice := g.shares.write().Insert(k[:], &Share{Partition: r.Partition, Version: r.Version, Start: r.Start, Runs: r.Runs}); twice {
+		return corrupt("two shares of group %q of %s", r.Group, r.Partition)
+	}
+	return nil
+}
+
 func (d *decoder) session(r sessionRecord) error {
 	if _, twice := d.tx.openSessions[r.Broker]; twice || r.First > r.Last || r.First == 0 {
 		return corrupt("session of broker %d", r.Broker)
 	}
 	s := &session{broker: r.Broker, id: r.ID, index: r.Index, first: r.First, last: r.Last}
 	for _, o := range r.Outcomes {
-		if n := len(s.outcomes); o.Request < r.First || o.Request > r.Last || n > 0 && o.Request <= s.outcomes[n-1].request || o.Kind > resultPartitions {
+		if n := len(s.outcomes); o.Request < r.First || o.Request > r.Last || n > 0 && o.Request <= s.outcomes[n-1].request || o.Kind > resultVersion {
 			return corrupt("outcome of request %d of broker %d", o.Request, r.Broker)
 		}
 		if o.Refusal != 0 && refusals[o.Refusal] == nil {

@@ -18,7 +18,7 @@ import (
 //
 //	["qanat-image", version, cluster id, index, next producer id, level]
 //	[type, {record}]  …   topics, partitions, brokers, configs, groups, offsets, sessions, coordinators, parts of groups, transactions,
-//	                      offsets within transactions
+//	                      offsets within transactions, shares of share groups
 //	[0, number of records, CRC32C of every byte before this item]
 //
 // Records stand in the order of their types and, within a type, of their keys;
@@ -52,6 +52,7 @@ const (
 	recordParts     recordType = 9  // since level 2
 	recordTxn       recordType = 10 // this and the next since level 3
 	recordPending   recordType = 11
+	recordShare     recordType = 12 // since level 4
 )
 
 // offsetsPerRecord keeps records small, whatever a group has committed.
@@ -155,6 +156,15 @@ type pendingEntry struct {
 	Index       uint64               `cbor:"4,keyasint"`
 }
 
+// shareRecord is a share group's share of a partition.
+type shareRecord struct {
+	Group     string             `cbor:"1,keyasint"`
+	Partition kafka.Partition    `cbor:"2,keyasint"`
+	Version   uint64             `cbor:"3,keyasint"`
+	Start     kafka.Offset       `cbor:"4,keyasint"`
+	Runs      []command.ShareRun `cbor:"5,keyasint,omitempty"`
+}
+
 // partsRecord is some of a group's parts.
 type partsRecord struct {
 	Group string              `cbor:"1,keyasint"`
@@ -229,6 +239,7 @@ func (m *Image) Encode(w io.Writer) error {
 	walk(m.groups, func(g *groupState) bool { return e.parts(g) })
 	walk(m.transactions, func(t *command.Transaction) bool { return e.record(recordTxn, t) })
 	walk(m.groups, func(g *groupState) bool { return e.pending(g) })
+	walk(m.groups, func(g *groupState) bool { return e.shares(g) })
 	return e.finish()
 }
 
@@ -295,6 +306,13 @@ func (e *encoder) pending(g *groupState) bool {
 	if len(r.Offsets) > 0 {
 		e.record(recordPending, r)
 	}
+	return e.err == nil
+}
+
+func (e *encoder) shares(g *groupState) bool {
+	walk(g.shares, func(s *Share) bool {
+		return e.record(recordShare, shareRecord{Group: g.Name, Partition: s.Partition, Version: s.Version, Start: s.Start, Runs: s.Runs})
+	})
 	return e.err == nil
 }
 
