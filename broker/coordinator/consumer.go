@@ -118,7 +118,7 @@ func (c *Coordinator) consumerFor(e *entry, now time.Time, h *consumer.Heartbeat
 		e.g, e.version = consumerGroup{g}, 0
 		return g, nil
 	}
-	return nil, fmt.Errorf("%w: it is a %s group", group.ErrInconsistentProtocol, e.g.kind())
+	return nil, fmt.Errorf("%w: it is a %s group", group.ErrNotFound, e.g.kind())
 }
 
 func (c *Coordinator) roomFor(e *entry, h *consumer.Heartbeat) error {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/qanat-io/qanat/broker/consumer"
 	"github.com/qanat-io/qanat/broker/group"
+	"github.com/qanat-io/qanat/broker/share"
 	"github.com/qanat-io/qanat/metadata/command"
 	"github.com/qanat-io/qanat/metadata/image"
 	"github.com/qanat-io/qanat/wire/kafka"
@@ -52,6 +53,7 @@ type Config struct {
 
 	Limits              group.Limits
 	Consumer            ConsumerConfig
+	Share               ShareConfig
 	OffsetMetadataBytes int           // offset.metadata.max.bytes
 	OffsetsRetention    time.Duration // offsets.retention.minutes
 	CheckInterval       time.Duration // offsets.retention.check.interval.ms
@@ -66,6 +68,7 @@ func DefaultConfig() Config {
 	return Config{
 		Limits:              group.DefaultLimits(),
 		Consumer:            defaultConsumerConfig(),
+		Share:               defaultShareConfig(),
 		OffsetMetadataBytes: 4096,
 		OffsetsRetention:    7 * 24 * time.Hour,
 		CheckInterval:       10 * time.Minute,
@@ -263,6 +266,12 @@ func (c *Coordinator) restore(e *entry, now time.Time) error {
 			return fmt.Errorf("load group %q: %w", e.name, err)
 		}
 		e.g, e.version = consumerGroup{g}, ig.Version
+	case share.GroupType:
+		g, err := c.loadShare(m, ig, now)
+		if err != nil {
+			return fmt.Errorf("load group %q: %w", e.name, err)
+		}
+		e.g, e.version = shareGroup{g}, ig.Version
 	default:
 		return fmt.Errorf("%w: it is a %s group", group.ErrInconsistentProtocol, ig.Type)
 	}
@@ -288,6 +297,11 @@ func (c *Coordinator) settle(e *entry, now time.Time, out *effects) {
 		if p := out.consumer.Change; p != nil {
 			c.propose(e, p.Seq, command.ChangeGroup{
 				Group: e.name, Type: consumer.GroupType, Base: e.version, Put: p.Put, Delete: p.Delete, Coordinator: e.shard.placed.Epoch,
+			})
+		}
+		if p := out.share.Change; p != nil {
+			c.propose(e, p.Seq, command.ChangeGroup{
+				Group: e.name, Type: share.GroupType, Base: e.version, Put: p.Put, Delete: p.Delete, Coordinator: e.shard.placed.Epoch,
 			})
 		}
 	}
@@ -343,6 +357,9 @@ func (c *Coordinator) deliver(name string, out *effects) {
 	for _, r := range out.consumer.Replies {
 		r.Ticket.(func(consumer.Reply))(r.Reply)
 	}
+	for _, r := range out.share.Replies {
+		r.Ticket.(func(share.Reply))(r.Reply)
+	}
 	for _, joins := range [][]group.JoinReply{out.classic.Joins, out.consumer.Joins} {
 		for _, r := range joins {
 			r.Ticket.(func(group.JoinResult))(r.JoinResult)
@@ -355,6 +372,7 @@ func (c *Coordinator) deliver(name string, out *effects) {
 	}
 	c.report(name, out.classic.Events)
 	c.report(name, out.consumer.Events)
+	c.report(name, out.share.Events)
 }
 
 func (c *Coordinator) report(name string, events []group.Event) {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/qanat-io/qanat/broker/consumer"
 	"github.com/qanat-io/qanat/broker/group"
+	"github.com/qanat-io/qanat/broker/share"
 )
 
 // machine is a group of any protocol, as far as all are alike. What a protocol's own requests ask of it is in the file of that protocol.
@@ -33,6 +34,7 @@ type machine interface {
 type effects struct {
 	classic  group.Effects
 	consumer consumer.Effects
+	share    share.Effects
 }
 
 type classicGroup struct{ *group.Group }
@@ -48,3 +50,10 @@ func (consumerGroup) kind() string                               { return consum
 func (g consumerGroup) state() string                            { return g.State().String() }
 func (g consumerGroup) advance(now time.Time, out *effects)      { g.Advance(now, &out.consumer) }
 func (g consumerGroup) abort(now time.Time, e error, o *effects) { g.Abort(now, e, &o.consumer) }
+
+type shareGroup struct{ *share.Group }
+
+func (shareGroup) kind() string                             { return share.GroupType }
+func (g shareGroup) state() string                          { return g.State().String() }
+func (g shareGroup) advance(now time.Time, out *effects)    { g.Advance(now, &out.share) }
+func (g shareGroup) abort(_ time.Time, e error, o *effects) { g.Abort(e, &o.share) }

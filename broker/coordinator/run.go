@@ -82,6 +82,8 @@ func (c *Coordinator) persisted(e *entry, now time.Time, n note, out *effects) {
 		g.Persisted(now, n.seq, n.err, &out.classic)
 	case consumerGroup:
 		c.persistedConsumer(e, g.Group, now, n, out)
+	case shareGroup:
+		c.persistedShare(e, g.Group, now, n, out)
 	}
 }
 

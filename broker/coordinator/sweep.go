@@ -58,7 +58,7 @@ func (c *Coordinator) sweepGroup(name string) {
 func (c *Coordinator) expired(e *entry, now time.Time) (ps []kafka.Partition, all bool) {
 	rule, since := e.g.OffsetExpiry()
 	m := c.quorum.Image()
-	all = true
+	all = rule != group.KeepOffsets // such a group is kept too
 	m.Offsets(e.name, func(o *image.Offset) bool {
 		if c.isExpired(m, e, o, rule, since, now) {
 			ps = append(ps, o.Partition)

@@ -79,6 +79,9 @@ func (p *Partition) Acknowledge(now time.Time, member string, acks []Ack, l Limi
 
 // holds tells whether a member has all of an acknowledgement's offsets from start on.
 func (p *Partition) holds(now time.Time, member string, a Ack) error {
+	if len(p.runs) == 0 && a.Next > p.start {
+		return fmt.Errorf("%w: offsets [%d, %d), nothing was given out since this broker leads the partition", ErrRecordState, a.First, a.Next)
+	}
 	if a.Next > p.next {
 		return fmt.Errorf("%w: offsets [%d, %d), nothing behind %d was given out", ErrInvalidRequest, a.First, a.Next, p.next)
 	}

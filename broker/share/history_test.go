@@ -189,7 +189,7 @@ func (h *history) acquire(member string, records int, exactly bool, batch int) [
 func (h *history) acknowledge(member string, a Ack) {
 	h.tags++
 	tag := h.tags
-	mine, over := true, a.Next > h.p.next
+	mine, over := true, a.Next > h.p.next && len(h.p.runs) > 0
 	final := map[kafka.Offset]bool{}
 	for o := a.First; o < a.Next; o++ {
 		if l, ok := h.locks[o]; o >= h.p.start && (!ok || l.member != member || !h.now.Before(l.until)) {

@@ -121,6 +121,9 @@ func (p *Partition) Idle() bool {
 	return p.flying == 0 && !p.dirty && !p.fresh && len(p.parked) == 0 && !slices.ContainsFunc(p.runs, func(r run) bool { return r.state == acquired })
 }
 
+// Saving tells whether a Change is under way.
+func (p *Partition) Saving() bool { return p.flying != 0 }
+
 // Wake is when Advance wants to be called, if nothing happens before; zero: never. It may be early, never late.
 func (p *Partition) Wake() time.Time { return p.check }
 
