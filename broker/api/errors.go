@@ -11,6 +11,8 @@ import (
 	"github.com/qanat-io/qanat/broker/coordinator"
 	"github.com/qanat-io/qanat/broker/group"
 	"github.com/qanat-io/qanat/broker/partition"
+	"github.com/qanat-io/qanat/broker/share"
+	"github.com/qanat-io/qanat/broker/shareleader"
 	"github.com/qanat-io/qanat/broker/txn"
 	"github.com/qanat-io/qanat/broker/txncoordinator"
 	"github.com/qanat-io/qanat/metadata/command"
@@ -77,6 +79,7 @@ var verdicts = []verdict{
 	{image.ErrTransactionFenced, kerr.InvalidProducerEpoch},
 	{image.ErrTransactionState, kerr.InvalidTxnState},
 	{image.ErrGroupChanged, kerr.CoordinatorNotAvailable},
+	{image.ErrShareChanged, kerr.FencedStateEpoch},
 	{command.ErrTooLarge, kerr.InvalidRequest},
 	{quorum.ErrRefused, kerr.InvalidRequest},
 	{quorum.ErrNotReady, kerr.NotController}, // admin clients look for the controller again and retry
@@ -107,6 +110,16 @@ var verdicts = []verdict{
 	{coordinator.ErrStopped, kerr.CoordinatorNotAvailable},
 	{coordinator.ErrNotCoordinator, kerr.NotCoordinator},
 	{coordinator.ErrCutOff, kerr.NotCoordinator},
+
+	// Share groups.
+	{share.ErrInvalidRequest, kerr.InvalidRequest},
+	{share.ErrFencedEpoch, kerr.FencedMemberEpoch},
+	{share.ErrRecordState, kerr.InvalidRecordState},
+	{share.ErrSessionNotFound, kerr.ShareSessionNotFound},
+	{share.ErrSessionEpoch, kerr.InvalidShareSessionEpoch},
+	{share.ErrSessionLimit, kerr.ShareSessionLimitReached},
+	{shareleader.ErrStopped, kerr.NotLeaderForPartition},
+	{shareleader.ErrNotAvailable, kerr.CoordinatorNotAvailable},
 
 	// Transactions.
 	{txn.ErrUnknownProducer, kerr.InvalidProducerIDMapping},

@@ -10,5 +10,4 @@ var (
 	ErrSessionNotFound = errors.New("no such share session")
 	ErrSessionEpoch    = errors.New("share session epoch is not the one expected")
 	ErrSessionLimit    = errors.New("too many share sessions")
-	ErrNotDurable      = errors.New("what has become of the records is not durable")
 )
