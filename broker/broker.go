@@ -25,6 +25,7 @@ import (
 	"github.com/qanat-io/qanat/broker/quota"
 	"github.com/qanat-io/qanat/broker/replica"
 	"github.com/qanat-io/qanat/broker/server"
+	"github.com/qanat-io/qanat/broker/shareleader"
 	"github.com/qanat-io/qanat/broker/telemetry"
 	"github.com/qanat-io/qanat/broker/throttle"
 	"github.com/qanat-io/qanat/metadata/config"
@@ -94,6 +95,7 @@ type Broker struct {
 	groups  *coordinator.Coordinator
 
 	transactions *api.Transactions
+	shares       *shareleader.Leader
 
 	api *api.Handler
 
@@ -292,6 +294,7 @@ func (b *Broker) Run(ctx context.Context) error {
 	g, serving := errgroup.WithContext(serve)
 	g.Go(func() error { return b.groups.Run(serving) })
 	g.Go(func() error { return b.transactions.Coordinator.Run(serving) })
+	g.Go(func() error { return b.shares.Run(serving) })
 	g.Go(func() error { return b.hosted.Run(serving) })
 	g.Go(func() error { return b.fetchers.Run(serving) })
 	g.Go(func() error { return b.keeper.Run(serving) })

@@ -294,22 +294,27 @@ func (b *Broker) openServing(context.Context) error {
 	policy := b.cfg.String("group.consumer.migration.policy")
 	groups.Consumer.Upgrade = policy == "bidirectional" || policy == "upgrade"
 	groups.Consumer.Downgrade = policy == "bidirectional" || policy == "downgrade"
-	bounded := func(what string) coordinator.Bounded {
-		of := func(bound string) time.Duration { return b.cfg.Duration("group.consumer." + bound + what + ".ms") }
+	bounded := func(protocol, what string) coordinator.Bounded {
+		of := func(bound string) time.Duration {
+			return b.cfg.Duration("group." + protocol + "." + bound + what + ".ms")
+		}
 		return coordinator.Bounded{Default: of(""), Min: of("min."), Max: of("max.")}
 	}
-	groups.Consumer.Session, groups.Consumer.Heartbeat = bounded("session.timeout"), bounded("heartbeat.interval")
+	groups.Consumer.Session, groups.Consumer.Heartbeat = bounded("consumer", "session.timeout"), bounded("consumer", "heartbeat.interval")
+	groups.Share.Session, groups.Share.Heartbeat = bounded("share", "session.timeout"), bounded("share", "heartbeat.interval")
+	groups.Share.Limits.MaxSize = int(b.cfg.Int("group.share.max.size"))
 	groups.OffsetMetadataBytes = int(b.cfg.Int("offset.metadata.max.bytes"))
 	groups.OffsetsRetention = time.Duration(b.cfg.Int("offsets.retention.minutes")) * time.Minute
 	groups.CheckInterval = b.cfg.Duration("offsets.retention.check.interval.ms")
 	b.groups = coordinator.New(groups, b.quorum, b.log.With("part", "groups"))
 	b.openTransactions()
+	b.openShares()
 	b.quorum.Subscribe(b.followCoordinators)
 
 	b.openQuotas()
 	b.openClientMetrics()
 	b.api = api.New(api.Deps{
-		Node: b.node, Quorum: b.quorum, Partitions: b.hosted, Groups: b.groups, Transactions: b.transactions, Config: b.cfg,
+		Node: b.node, Quorum: b.quorum, Partitions: b.hosted, Groups: b.groups, Transactions: b.transactions, Shares: b.shares, Config: b.cfg,
 		Log: b.log.With("part", "api"), Clock: time.Now, BucketURL: b.bucketURL(), Forget: b.cold.Forget, Dismiss: b.dismiss,
 		Volume: api.Volume{Dir: b.dir.Path, Space: b.space}, Appends: b.flusher, Settle: b.doubts.Settle, Throttle: b.throttle, Quotas: b.quotas, ClientMetrics: b.clientMetrics,
 	})

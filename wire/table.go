@@ -62,8 +62,15 @@ var table = []API{
 	{72, "PushTelemetry", 0, 0},
 	{74, "ListConfigResources", 0, 1},
 	{75, "DescribeTopicPartitions", 0, 0},
+	{76, "ShareGroupHeartbeat", 1, 1},
+	{77, "ShareGroupDescribe", 1, 1},
+	{78, "ShareFetch", 1, 2},
+	{79, "ShareAcknowledge", 1, 2},
 	{80, "AddRaftVoter", 0, 1},
 	{81, "RemoveRaftVoter", 0, 0},
+	{90, "DescribeShareGroupOffsets", 0, 1},
+	{91, "AlterShareGroupOffsets", 0, 0},
+	{92, "DeleteShareGroupOffsets", 0, 0},
 }
 
 // apiVersionsKey is the one request that may be newer than the table: it is how a client finds out.

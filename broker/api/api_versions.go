@@ -17,8 +17,8 @@ import (
 //   - What clients ask about their own metrics (KIP-714) is left out unless there is a subscription: librdkafka 2.5.0 cannot take it.
 //   - What needs a metadata level that the cluster does not work at yet is left out.
 //   - Features (KIP-584): metadata.version, whose level tells tools which generation of Kafka's metadata to expect, and group.version, which
-//     says that there are consumer groups (KIP-848). transaction.version, share.version and streams.version switch clients to newer protocols
-//     and are absent until those are served. Up to v3 a feature may not have the minimum 0 (KIP-1011); ours does not.
+//     says that there are consumer groups (KIP-848), share.version that there are share groups (KIP-932). transaction.version and streams.version
+//     switch clients to newer protocols and are absent until those are served. Up to v3 a feature may not have the minimum 0 (KIP-1011); ours does not.
 //   - qanat.metadata is the level of our own metadata (command.Level), which decides whether brokers of different releases can work
 //     together. It rises by itself, so UpdateFeatures is not served. At level 0 it is not finalized.
 
@@ -29,7 +29,11 @@ const metadataVersion = 29
 const levelFeature = "qanat.metadata"
 
 // needs are the APIs whose requests write commands that not every level knows.
-var needs = map[int16]command.Kind{68: command.KindChangeGroup, 69: command.KindChangeGroup}
+var needs = map[int16]command.Kind{
+	68: command.KindChangeGroup, 69: command.KindChangeGroup,
+	76: command.KindChangeShare, 77: command.KindChangeShare, 78: command.KindChangeShare, 79: command.KindChangeShare,
+	90: command.KindChangeShare, 91: command.KindChangeShare, 92: command.KindChangeShare,
+}
 
 // maxAPIVersions is the newest version of ApiVersions answered in its own format.
 const maxAPIVersions = 4
@@ -85,6 +89,10 @@ func (h *Handler) apiVersions(x *wire.Exchange) {
 		resp.FinalizedFeatures = append(resp.FinalizedFeatures, kmsg.ApiVersionsResponseFinalizedFeature{
 			Name: "transaction.version", MinVersionLevel: transactionVersion, MaxVersionLevel: transactionVersion,
 		})
+	}
+	if h.shares() == nil {
+		resp.SupportedFeatures = append(resp.SupportedFeatures, kmsg.ApiVersionsResponseSupportedFeature{Name: "share.version", MinVersion: 1, MaxVersion: 1})
+		resp.FinalizedFeatures = append(resp.FinalizedFeatures, kmsg.ApiVersionsResponseFinalizedFeature{Name: "share.version", MinVersionLevel: 1, MaxVersionLevel: 1})
 	}
 	if level > 0 {
 		resp.FinalizedFeatures = append(resp.FinalizedFeatures, kmsg.ApiVersionsResponseFinalizedFeature{

@@ -14,9 +14,9 @@ import (
 //   - The image places the groups' shards on brokers. One that is fenced, or on its way out, coordinates nothing for long:
 //     COORDINATOR_NOT_AVAILABLE, upon which clients ask again. v4+ asks for several keys at once (KIP-699).
 //   - Transactional ids lie in the same shards as groups.
-//   - Share groups have no coordinator here yet. As Kafka answers for a kind that it does not serve:
-//     INVALID_REQUEST, upon which clients give up with a message, where COORDINATOR_NOT_AVAILABLE would make them wait
-//     for what does not come.
+//   - Share groups are coordinated as all groups are. What Kafka's brokers ask of the coordinator of a share's state lies with the partition's
+//     leader here: there is no such coordinator, and as for any kind that is not served, INVALID_REQUEST has clients give up with a message, where
+//     COORDINATOR_NOT_AVAILABLE would make them wait for what does not come.
 
 // Kinds of coordinators, the request's CoordinatorType.
 const (
@@ -72,7 +72,7 @@ func (h *Handler) servedCoordinator(kind int8) error {
 		}
 		return h.transacts()
 	case shareCoordinator:
-		return refuse(kerr.InvalidRequest, "share groups are not served")
+		return refuse(kerr.InvalidRequest, "the state of shares is with the partitions' leaders: share groups have the coordinators of groups")
 	}
 	return refuse(kerr.InvalidRequest, "there is no coordinator of type %d", kind)
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/qanat-io/qanat/broker/coordinator"
 	"github.com/qanat-io/qanat/broker/partition"
 	"github.com/qanat-io/qanat/broker/quota"
+	"github.com/qanat-io/qanat/broker/shareleader"
 	"github.com/qanat-io/qanat/broker/throttle"
 	"github.com/qanat-io/qanat/metadata/command"
 	"github.com/qanat-io/qanat/metadata/config"
@@ -49,11 +50,13 @@ type Deps struct {
 	Groups     *coordinator.Coordinator
 	// Transactions are nil where none are served. Optional.
 	Transactions *Transactions
-	Config       *config.Broker
-	Log          *slog.Logger     // optional
-	Clock        func() time.Time // optional: time.Now
-	Volume       Volume
-	BucketURL    string // optional: "" without a bucket
+	// Shares are nil where no share groups are served. Optional.
+	Shares    *shareleader.Leader
+	Config    *config.Broker
+	Log       *slog.Logger     // optional
+	Clock     func() time.Time // optional: time.Now
+	Volume    Volume
+	BucketURL string // optional: "" without a bucket
 	// Dismiss takes a broker that is forgotten out of the metadata quorum. Optional.
 	Dismiss func(ctx context.Context, node kafka.BrokerID) error
 	// Settle waits while it is about to be decided who leads, and for no longer than ctx; see control.Doubts. Optional.
@@ -85,10 +88,13 @@ type Handler struct {
 	// followed is Partitions.Followed, likewise.
 	followed func() <-chan struct{}
 
-	quorum    metadataQuorum
-	settings  settings
-	view      viewCache
-	sessions  *sessions
+	quorum   metadataQuorum
+	settings settings
+	view     viewCache
+	sessions *sessions
+
+	shareSettings func(m *image.Image, group string) shareleader.Settings
+
 	fetchers  sync.Pool // *fetcher, for fetches without a session
 	produces  sync.Pool // *produceCall
 	producers producerIDs
@@ -171,6 +177,7 @@ func New(d Deps) *Handler {
 	h.quorum = d.Quorum
 	h.await, h.followed = d.Partitions.Await, d.Partitions.Followed
 	h.settings = readSettings(d.Config)
+	h.shareSettings = ShareSettings(d.Config)
 	h.sessions = newSessions(h.settings.sessionSlots)
 	h.fetchers.New = func() any { return newFetcher(h) }
 	h.produces.New = func() any { return &produceCall{h: h} }
@@ -311,8 +318,15 @@ var handlers = map[int16]func(*Handler, *wire.Exchange){
 	72: (*Handler).pushTelemetry,
 	74: (*Handler).listConfigResources,
 	75: (*Handler).describeTopicPartitions,
+	76: (*Handler).shareGroupHeartbeat,
+	77: (*Handler).shareGroupDescribe,
+	78: (*Handler).shareFetch,
+	79: (*Handler).shareAcknowledge,
 	80: (*Handler).addRaftVoter,
 	81: (*Handler).removeRaftVoter,
+	90: (*Handler).describeShareGroupOffsets,
+	91: (*Handler).alterShareGroupOffsets,
+	92: (*Handler).deleteShareGroupOffsets,
 }
 
 // reply answers with a message in the request's version.

@@ -275,11 +275,21 @@ func offsetReset() rule {
 		if v == "latest" || v == "earliest" {
 			return nil
 		}
-		if d, ok := strings.CutPrefix(v, "by_duration:"); ok && isoDuration.MatchString(d) && d != "P" && !strings.HasSuffix(d, "T") {
+		if d := trimDuration(v); isoDuration.MatchString(d) && d != "P" && !strings.HasSuffix(d, "T") {
 			return nil
 		}
 		return errors.New(words)
 	}}
 }
 
-var isoDuration = regexp.MustCompile(`^P(\d+D)?(T(\d+H)?(\d+M)?(\d+(\.\d+)?S)?)?$`)
+// trimDuration is what stands behind by_duration:, "" where that does not.
+func trimDuration(v string) string {
+	d, _ := strings.CutPrefix(v, "by_duration:")
+	if d == v {
+		return ""
+	}
+	return d
+}
+
+// isoDuration has four numbers: days, hours, minutes, seconds.
+var isoDuration = regexp.MustCompile(`^P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?$`)
