@@ -13,6 +13,7 @@ import (
 
 	"github.com/qanat-io/qanat/broker/coordinator"
 	"github.com/qanat-io/qanat/broker/partition"
+	"github.com/qanat-io/qanat/broker/shareleader"
 	"github.com/qanat-io/qanat/metadata/command"
 	"github.com/qanat-io/qanat/metadata/config"
 	"github.com/qanat-io/qanat/metadata/image"
@@ -363,6 +364,7 @@ func newHarness(t testing.TB, sets ...string) *harness {
 	groups.Node = 1
 	s.Groups = coordinator.New(groups, s.meta, s.Log)
 	s.Handler.find = s.findLog
+	s.Shares = shareleader.New(shareleader.Config{Node: 1, Sessions: 2, Settings: ShareSettings(cfg), Find: s.shareLog}, s.meta, s.Log)
 	gone, leave := context.WithCancel(context.Background())
 	s.peer, s.leave = &wire.Client{Listener: "PLAINTEXT", Gone: gone}, leave
 	s.meta.applied = s.follow
