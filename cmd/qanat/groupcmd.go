@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -65,14 +66,14 @@ type groupDescription struct {
 	Group       string         `json:"group"`
 	Type        string         `json:"type"`
 	State       string         `json:"state"`
-	Protocol    string         `json:"protocol"` // the assignor, in both types
+	Protocol    string         `json:"protocol"` // the assignor, in all types
 	Coordinator int32          `json:"coordinator"`
 	Members     int            `json:"members"`
 	Lag         int64          `json:"lag"`
 	LagSeconds  *float64       `json:"lag_seconds,omitempty"` // the worst; absent when unknown
 	Partitions  []groupOffsets `json:"partitions"`
 
-	// Of the consumer protocol: the group's epoch, that of its target assignment, and how far each member has followed.
+	// Of the consumer protocol and share groups: the group's epoch, that of its target assignment, and how far each member has followed.
 	Epoch           int32         `json:"epoch,omitempty"`
 	AssignmentEpoch int32         `json:"assignment_epoch,omitempty"`
 	MemberList      []groupMember `json:"member_list,omitempty"`
@@ -100,7 +101,8 @@ func (a *app) groupDescribeCommand() *cobra.Command {
 		Aliases: []string{"info"},
 		Short:   "Show groups, their offsets and their lag in records and in time",
 		Long: `Show groups, their offsets and their lag. Lag in time is how long the oldest record that the group has
-not committed has waited: the age of that record, by its own timestamp.`,
+not committed has waited: the age of that record, by its own timestamp. A share group has committed what lies
+before the first record that is not done; its lag does not count what is done behind it.`,
 		Args: wantArgs(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cl, err := a.client(cmd.Context())
@@ -158,6 +160,12 @@ func (a *app) describeGroups(ctx context.Context, cl *kgo.Client, names []string
 	if err != nil {
 		return err
 	}
+	others = slices.DeleteFunc(others, func(name string) bool { return consumers[name] != nil })
+	shares, err := describeShares(ctx, kadm.NewClient(cl), others)
+	if err != nil {
+		return err
+	}
+	maps.Copy(consumers, shares)
 	list := make([]*groupDescription, 0, len(names))
 	for _, name := range names {
 		if g := consumers[name]; g != nil {
@@ -208,7 +216,7 @@ func (a *app) showGroups(list []*groupDescription, summary bool) error {
 	short := table{columns: []string{"GROUP", "TYPE", "STATE", "#MEMBERS", "#LAG", "#LAG-TIME", "+#EPOCH", "+#ASSIGNED", "+PROTOCOL", "+#COORDINATOR"}}
 	for _, g := range list {
 		epoch, assigned := "-", "-"
-		if g.Type == "consumer" {
+		if g.Type != "classic" {
 			epoch, assigned = strconv.Itoa(int(g.Epoch)), strconv.Itoa(int(g.AssignmentEpoch))
 		}
 		short.add(g.Group, g.Type, g.State, strconv.Itoa(g.Members), strconv.FormatInt(g.Lag, 10), agePtr(g.LagSeconds), epoch, assigned, g.Protocol, strconv.Itoa(int(g.Coordinator)))
