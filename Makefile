@@ -108,6 +108,10 @@ dist: ## what is released, into dist/: binaries, archives, deb, rpm, SBOM, check
 dist-test: ## the same twice, installed, started, upgraded and removed in a clean root; the image's steps (needs root)
 	integration/scripts/dist-test
 
+.PHONY: aws-test
+aws-test: ## the AWS module and its examples applied to a moto server, its user data run on machines here (needs root and terraform)
+	integration/scripts/aws $(GO) test -count=1 -v -timeout 15m ./integration/aws
+
 .PHONY: s3server
 s3server: ## build the S3 server that the tests use
 	GOBIN=$(TOOLS) $(GO) install $(S3SERVER)

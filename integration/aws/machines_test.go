@@ -206,23 +206,38 @@ func machines(t *testing.T, ctx context.Context, bin, artifact string, out produ
 		t.Fatal(err)
 	}
 	same(t, "brokers", fmt.Sprint(brokers), "[{1 active eu-central-1a} {2 active eu-central-1b} {3 active eu-central-1c}]")
-	qanat(first, "topic", "create", "orders", "-p", "3", "-b", "broker-2.kafka.example.internal:9092")
-	first.run(t, ctx, "sh", "-c", "echo kept | QANAT_TLS_CA=/etc/qanat/tls/ca.pem qanat produce orders -b broker-3.kafka.example.internal:9092")
+	qanat(first, "topic", "create", "orders", "-p", "3", "--brokers", "broker-2.kafka.example.internal:9092")
+	first.run(t, ctx, "sh", "-c", "echo kept | QANAT_TLS_CA=/etc/qanat/tls/ca.pem qanat produce orders --brokers broker-3.kafka.example.internal:9092")
+	// The bucket, with the role that the instance has.
 	for id, m := range all {
-		same(t, "broker "+id+": the bucket", strings.Contains(m.run(t, ctx, "sh", "-c", "qanat tier status --admin-url "+admin(id)+" --tls-ca /etc/qanat/tls/ca.pem 2>&1"), "fail"), false)
+		var found []struct{ Check, Result, Text string }
+		raw := m.run(t, ctx, "sh", "-c", "env -i PATH=/usr/bin:/bin AWS_EC2_METADATA_SERVICE_ENDPOINT="+service+" AWS_ENDPOINT_URL="+os.Getenv("QANAT_TEST_AWS")+" qanat doctor --config /etc/qanat/qanat.yaml -o json 2> /dev/null || true")
+		if err := json.Unmarshal([]byte(raw), &found); err != nil {
+			t.Fatalf("%v\n%s", err, raw)
+		}
+		looked := false
+		for _, f := range found {
+			if strings.HasPrefix(f.Check, "bucket") {
+				looked = true
+				same(t, "broker "+id+": "+f.Check+": "+f.Text, f.Result, "ok")
+			}
+		}
+		if !looked {
+			t.Errorf("doctor does not look at the bucket: %s", raw)
+		}
 	}
 
 	// A new instance with the same volume: what is on it is neither formatted nor lost.
 	third := all["3"]
-	was := third.run(t, ctx, "blkid", "-s", "UUID", "-o", "value", third.loop)
+	was := third.run(t, ctx, "sh", "-c", "blkid -s UUID -o value /dev/disk/by-id/*")
 	if out, err := third.script(ctx, "stop"); err != nil {
 		t.Fatal(err, out)
 	}
 	output(t, ctx, command(ctx, "", "rm", "-rf", "--one-file-system", third.dir))
 	third.install(t, ctx, artifact, a.Instances[out.Brokers["3"].Instance].UserData, service, hosts)
 	healthy()
-	same(t, "the file system of a volume that had one", third.run(t, ctx, "blkid", "-s", "UUID", "-o", "value", third.loop), was)
-	same(t, "what was kept", strings.TrimSpace(qanat(third, "consume", "orders", "-o", "start", "-n", "1", "-f", "%v", "-b", "broker-3.kafka.example.internal:9092")), "kept")
+	same(t, "the file system of a volume that had one", third.run(t, ctx, "sh", "-c", "blkid -s UUID -o value /dev/disk/by-id/*"), was)
+	same(t, "what was kept", strings.TrimSpace(qanat(third, "consume", "orders", "-o", "start", "-n", "1", "-f", "%v", "--brokers", "broker-3.kafka.example.internal:9092")), "kept")
 	foreign(t, ctx, third)
 }
 

@@ -1,4 +1,4 @@
-"""Prints what is in an account, as JSON: read.py [setup | names NAME…]. setup makes a VPC first, with what the examples are given."""
+"""Prints what is in an account, as JSON. setup makes a VPC, with what the examples are given; obstruct and clear take a secret's name and give it free; detach does what moto does not."""
 import base64, json, sys
 import boto3
 
@@ -146,6 +146,12 @@ if do == "setup":
     print(json.dumps(setup()))
 elif do == "obstruct":
     secrets.create_secret(Name=sys.argv[2], SecretString="in the way")
+elif do == "detach":
+    # moto leaves the interface of an instance that is gone attached to it, and refuses to detach it.
+    gone = {i["InstanceId"] for r in ec2.describe_instances()["Reservations"] for i in r["Instances"] if i["State"]["Name"] == "terminated"}
+    for n in ec2.describe_network_interfaces()["NetworkInterfaces"]:
+        if n.get("Attachment", {}).get("InstanceId") in gone and n.get("Description", "").startswith(sys.argv[2] + " "):
+            ec2.delete_network_interface(NetworkInterfaceId=n["NetworkInterfaceId"])
 elif do == "clear":
     secrets.delete_secret(SecretId=sys.argv[2], ForceDeleteWithoutRecovery=True)
 else:
