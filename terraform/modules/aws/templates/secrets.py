@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""Fetches the broker's secrets with the instance's role, and writes those that have changed. Waits until all are there.
+"""Fetches the broker's secrets with the instance's role, and writes those that have changed. Waits until all are there; for a minute only, where an earlier
+run has written them all: a broker is not kept from starting because Secrets Manager is away.
 
 The broker reads certificates again by itself; a new token is read at its next start. Python's own library only: cloud-init brings it.
 """
 import datetime, grp, hashlib, hmac, json, os, sys, time, urllib.error, urllib.request
 
 METADATA = os.environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://169.254.169.254").rstrip("/")
+DONE = "/etc/qanat/tls/.fetched"  # all of them have been written once
 
 
 def ask(url, method="GET", headers=None, body=None):
@@ -79,11 +81,12 @@ def once(c):
     os.makedirs("/etc/qanat/tls", 0o755, exist_ok=True)
     for f in files:
         put(*f)
+    open(DONE, "w").close()
 
 
 def main():
     c = json.load(open("/etc/qanat/secrets.json"))
-    said = None
+    said, until = None, time.monotonic() + 60
     while True:
         try:
             return once(c)
@@ -92,6 +95,8 @@ def main():
             if (say := f"not yet: {e} {text}".strip()) != said:
                 print(say, file=sys.stderr, flush=True)
                 said = say
+        if os.path.exists(DONE) and time.monotonic() > until:
+            return print("what is there is used", file=sys.stderr)
         time.sleep(5)
 
 
