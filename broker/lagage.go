@@ -24,7 +24,7 @@ type lagKey struct {
 
 type lagSeen struct {
 	committed kafka.Offset
-	written   int64 // milliseconds
+	written   int64 // milliseconds; 0: nothing waits but transactions' markers
 }
 
 const (
@@ -65,13 +65,17 @@ func (b *Broker) lookAtLag() {
 		m.Offsets(g.Name, func(o *image.Offset) bool {
 			p := b.hosted.Get(o.Partition)
 			at := o.OffsetCommit.Offset
-			if p == nil || p.LeaderEpoch() < 0 || at >= p.HighWatermark() {
+			if p == nil || p.LeaderEpoch() < 0 {
+				return true
+			}
+			limit := p.HighWatermark()
+			if at >= limit {
 				return true
 			}
 			key := lagKey{g.Name, o.Partition}
-			if was, ok := before[key]; ok && was.committed == at {
+			if was, ok := before[key]; ok && was.committed == at && was.written > 0 {
 				seen[key] = was
-			} else if ms, ok := p.Log().TimeAt(max(at, p.LogStart())); ok {
+			} else if ms, ok := p.Log().TimeAt(max(at, p.LogStart()), limit); ok {
 				seen[key] = lagSeen{at, ms}
 			}
 			return len(seen) < lagAgesMost
@@ -88,8 +92,11 @@ func (a *lagAges) age(group string, p kafka.Partition, nowMs int64) float64 {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	s, ok := a.seen[lagKey{group, p}]
-	if !ok {
+	switch {
+	case !ok:
 		return -1
+	case s.written == 0:
+		return 0
 	}
 	return max(float64(nowMs-s.written)/1000, 0)
 }

@@ -120,9 +120,10 @@ func (l *Log) EpochEnd(requested kafka.LeaderEpoch) (kafka.LeaderEpoch, kafka.Of
 	panic("log: an epoch above the requested one must exist")
 }
 
-// TimeAt is when the record at offset was written, in milliseconds, to the batch: the first timestamp of the one that holds it.
-// Of what only the bucket has it is the latest of the segment's. It never asks the bucket; ok is false where nobody can tell.
-func (l *Log) TimeAt(offset kafka.Offset) (ms int64, ok bool) {
+// TimeAt is when the first record at or behind offset and below limit was written, in milliseconds, to the batch: the first
+// timestamp of the one that holds it. Of what only the bucket has it is the latest of the segment's. 0: there is no record, only
+// transactions' markers, which no consumer is given and so none commits. It never asks the bucket; ok is false where nobody can tell.
+func (l *Log) TimeAt(offset, limit kafka.Offset) (ms int64, ok bool) {
 	if offset < l.hot.Start() {
 		m := l.Manifest()
 		i, ok := m.Find(offset)
@@ -131,24 +132,45 @@ func (l *Log) TimeAt(offset kafka.Offset) (ms int64, ok bool) {
 		}
 		return m.At(i).Time(), true
 	}
-	run, err := l.hot.Read(offset, l.hot.DurableEnd(), batch.HeaderLen)
+	for range mostMarkers {
+		if offset >= limit {
+			return 0, true
+		}
+		header, ok := l.headerAt(offset, limit)
+		switch {
+		case !ok:
+			return 0, false
+		case header.Attributes().Control():
+			offset = header.NextOffset()
+		case header.Attributes().LogAppendTime():
+			return header.MaxTimestamp(), true
+		default:
+			return header.BaseTimestamp(), header.BaseTimestamp() > 0
+		}
+	}
+	return 0, false
+}
+
+// mostMarkers is how many markers in a row TimeAt passes over.
+const mostMarkers = 100
+
+// headerAt reads the header of the local batch that holds offset.
+func (l *Log) headerAt(offset, limit kafka.Offset) (batch.View, bool) {
+	run, err := l.hot.Read(offset, limit, batch.HeaderLen)
 	if err != nil {
-		return 0, false
+		return nil, false
 	}
 	defer run.Release()
 	header := make(batch.View, batch.HeaderLen)
 	switch {
 	case run.N < batch.HeaderLen:
-		return 0, false
+		return nil, false
 	case run.Bytes != nil:
 		copy(header, run.Bytes)
 	default:
 		if _, err := run.File.ReadAt(header, run.Pos); err != nil {
-			return 0, false
+			return nil, false
 		}
 	}
-	if ms = header.BaseTimestamp(); header.Attributes().LogAppendTime() {
-		ms = header.MaxTimestamp()
-	}
-	return ms, ms >= 0
+	return header, true
 }
