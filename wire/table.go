@@ -51,6 +51,7 @@ var table = []API{
 	{48, "DescribeClientQuotas", 0, 1},
 	{49, "AlterClientQuotas", 0, 1},
 	{55, "DescribeQuorum", 0, 2},
+	{57, "UpdateFeatures", 0, 2},
 	{60, "DescribeCluster", 0, 2},
 	{61, "DescribeProducers", 0, 0},
 	{64, "UnregisterBroker", 0, 0},

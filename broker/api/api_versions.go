@@ -16,11 +16,10 @@ import (
 //     client picks again.
 //   - What clients ask about their own metrics (KIP-714) is left out unless there is a subscription: librdkafka 2.5.0 cannot take it.
 //   - What needs a metadata level that the cluster does not work at yet is left out.
-//   - Features (KIP-584): metadata.version, whose level tells tools which generation of Kafka's metadata to expect, and group.version, which
-//     says that there are consumer groups (KIP-848), share.version that there are share groups (KIP-932). transaction.version and streams.version
-//     switch clients to newer protocols and are absent until those are served. Up to v3 a feature may not have the minimum 0 (KIP-1011); ours does not.
+//   - Features (KIP-584): metadata.version, whose level tells tools which generation of Kafka's metadata to expect; group.version (consumer groups,
+//     KIP-848), transaction.version (KIP-890) and share.version (KIP-932), which switch clients to newer protocols once every broker serves those.
 //   - qanat.metadata is the level of our own metadata (command.Level), which decides whether brokers of different releases can work
-//     together. It rises by itself, so UpdateFeatures is not served. At level 0 it is not finalized.
+//     together. It rises by itself; see UpdateFeatures. At level 0 it is not finalized.
 
 // metadataVersion is the level of Kafka's metadata.version whose requests the wire table follows: 29 is 4.2-IV1.
 const metadataVersion = 29
@@ -72,35 +71,38 @@ func (h *Handler) apiVersions(x *wire.Exchange) {
 			resp.ApiKeys = append(resp.ApiKeys, advertised(a))
 		}
 	}
-	level := int16(atLevel)
-	resp.SupportedFeatures = []kmsg.ApiVersionsResponseSupportedFeature{
-		{Name: "metadata.version", MinVersion: metadataVersion, MaxVersion: metadataVersion},
-		{Name: "group.version", MinVersion: 1, MaxVersion: 1},
-		{Name: levelFeature, MinVersion: 1, MaxVersion: int16(command.NewestLevel)},
+	for _, f := range h.features() {
+		resp.SupportedFeatures = append(resp.SupportedFeatures, kmsg.ApiVersionsResponseSupportedFeature{Name: f.name, MinVersion: f.min, MaxVersion: f.max})
+		if f.at > 0 {
+			resp.FinalizedFeatures = append(resp.FinalizedFeatures, kmsg.ApiVersionsResponseFinalizedFeature{Name: f.name, MinVersionLevel: f.at, MaxVersionLevel: f.at})
+		}
 	}
-	resp.FinalizedFeatures = []kmsg.ApiVersionsResponseFinalizedFeature{
-		{Name: "metadata.version", MinVersionLevel: metadataVersion, MaxVersionLevel: metadataVersion},
-	}
-	if atLevel.Knows(command.KindChangeGroup) == nil {
-		resp.FinalizedFeatures = append(resp.FinalizedFeatures, kmsg.ApiVersionsResponseFinalizedFeature{Name: "group.version", MinVersionLevel: 1, MaxVersionLevel: 1})
-	}
-	if h.transacts() == nil {
-		resp.SupportedFeatures = append(resp.SupportedFeatures, kmsg.ApiVersionsResponseSupportedFeature{Name: "transaction.version", MaxVersion: transactionVersion})
-		resp.FinalizedFeatures = append(resp.FinalizedFeatures, kmsg.ApiVersionsResponseFinalizedFeature{
-			Name: "transaction.version", MinVersionLevel: transactionVersion, MaxVersionLevel: transactionVersion,
-		})
-	}
-	if h.shares() == nil {
-		resp.SupportedFeatures = append(resp.SupportedFeatures, kmsg.ApiVersionsResponseSupportedFeature{Name: "share.version", MinVersion: 1, MaxVersion: 1})
-		resp.FinalizedFeatures = append(resp.FinalizedFeatures, kmsg.ApiVersionsResponseFinalizedFeature{Name: "share.version", MinVersionLevel: 1, MaxVersionLevel: 1})
-	}
-	if level > 0 {
-		resp.FinalizedFeatures = append(resp.FinalizedFeatures, kmsg.ApiVersionsResponseFinalizedFeature{
-			Name: levelFeature, MinVersionLevel: level, MaxVersionLevel: level,
-		})
-	}
-	resp.FinalizedFeaturesEpoch = int64(level) // nothing else of it changes while running
+	resp.FinalizedFeaturesEpoch = int64(atLevel) // nothing else of it changes while running
 	reply(x, resp)
+}
+
+// feature is what of a feature this release supports, and the level that the cluster works at; 0: not yet.
+type feature struct {
+	name         string
+	min, max, at int16
+}
+
+// features are all there are. None has the minimum 0, which clients may not be told up to v3 (KIP-1011).
+func (h *Handler) features() []feature {
+	level := h.quorum.Image().Level()
+	at := func(v int16, err error) int16 {
+		if err != nil {
+			return 0
+		}
+		return v
+	}
+	return []feature{
+		{"metadata.version", metadataVersion, metadataVersion, metadataVersion},
+		{"group.version", 1, 1, at(1, level.Knows(command.KindChangeGroup))},
+		{"transaction.version", transactionVersion, transactionVersion, at(transactionVersion, h.transacts())},
+		{"share.version", 1, 1, at(1, h.shares())},
+		{levelFeature, 1, int16(command.NewestLevel), int16(level)},
+	}
 }
 
 // telemetryKey tells whether the key is one of KIP-714's.

@@ -43,7 +43,7 @@ func TestApiVersions(t *testing.T) {
 	if len(r.FinalizedFeatures) != 4 || r.FinalizedFeatures[0].Name != "metadata.version" {
 		t.Errorf("features %+v", r.FinalizedFeatures)
 	}
-	if n := len(r.SupportedFeatures); n != 4 || r.SupportedFeatures[2].Name != "qanat.metadata" || r.SupportedFeatures[2].MaxVersion != int16(command.NewestLevel) {
+	if n := len(r.SupportedFeatures); n != 5 || r.SupportedFeatures[4].Name != "qanat.metadata" || r.SupportedFeatures[4].MaxVersion != int16(command.NewestLevel) {
 		t.Errorf("supported %+v", r.SupportedFeatures)
 	}
 	for _, f := range r.SupportedFeatures {
@@ -105,5 +105,35 @@ func TestWireTableIsDocumented(t *testing.T) {
 	}
 	if d, s := strings.Join(documented, "\n"), strings.Join(served, "\n"); d != s {
 		t.Errorf("documented:\n%s\nserved:\n%s", d, s)
+	}
+}
+
+// A feature would be set to what the cluster does not work at, or what it does work at be refused.
+func TestUpdateFeatures(t *testing.T) {
+	s := newHarness(t)
+	s.atNewestLevel()
+	update := func(version int16, features ...kmsg.UpdateFeaturesRequestFeatureUpdate) *kmsg.UpdateFeaturesResponse {
+		req := kmsg.NewPtrUpdateFeaturesRequest()
+		req.FeatureUpdates, req.TimeoutMillis = features, 1000
+		return ask[*kmsg.UpdateFeaturesResponse](s, req, version)
+	}
+	to := func(name string, level int16) kmsg.UpdateFeaturesRequestFeatureUpdate {
+		return kmsg.UpdateFeaturesRequestFeatureUpdate{Feature: name, MaxVersionLevel: level, UpgradeType: 1}
+	}
+	granted := []kmsg.UpdateFeaturesRequestFeatureUpdate{to("metadata.version", metadataVersion), to("group.version", 1), to(levelFeature, int16(command.NewestLevel))}
+	if r := update(2, granted...); r.ErrorCode != 0 || len(r.Results) != 0 {
+		t.Errorf("what holds: %+v", r)
+	}
+	for _, f := range []kmsg.UpdateFeaturesRequestFeatureUpdate{to("metadata.version", 7), to("group.version", 2), to("group.version", 0), to("none", 1), to(levelFeature, 1)} {
+		if r := update(2, f); r.ErrorCode != kerr.InvalidUpdateVersion.Code || r.ErrorMessage == nil {
+			t.Errorf("%s to %d: code %d", f.Feature, f.MaxVersionLevel, r.ErrorCode)
+		}
+	}
+	r := update(1, to("group.version", 1), to("group.version", 1), to("none", 1), to("metadata.version", metadataVersion))
+	want := []int16{kerr.InvalidRequest.Code, kerr.InvalidRequest.Code, kerr.InvalidUpdateVersion.Code, 0}
+	for i, w := range want {
+		if len(r.Results) != len(want) || r.Results[i].ErrorCode != w {
+			t.Fatalf("v1: %+v", r)
+		}
 	}
 }

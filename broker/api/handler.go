@@ -307,6 +307,7 @@ var handlers = map[int16]func(*Handler, *wire.Exchange){
 	48: (*Handler).describeClientQuotas,
 	49: (*Handler).alterClientQuotas,
 	55: (*Handler).describeQuorum,
+	57: (*Handler).updateFeatures,
 	60: (*Handler).describeCluster,
 	61: (*Handler).describeProducers,
 	64: (*Handler).unregisterBroker,

@@ -22,6 +22,7 @@ import (
 //   - Waits up to max wait for records, but only for those: min bytes beyond one are not waited for.
 //   - v1: how many records at most, rounded up to whole batches, and how many are told of together (KIP-1206); v2: or exactly so many; renewal of locks, with
 //     which nothing is fetched (KIP-1222).
+//   - A client that has had more than its consumer_byte_rate gets no records, and is told how long to wait; see Fetch.
 //   - An acknowledgement is answered when what it says is durable.
 //   - Errors of partitions are those that clients know: whatever they could not act on is NOT_LEADER_OR_FOLLOWER or KAFKA_STORAGE_ERROR.
 
@@ -133,6 +134,11 @@ func (c *shareFetchCall) fetch() {
 }
 
 func (c *shareFetchCall) await() map[kafka.Partition]shareleader.Result {
+	meter := c.h.meter(c.x)
+	if owed := meter.FetchOwed(); owed > 0 {
+		holdOff(c.x, owed)
+		return nil
+	}
 	m := c.h.quorum.Image()
 	var there []kafka.Partition
 	results := map[kafka.Partition]shareleader.Result{}
@@ -158,9 +164,12 @@ func (c *shareFetchCall) await() map[kafka.Partition]shareleader.Result {
 	r.Hurry = hurry
 	ctx, cancel := context.WithCancel(gone(c.x))
 	defer cancel()
+	bytes := 0
 	for p, res := range c.h.Shares.Fetch(ctx, r) {
 		results[p] = res
+		bytes += len(res.Records)
 	}
+	meter.Fetched(bytes)
 	return results
 }
 
