@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/prometheus/prometheus/model/labels"
+	"github.com/prometheus/common/model"
 	"github.com/prometheus/prometheus/promql/parser"
 
 	"github.com/qanat-io/qanat/broker/telemetry"
@@ -91,7 +91,7 @@ func checkSelector(t *testing.T, what string, s *parser.VectorSelector) {
 		t.Errorf("%s: %s is not declared", what, s.Name)
 	}
 	for _, m := range s.LabelMatchers {
-		if m.Name != labels.MetricName && !slices.Contains(has, m.Name) {
+		if m.Name != model.MetricNameLabel && !slices.Contains(has, m.Name) {
 			t.Errorf("%s: %s has no label %s", what, s.Name, m.Name)
 		}
 	}

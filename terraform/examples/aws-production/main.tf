@@ -27,9 +27,10 @@ variable "client_cidr" { type = string }
 variable "admin_cidr" { type = string }
 variable "collector" { type = string }
 
-variable "instance_type" {
-  type    = string
-  default = "m7g.xlarge"
+# Of each broker, since an apply replaces one: change one, apply, then the next.
+variable "instance_types" {
+  type    = map(string)
+  default = { "1" = "m7g.xlarge", "2" = "m7g.xlarge", "3" = "m7g.xlarge" }
 }
 
 variable "command" {
@@ -60,9 +61,9 @@ module "qanat" {
   route_tables = var.route_tables
 
   brokers = {
-    "1" = { az = local.zones[0], instance_type = var.instance_type }
-    "2" = { az = local.zones[1], instance_type = var.instance_type }
-    "3" = { az = local.zones[2], instance_type = var.instance_type }
+    "1" = { az = local.zones[0], instance_type = var.instance_types["1"] }
+    "2" = { az = local.zones[1], instance_type = var.instance_types["2"] }
+    "3" = { az = local.zones[2], instance_type = var.instance_types["3"] }
   }
   ami      = var.ami
   artifact = var.artifact

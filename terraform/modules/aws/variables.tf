@@ -49,7 +49,7 @@ variable "brokers" {
 }
 
 variable "voters" {
-  description = "The node ids of cluster.peers: who forms the cluster and votes first. Default: the three lowest, or the lowest. A change replaces every broker, one after the other; adding brokers does not."
+  description = "The node ids of cluster.peers: who forms the cluster and votes first. Default: the three lowest, or the lowest. A change would replace every broker, which an apply refuses (see rolling); adding brokers does not."
   type        = list(string)
   default     = null
 
@@ -246,7 +246,7 @@ variable "join_token_version" {
 }
 
 variable "config" {
-  description = "Further keys of the brokers' configuration (docs/configuration.md). A change replaces the brokers, one after the other: keys that are dynamic are better set while they run."
+  description = "Further keys of the brokers' configuration (docs/configuration.md). A change would replace every broker, which an apply refuses (see rolling): keys that are dynamic are set while they run."
   type        = map(string)
   default     = {}
 
@@ -288,8 +288,9 @@ variable "otlp_endpoint" {
 
 variable "rolling" {
   description = <<-E
-    How brokers are replaced: one at a time, each after the whole cluster is healthy, and the next after it is again. command is the qanat program as it is
-    called on the machine that runs terraform (or on another: "ssh bastion qanat"), which must reach the brokers' admin ports. "": nobody waits; replace with -target, one by one.
+    How a broker is replaced: one for each apply, after the whole cluster is healthy, and the apply ends when it is again. An apply that would replace several is refused before
+    any goes (docs/decisions/0012-rolling-replacement.md). command is the qanat program as it is called on the machine that runs terraform (or on another: "ssh bastion qanat"),
+    which must reach the brokers' admin ports. "": nobody waits, and nothing is refused.
     drain: empty a broker of its replicas before, which copies all of its local data to others and is refused when there are too few. Without it leaderships move, replicas stay.
     timeout: seconds that each wait may take. parallelism: what terraform apply -parallelism is given (its default: 10).
   E
