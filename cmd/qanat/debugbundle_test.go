@@ -30,3 +30,13 @@ func TestScrubber(t *testing.T) {
 		}
 	}
 }
+
+// A short secret that is a word of its own would take that word out of everything, or stay where it stands alone.
+func TestScrubberOfShortSecrets(t *testing.T) {
+	s := newScrubber(nil, []string{"AWS_ACCESS_KEY_ID=qanat", "AWS_SECRET_ACCESS_KEY=qanatsecret"})
+	const text = "qanat_partitions 1\nprocess qanat, xqanat and \"qanat\"; /qanat/x qanatsecrets"
+	const want = "qanat_partitions 1\nprocess (hidden), xqanat and \"(hidden)\"; /(hidden)/x (hidden)s"
+	if got := string(s.bytes([]byte(text))); got != want {
+		t.Errorf("%q", got)
+	}
+}

@@ -21,6 +21,10 @@ type scrubber struct {
 // shortest is how long a known secret is at least: what is shorter would take half of every text with it.
 const shortest = 4
 
+// anywhere is from how long on a known secret is looked for within words too. A shorter one may be a word of its own (a test server's access key was
+// "qanat", and every metric went).
+const anywhere = 8
+
 // newScrubber knows the secrets of a configuration (nil where there is none) and of an environment.
 func newScrubber(cfg *config.Broker, environ []string) *scrubber {
 	s := &scrubber{}
@@ -63,8 +67,34 @@ var (
 	awsKey   = regexp.MustCompile(`\b(AKIA|ASIA)[A-Z0-9]{16}\b`)
 )
 
+// replaceWords hides a secret where it is no part of a longer word.
+func replaceWords(text, secret []byte) []byte {
+	word := func(at int) bool {
+		return at >= 0 && at < len(text) && (text[at] == '_' || text[at] >= '0' && text[at] <= '9' || text[at]|0x20 >= 'a' && text[at]|0x20 <= 'z')
+	}
+	var out []byte
+	for from := 0; ; {
+		i := bytes.Index(text[from:], secret)
+		if i < 0 {
+			return append(out, text[from:]...)
+		}
+		begin, end := from+i, from+i+len(secret)
+		out = append(out, text[from:begin]...)
+		if word(begin-1) || word(end) {
+			out = append(out, secret...)
+		} else {
+			out = append(out, hidden...)
+		}
+		from = end
+	}
+}
+
 func (s *scrubber) bytes(text []byte) []byte {
 	for _, k := range s.known {
+		if len(k) < anywhere {
+			text = replaceWords(text, k)
+			continue
+		}
 		text = bytes.ReplaceAll(text, k, []byte(hidden))
 	}
 	text = privateKey.ReplaceAll(text, []byte(hidden))
