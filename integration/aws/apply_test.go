@@ -120,7 +120,6 @@ func (s *stack) destroyed(t *testing.T, ctx context.Context, name string) {
 // False if it failed: "the smallest example gives one broker with its volume, bucket, name and rights, a second plan changes nothing, and destroy leaves nothing".
 func TestSmallest(t *testing.T) {
 	needAWS(t)
-	t.Parallel()
 	ctx := within(t, 20*time.Minute)
 	n := newNetwork(t, ctx)
 	s := newStack(t, ctx, "aws-smallest", map[string]any{
@@ -172,7 +171,6 @@ type production struct {
 // and destroy leaves nothing".
 func TestProduction(t *testing.T) {
 	needAWS(t)
-	t.Parallel()
 	ctx := within(t, 20*time.Minute)
 	bin := program(t)
 	n := newNetwork(t, ctx)
