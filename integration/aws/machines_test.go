@@ -208,7 +208,9 @@ func machines(t *testing.T, ctx context.Context, bin, artifact string, out produ
 	same(t, "brokers", fmt.Sprint(brokers), "[{1 active eu-central-1a} {2 active eu-central-1b} {3 active eu-central-1c}]")
 	qanat(first, "topic", "create", "orders", "-p", "3", "--brokers", "broker-2.kafka.example.internal:9092")
 	first.run(t, ctx, "sh", "-c", "echo kept | QANAT_TLS_CA=/etc/qanat/tls/ca.pem qanat produce orders --brokers broker-3.kafka.example.internal:9092")
-	// The bucket, with the role that the instance has.
+	// The bucket, with the credentials that the instance is given. What they allow is not shown here: moto asks no role. Nor is the bucket's policy: moto takes a Deny whose
+	// condition does not hold for one that does, and the policy denies what comes without TLS, so that it is away while the bucket is tried.
+	policy := output(t, ctx, python(ctx, "lift-policy", out.Bucket.Name))
 	for id, m := range all {
 		var found []struct{ Check, Result, Text string }
 		raw := m.run(t, ctx, "sh", "-c", "env -i PATH=/usr/bin:/bin AWS_EC2_METADATA_SERVICE_ENDPOINT="+service+" AWS_ENDPOINT_URL="+os.Getenv("QANAT_TEST_AWS")+" qanat doctor --config /etc/qanat/qanat.yaml -o json 2> /dev/null || true")
@@ -226,6 +228,7 @@ func machines(t *testing.T, ctx context.Context, bin, artifact string, out produ
 			t.Errorf("doctor does not look at the bucket: %s", raw)
 		}
 	}
+	output(t, ctx, python(ctx, "put-policy", out.Bucket.Name, policy))
 
 	// A new instance with the same volume: what is on it is neither formatted nor lost.
 	third := all["3"]

@@ -1,4 +1,5 @@
-"""Prints what is in an account, as JSON. setup makes a VPC, with what the examples are given; obstruct and clear take a secret's name and give it free; detach does what moto does not."""
+"""Prints what is in an account, as JSON. setup makes a VPC, with what the examples are given; obstruct and clear take a secret's name and give it free; detach does what moto does not;
+lift-policy prints a bucket's policy and takes it away, put-policy gives it back."""
 import base64, json, sys
 import boto3
 
@@ -152,6 +153,11 @@ elif do == "detach":
     for n in ec2.describe_network_interfaces()["NetworkInterfaces"]:
         if n.get("Attachment", {}).get("InstanceId") in gone and n.get("Description", "").startswith(sys.argv[2] + " "):
             ec2.delete_network_interface(NetworkInterfaceId=n["NetworkInterfaceId"])
+elif do == "lift-policy":
+    print(s3.get_bucket_policy(Bucket=sys.argv[2])["Policy"], end="")
+    s3.delete_bucket_policy(Bucket=sys.argv[2])
+elif do == "put-policy":
+    s3.put_bucket_policy(Bucket=sys.argv[2], Policy=sys.argv[3])
 elif do == "clear":
     secrets.delete_secret(SecretId=sys.argv[2], ForceDeleteWithoutRecovery=True)
 else:

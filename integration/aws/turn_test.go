@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// turns calls the hook as terraform does, with a qanat that writes down what it is asked and answers as the test says.
+// turns calls the hook as terraform does, with a qanat that writes down what it is asked and answers as the test says, and a sleep that ends when the test says.
 type turns struct {
 	dir string
 	t   *testing.T
@@ -23,10 +23,17 @@ func newTurns(t *testing.T, script string) *turns {
 	t.Helper()
 	dir := t.TempDir()
 	fake := fmt.Sprintf("#!/bin/sh\necho \"qanat $*\" >> %s/log\n%s\n", dir, script)
-	if err := os.WriteFile(filepath.Join(dir, "qanat"), []byte(fake), 0o755); err != nil {
-		t.Fatal(err)
+	r := &turns{dir: dir, t: t}
+	r.program("qanat", fake)
+	r.program("sleep", "#!/bin/sh\n")
+	return r
+}
+
+func (r *turns) program(name, text string) {
+	r.t.Helper()
+	if err := os.WriteFile(filepath.Join(r.dir, name), []byte(text), 0o755); err != nil {
+		r.t.Fatal(err)
 	}
-	return &turns{dir: dir, t: t}
 }
 
 func (r *turns) hook(ctx context.Context, do, broker string, more ...string) (string, error) {
@@ -36,7 +43,7 @@ func (r *turns) hook(ctx context.Context, do, broker string, more ...string) (st
 	}
 	c := exec.CommandContext(ctx, "/bin/sh", hook)
 	c.Env = append(append(os.Environ(), "TURN_DO="+do, "TURN_CLUSTER=test", "TURN_BROKER="+broker, "TURN_SELF=http://self-"+broker, "TURN_OTHERS=http://other",
-		"TURN_CA=", "TURN_COMMAND="+r.dir+"/qanat", "TURN_DRAIN=false", "TURN_TIMEOUT=0", "TURN_PAUSE=0.02", "TURN_GATHER=1", "TURN_DIRECTORY="+r.dir), more...)
+		"TURN_CA=", "TURN_COMMAND="+r.dir+"/qanat", "TURN_DRAIN=false", "TURN_TIMEOUT=0", "TURN_DIRECTORY="+r.dir, "PATH="+r.dir+":"+os.Getenv("PATH")), more...)
 	out, err := c.CombinedOutput()
 	return string(out), err
 }
@@ -50,9 +57,11 @@ func (r *turns) log() string {
 }
 
 // False if it failed: "when one apply would replace several brokers, none of them goes; one alone goes, and comes back".
-func TestTurnsAreOneAtATime(t *testing.T) {
+func TestOneTurnForEachApply(t *testing.T) {
 	ctx := within(t, time.Minute)
 	r := newTurns(t, "exit 0")
+	// All have said what they want before anybody has slept enough.
+	r.program("sleep", fmt.Sprintf("#!/bin/sh\nuntil [ $(ls %s/qanat-turns-*/wants-* | wc -l) = 5 ]; do /bin/sleep 0.02; done\n", r.dir))
 	var all sync.WaitGroup
 	for i := range 5 {
 		all.Go(func() {
@@ -62,6 +71,9 @@ func TestTurnsAreOneAtATime(t *testing.T) {
 		})
 	}
 	all.Wait()
+	if asked, err := os.ReadFile(filepath.Join(r.dir, "log")); err != nil || strings.Contains(string(asked), "cluster health") {
+		t.Errorf("one of several got as far as the cluster's health: %v\n%s", err, asked)
+	}
 	alone := newTurns(t, "exit 0")
 	for _, do := range []string{"leave", "enter"} {
 		if out, err := alone.hook(ctx, do, "1"); err != nil {
@@ -84,12 +96,14 @@ func TestTurnsEndWithAnUnhealthyCluster(t *testing.T) {
 	}
 }
 
-// False if it failed: "nobody waits when all brokers are destroyed, nor for one that has been emptied to leave the cluster".
+// False if it failed: "nobody waits when all brokers are destroyed, nor for those that have been emptied to leave the cluster".
 func TestTurnsOfThoseThatGoForGood(t *testing.T) {
 	ctx := within(t, time.Minute)
 	empty := newTurns(t, `case $* in "broker status"*) echo '{ "id": 4, "drain": true, "replicas": 0 }' ;; *) exit 10 ;; esac`)
-	if out, err := empty.hook(ctx, "leave", "4"); err != nil || !strings.Contains(out, "is empty") {
-		t.Errorf("%v\n%s", err, out)
+	for _, id := range []string{"4", "5"} {
+		if out, err := empty.hook(ctx, "leave", id); err != nil || !strings.Contains(out, "is empty") {
+			t.Errorf("%v\n%s", err, out)
+		}
 	}
 	whole := newTurns(t, "exit 10")
 	if out, err := whole.hook(ctx, "end", ""); err != nil {

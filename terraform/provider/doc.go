@@ -5,7 +5,7 @@
 //	             topic.go        qanat_topic          what cannot be done is refused by the plan
 //	             brokerconfig.go qanat_cluster_config, qanat_broker_config
 //	             offsets.go      qanat_group_offsets
-//	             data_*.go       data sources
+//	             data.go         data sources
 //	                 └─▶ cluster ─▶ brokers
 //
 // What must stay true: nothing is deleted unless allow_deletion says so; a topic that was created is never left out of the state, nor tainted,

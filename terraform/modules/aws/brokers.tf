@@ -148,8 +148,8 @@ resource "aws_instance" "broker" {
   ]
 }
 
-# A broker's turn. It depends on all that is replaced with an instance, so that it goes before and comes after: going, it waits until no other broker has its
-# turn and the cluster is healthy; coming, until this broker is back and the cluster healthy again, and then gives the turn away. docs/decisions/0012 says why so.
+# A broker's turn. It depends on all that is replaced with an instance, so that it goes before and comes after: going, it is refused when another broker would go
+# in the same apply, and waits until the cluster is healthy; coming, until this broker is back and the cluster healthy again. docs/decisions/0012 says why so.
 resource "terraform_data" "turn" {
   for_each = var.brokers
 

@@ -292,7 +292,7 @@ variable "rolling" {
     any goes (docs/decisions/0012-rolling-replacement.md). command is the qanat program as it is called on the machine that runs terraform (or on another: "ssh bastion qanat"),
     which must reach the brokers' admin ports. "": nobody waits, and nothing is refused.
     drain: empty a broker of its replicas before, which copies all of its local data to others and is refused when there are too few. Without it leaderships move, replicas stay.
-    timeout: seconds that each wait may take. parallelism: what terraform apply -parallelism is given (its default: 10).
+    timeout: seconds that each wait may take. parallelism: what terraform apply -parallelism is given (its default: 10): brokers that would be replaced are seen when all of them can say so at once.
   E
   type = object({
     command     = optional(string, "qanat")
@@ -304,7 +304,7 @@ variable "rolling" {
 
   validation {
     condition     = length(var.brokers) < var.rolling.parallelism
-    error_message = "rolling: brokers that wait for their turn take one of terraform's ${var.rolling.parallelism} places each, and there are ${length(var.brokers)}. Call terraform apply -parallelism=${length(var.brokers) + 5} and write that number to rolling.parallelism."
+    error_message = "rolling: that an apply would replace several brokers is seen when each has one of terraform's places at once, and there are ${var.rolling.parallelism} for ${length(var.brokers)} brokers. Call terraform apply -parallelism=${length(var.brokers) + 5} and write that number to rolling.parallelism."
   }
 
   validation {
