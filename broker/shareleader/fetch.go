@@ -135,7 +135,10 @@ func (f *fetch) from(ctx context.Context, e *entry) (res Result, again bool) {
 	case gone != nil:
 		return Result{Err: gone}, true
 	case begins:
-		return Result{Err: e.begin(ctx, f.s)}, false
+		if res.Err = e.begin(ctx, f.s); res.Err != nil {
+			f.pass(e)
+		}
+		return res, false
 	case !look:
 		return res, false
 	}
@@ -143,10 +146,15 @@ func (f *fetch) from(ctx context.Context, e *entry) (res Result, again bool) {
 	if res.Err == nil && len(res.Acquired) == 0 {
 		return res, false
 	}
-	if e.leave(f); res.Err == nil {
-		e.wakeOne() // there may be more than this
-	}
+	f.pass(e)
 	return res, false
+}
+
+// pass leaves a share's list and wakes the next: there may be more than f took, and what failed for f may not for others.
+func (f *fetch) pass(e *entry) {
+	delete(f.enlisted, e)
+	e.leave(f)
+	e.wakeOne()
 }
 
 const (

@@ -30,6 +30,7 @@ type world struct {
 	hold     bool
 	changes  int
 	high     kafka.Offset
+	list     func(context.Context) error // nil: at once
 	listener map[partition.Listener]struct{}
 }
 
@@ -125,8 +126,14 @@ func (l log) HighWatermark() kafka.Offset {
 	return l.w.high
 }
 func (l log) LastStable() kafka.Offset { return l.HighWatermark() }
-func (l log) ListOffset(context.Context, int64, bool) (partition.Listed, error) {
-	return partition.Listed{}, nil
+func (l log) ListOffset(ctx context.Context, _ int64, _ bool) (partition.Listed, error) {
+	l.w.mu.Lock()
+	list := l.w.list
+	l.w.mu.Unlock()
+	if list == nil {
+		return partition.Listed{}, nil
+	}
+	return partition.Listed{}, list(ctx)
 }
 func (l log) Subscribe(s partition.Listener) func() {
 	l.w.mu.Lock()
@@ -223,6 +230,39 @@ func TestManyConsumersOfOnePartition(t *testing.T) {
 		all.Wait()
 		if len(of) != consumers*each {
 			t.Errorf("%d records are somebody's", len(of))
+		}
+	})
+}
+
+// Who waits would get nothing of a share while the one that looked where it begins has gone.
+func TestWhoLooksWhereAShareBeginsGoes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.list = func(ctx context.Context) error {
+			<-ctx.Done()
+			return ctx.Err()
+		}
+		l := w.leader(t, 1)
+		w.produce(1)
+		looking, leave := context.WithCancel(t.Context())
+		var first, second Result
+		var took time.Duration
+		var both sync.WaitGroup
+		both.Go(func() { first = l.Fetch(looking, fetchOf("a", 1))[part] })
+		synctest.Wait()
+		both.Go(func() {
+			began := time.Now()
+			second = l.Fetch(t.Context(), fetchOf("b", 1))[part]
+			took = time.Since(began)
+		})
+		synctest.Wait()
+		w.mu.Lock()
+		w.list = nil
+		w.mu.Unlock()
+		leave()
+		both.Wait()
+		if first.Err == nil || second.Err != nil || len(second.Acquired) != 1 || took != 0 {
+			t.Errorf("the one that went: %+v; the other, after %v: %+v", first, took, second)
 		}
 	})
 }
