@@ -59,20 +59,12 @@ func describedMember(m *image.Image, d *consumer.MemberDescription) kmsg.Consume
 
 func describedAssignment(m *image.Image, s assign.Set) kmsg.Assignment {
 	out := kmsg.NewAssignment()
-	var topic *image.Topic
-	for _, p := range s {
-		if topic == nil || topic.ID != p.Topic {
-			t, ok := m.TopicByID(p.Topic)
-			if !ok {
-				continue
-			}
-			topic = t
+	for id, indexes := range s.ByTopic() {
+		if t, ok := m.TopicByID(id); ok {
 			tp := kmsg.NewAssignmentTopicPartition()
-			tp.TopicID, tp.Topic = t.ID, t.Name
+			tp.TopicID, tp.Topic, tp.Partitions = id, t.Name, indexes
 			out.TopicPartitions = append(out.TopicPartitions, tp)
 		}
-		last := &out.TopicPartitions[len(out.TopicPartitions)-1]
-		last.Partitions = append(last.Partitions, p.Index)
 	}
 	return out
 }

@@ -48,12 +48,8 @@ func heartbeatResponse(r consumer.Reply) *kmsg.ConsumerGroupHeartbeatResponse {
 	}
 	a := kmsg.NewConsumerGroupHeartbeatResponseAssignment()
 	a.Topics = []kmsg.ConsumerGroupHeartbeatResponseAssignmentTopic{}
-	for i, p := range r.Assignment {
-		if i == 0 || r.Assignment[i-1].Topic != p.Topic {
-			a.Topics = append(a.Topics, kmsg.ConsumerGroupHeartbeatResponseAssignmentTopic{TopicID: p.Topic})
-		}
-		t := &a.Topics[len(a.Topics)-1]
-		t.Partitions = append(t.Partitions, p.Index)
+	for id, indexes := range r.Assignment.ByTopic() {
+		a.Topics = append(a.Topics, kmsg.ConsumerGroupHeartbeatResponseAssignmentTopic{TopicID: id, Partitions: indexes})
 	}
 	resp.Assignment = &a
 	return resp

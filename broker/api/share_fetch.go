@@ -190,7 +190,7 @@ func (c *shareFetchCall) respond(got map[kafka.Partition]shareleader.Result, err
 	if c.listsAll {
 		listed = append(listed, c.fetched...)
 	}
-	slices.SortFunc(listed, comparePartitions)
+	slices.SortFunc(listed, kafka.Partition.Compare)
 	hinted := map[int32]bool{}
 	for _, p := range slices.Compact(listed) {
 		if n := len(resp.Topics); n == 0 || resp.Topics[n-1].TopicID != p.Topic {
@@ -232,19 +232,8 @@ func (c *shareFetchCall) filled(m *image.Image, p kafka.Partition, r shareleader
 // shareFetchCode is a code that share consumers know what to do about.
 func shareFetchCode(err error) int16 {
 	switch known(err) {
-	case nil:
-		return code(err)
-	case kerr.NotLeaderForPartition, kerr.UnknownTopicOrPartition, kerr.UnknownTopicID, kerr.CorruptMessage:
-		return code(err)
-	case kerr.KafkaStorageError:
+	case nil, kerr.NotLeaderForPartition, kerr.UnknownTopicOrPartition, kerr.UnknownTopicID, kerr.CorruptMessage, kerr.KafkaStorageError:
 		return code(err)
 	}
 	return kerr.NotLeaderForPartition.Code
-}
-
-func comparePartitions(a, b kafka.Partition) int {
-	if c := slices.Compare(a.Topic[:], b.Topic[:]); c != 0 {
-		return c
-	}
-	return int(a.Index) - int(b.Index)
 }

@@ -35,12 +35,8 @@ func shareHeartbeatResponse(r share.Reply) *kmsg.ShareGroupHeartbeatResponse {
 	}
 	a := kmsg.NewShareGroupHeartbeatResponseAssignment()
 	a.TopicPartitions = []kmsg.ShareGroupHeartbeatResponseAssignmentTopicPartition{}
-	for i, p := range r.Assignment {
-		if i == 0 || r.Assignment[i-1].Topic != p.Topic {
-			a.TopicPartitions = append(a.TopicPartitions, kmsg.ShareGroupHeartbeatResponseAssignmentTopicPartition{TopicID: p.Topic})
-		}
-		t := &a.TopicPartitions[len(a.TopicPartitions)-1]
-		t.Partitions = append(t.Partitions, p.Index)
+	for id, indexes := range r.Assignment.ByTopic() {
+		a.TopicPartitions = append(a.TopicPartitions, kmsg.ShareGroupHeartbeatResponseAssignmentTopicPartition{TopicID: id, Partitions: indexes})
 	}
 	resp.Assignment = &a
 	return resp

@@ -9,7 +9,6 @@ import (
 	"github.com/qanat-io/qanat/broker/consumer/assign"
 	"github.com/qanat-io/qanat/metadata/command"
 	"github.com/qanat-io/qanat/wire/cbor"
-	"github.com/qanat-io/qanat/wire/kafka"
 )
 
 // formatVersion is the version of the durable form. A newer one is refused, not guessed at.
@@ -66,14 +65,8 @@ type durableCurrent struct {
 	Epoch    int32         `cbor:"1,keyasint"`
 	Previous int32         `cbor:"2,keyasint"`
 	State    memberState   `cbor:"3,keyasint,omitempty"`
-	Assigned []durableRuns `cbor:"4,keyasint,omitempty"`
-	Revoking []durableRuns `cbor:"5,keyasint,omitempty"`
-}
-
-// durableRuns is a topic's partitions as runs: first, length, first, length, …
-type durableRuns struct {
-	Topic kafka.TopicID `cbor:"1,keyasint"`
-	Runs  []int32       `cbor:"2,keyasint"`
+	Assigned []assign.Runs `cbor:"4,keyasint,omitempty"`
+	Revoking []assign.Runs `cbor:"5,keyasint,omitempty"`
 }
 
 var decoding = cbor.Limits{Depth: 8, Elements: 1 << 20, Pairs: 64, AnyText: true}.Decoding()
@@ -98,11 +91,11 @@ func (g *Group) encode() *Change {
 		}
 		if m.dirty&currentDirt != 0 {
 			put(currentKey+m.id, durableCurrent{
-				Epoch: m.epoch, Previous: m.previous, State: m.state, Assigned: runs(m.assigned), Revoking: runs(m.revoking),
+				Epoch: m.epoch, Previous: m.previous, State: m.state, Assigned: m.assigned.Runs(), Revoking: m.revoking.Runs(),
 			})
 		}
 		if m.dirty&targetDirt != 0 {
-			put(targetKey+m.id, runs(m.target))
+			put(targetKey+m.id, m.target.Runs())
 		}
 		m.dirty = 0
 	}
@@ -110,48 +103,6 @@ func (g *Group) encode() *Change {
 		c.Delete = append(c.Delete, metaKey+id, currentKey+id, targetKey+id)
 	}
 	return c
-}
-
-func runs(s assign.Set) []durableRuns {
-	out := []durableRuns{}
-	for i, p := range s {
-		if i == 0 || s[i-1].Topic != p.Topic {
-			out = append(out, durableRuns{Topic: p.Topic})
-		}
-		last := &out[len(out)-1]
-		if n := len(last.Runs); n > 0 && last.Runs[n-2]+last.Runs[n-1] == p.Index {
-			last.Runs[n-1]++
-		} else {
-			last.Runs = append(last.Runs, p.Index, 1)
-		}
-	}
-	return out
-}
-
-// mostRun bounds what one run may be read as: no topic has more partitions.
-const mostRun = 1 << 20
-
-func setOf(rs []durableRuns) (assign.Set, error) {
-	var ps []kafka.Partition
-	for _, r := range rs {
-		if len(r.Runs)%2 != 0 {
-			return nil, fmt.Errorf("a run of partitions without a length")
-		}
-		for i := 0; i < len(r.Runs); i += 2 {
-			first, n := r.Runs[i], r.Runs[i+1]
-			if first < 0 || n < 1 || n > mostRun || first > mostRun || len(ps) > 8*mostRun {
-				return nil, fmt.Errorf("partitions from %d, %d of them", first, n)
-			}
-			for k := range n {
-				ps = append(ps, kafka.Partition{Topic: r.Topic, Index: first + k})
-			}
-		}
-	}
-	n := len(ps)
-	if s := assign.SetOf(ps); len(s) == n {
-		return s, nil
-	}
-	return nil, fmt.Errorf("a partition twice")
 }
 
 // Load restores a group from its parts, every session beginning now. No parts are a group that only stores offsets.
@@ -230,18 +181,18 @@ func (m *member) load(kind string, value []byte) (dirt, error) {
 		var d durableCurrent
 		err := decoding.Unmarshal(value, &d)
 		if err == nil {
-			m.assigned, err = setOf(d.Assigned)
+			m.assigned, err = assign.FromRuns(d.Assigned)
 		}
 		if err == nil {
-			m.revoking, err = setOf(d.Revoking)
+			m.revoking, err = assign.FromRuns(d.Revoking)
 		}
 		m.epoch, m.previous, m.state = d.Epoch, d.Previous, d.State
 		return currentDirt, err
 	case targetKey:
-		var d []durableRuns
+		var d []assign.Runs
 		err := decoding.Unmarshal(value, &d)
 		if err == nil {
-			m.target, err = setOf(d)
+			m.target, err = assign.FromRuns(d)
 		}
 		return targetDirt, err
 	}

@@ -1,13 +1,11 @@
 package consumer
 
 import (
-	"bytes"
-	"encoding/binary"
 	"fmt"
-	"hash/fnv"
 	"regexp"
 	"slices"
 
+	"github.com/qanat-io/qanat/broker/consumer/assign"
 	"github.com/qanat-io/qanat/metadata/image"
 	"github.com/qanat-io/qanat/wire/kafka"
 )
@@ -103,8 +101,7 @@ func (g *Group) resolve(m *member) []kafka.TopicID {
 	if m.regex != "" {
 		ids = append(ids, g.patterns[m.regex].topics...)
 	}
-	slices.SortFunc(ids, func(a, b kafka.TopicID) int { return bytes.Compare(a[:], b[:]) })
-	return slices.Compact(ids)
+	return assign.SortTopics(ids)
 }
 
 // look takes in the topics that there are, and begins an epoch when those that are subscribed to are not what they were. While the topics are the
@@ -136,16 +133,5 @@ func (g *Group) hash() uint64 {
 			ids = append(ids, m.topics...)
 		}
 	}
-	if len(ids) == 0 {
-		return 0
-	}
-	slices.SortFunc(ids, func(a, b kafka.TopicID) int { return bytes.Compare(a[:], b[:]) })
-	h := fnv.New64a()
-	var n [4]byte
-	for _, id := range slices.Compact(ids) {
-		h.Write(id[:])
-		binary.BigEndian.PutUint32(n[:], uint32(g.partitions(id)))
-		h.Write(n[:])
-	}
-	return h.Sum64()
+	return assign.Hash(ids, g.partitions)
 }

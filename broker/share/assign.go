@@ -2,7 +2,6 @@ package share
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/qanat-io/qanat/broker/consumer/assign"
 	"github.com/qanat-io/qanat/wire/kafka"
@@ -32,7 +31,7 @@ func simple(members []*member, partitions func(kafka.TopicID) int32) []assign.Se
 			at[p] = i
 		}
 		if len(ps) >= len(pool.members) {
-			had := fill(len(ps), -1)
+			had := slices.Repeat([]int{-1}, len(ps))
 			for i, m := range pool.members {
 				for _, p := range members[m].target {
 					if j, ok := at[p]; ok && had[j] < 0 {
@@ -45,7 +44,7 @@ func simple(members []*member, partitions func(kafka.TopicID) int32) []assign.Se
 			}
 			continue
 		}
-		had := fill(len(pool.members), -1)
+		had := slices.Repeat([]int{-1}, len(pool.members))
 		for i, m := range pool.members {
 			for _, p := range members[m].target {
 				if j, ok := at[p]; ok {
@@ -59,7 +58,7 @@ func simple(members []*member, partitions func(kafka.TopicID) int32) []assign.Se
 		}
 	}
 	for i := range out {
-		slices.SortFunc(out[i], assign.Compare)
+		slices.SortFunc(out[i], kafka.Partition.Compare)
 	}
 	return out
 }
@@ -81,9 +80,8 @@ func pools(members []*member) []*pool {
 			subscribers[id] = append(subscribers[id], i)
 		}
 	}
-	slices.SortFunc(topics, func(a, b kafka.TopicID) int { return strings.Compare(string(a[:]), string(b[:])) })
 	var list []*pool
-	for _, id := range topics {
+	for _, id := range assign.SortTopics(topics) {
 		i := slices.IndexFunc(list, func(p *pool) bool { return slices.Equal(p.members, subscribers[id]) })
 		if i < 0 {
 			i, list = len(list), append(list, &pool{members: subscribers[id]})
@@ -97,7 +95,7 @@ func pools(members []*member) []*pool {
 // where there is room.
 func spread(had []int, n int) []int {
 	least, more := len(had)/n, len(had)%n // more bins have one above the least
-	in, count := fill(len(had), -1), make([]int, n)
+	in, count := slices.Repeat([]int{-1}, len(had)), make([]int, n)
 	for _, room := range []int{least, least + 1} {
 		for i, b := range had {
 			if in[i] >= 0 || b < 0 || count[b] >= room || room > least && more == 0 {
@@ -128,12 +126,4 @@ func spread(had []int, n int) []int {
 		}
 	}
 	return in
-}
-
-func fill(n, v int) []int {
-	s := make([]int, n)
-	for i := range s {
-		s[i] = v
-	}
-	return s
 }

@@ -9,7 +9,6 @@ import (
 	"github.com/qanat-io/qanat/broker/consumer/assign"
 	"github.com/qanat-io/qanat/metadata/command"
 	"github.com/qanat-io/qanat/wire/cbor"
-	"github.com/qanat-io/qanat/wire/kafka"
 )
 
 // formatVersion is the version of the durable form. A newer one is refused, not guessed at.
@@ -38,13 +37,7 @@ type durableMember struct {
 	Client string        `cbor:"2,keyasint,omitempty"`
 	Host   string        `cbor:"3,keyasint,omitempty"`
 	Names  []string      `cbor:"4,keyasint"`
-	Target []durableRuns `cbor:"5,keyasint,omitempty"`
-}
-
-// durableRuns is a topic's partitions as runs: first, length, first, length, …
-type durableRuns struct {
-	Topic kafka.TopicID `cbor:"1,keyasint"`
-	Runs  []int32       `cbor:"2,keyasint"`
+	Target []assign.Runs `cbor:"5,keyasint,omitempty"`
 }
 
 var decoding = cbor.Limits{Depth: 8, Elements: 1 << 20, Pairs: 64, AnyText: true}.Decoding()
@@ -60,7 +53,7 @@ func (g *Group) encode() *GroupChange {
 	}
 	for _, m := range g.order {
 		if m.dirty {
-			put(memberKey+m.id, durableMember{Rack: m.rack, Client: m.client, Host: m.host, Names: m.names, Target: runs(m.target)})
+			put(memberKey+m.id, durableMember{Rack: m.rack, Client: m.client, Host: m.host, Names: m.names, Target: m.target.Runs()})
 			m.dirty = false
 		}
 	}
@@ -70,49 +63,7 @@ func (g *Group) encode() *GroupChange {
 	return c
 }
 
-func runs(s assign.Set) []durableRuns {
-	var out []durableRuns
-	for i, p := range s {
-		if i == 0 || s[i-1].Topic != p.Topic {
-			out = append(out, durableRuns{Topic: p.Topic})
-		}
-		last := &out[len(out)-1]
-		if n := len(last.Runs); n > 0 && last.Runs[n-2]+last.Runs[n-1] == p.Index {
-			last.Runs[n-1]++
-		} else {
-			last.Runs = append(last.Runs, p.Index, 1)
-		}
-	}
-	return out
-}
-
-// mostRun bounds what one run may be read as: no topic has more partitions.
-const mostRun = 1 << 20
-
-func setOf(rs []durableRuns) (assign.Set, error) {
-	var ps []kafka.Partition
-	for _, r := range rs {
-		if len(r.Runs)%2 != 0 {
-			return nil, fmt.Errorf("a run of partitions without a length")
-		}
-		for i := 0; i < len(r.Runs); i += 2 {
-			first, n := r.Runs[i], r.Runs[i+1]
-			if first < 0 || n < 1 || n > mostRun || first > mostRun || len(ps) > 8*mostRun {
-				return nil, fmt.Errorf("partitions from %d, %d of them", first, n)
-			}
-			for k := range n {
-				ps = append(ps, kafka.Partition{Topic: r.Topic, Index: first + k})
-			}
-		}
-	}
-	n := len(ps)
-	if s := assign.SetOf(ps); len(s) == n {
-		return s, nil
-	}
-	return nil, fmt.Errorf("a partition twice")
-}
-
-// LoadGroup restores a group from its parts, every session beginning now. No parts are a group that only stores offsets.
+// LoadGroup restores a group from its parts, every session beginning now. No parts are a group that is only a name.
 func LoadGroup(limits *GroupLimits, now time.Time, session time.Duration, parts func(f func(key string, value []byte) bool)) (*Group, error) {
 	g := NewGroup(limits, 0)
 	var failed error
@@ -148,7 +99,7 @@ func (g *Group) load(now time.Time, session time.Duration, key string, value []b
 	if err := decoding.Unmarshal(value, &d); err != nil {
 		return fmt.Errorf("member %q: %w", key[1:], err)
 	}
-	target, err := setOf(d.Target)
+	target, err := assign.FromRuns(d.Target)
 	if err != nil {
 		return fmt.Errorf("member %q: %w", key[1:], err)
 	}

@@ -1,10 +1,7 @@
 package share
 
 import (
-	"bytes"
-	"encoding/binary"
 	"fmt"
-	"hash/fnv"
 	"slices"
 	"strings"
 	"time"
@@ -224,18 +221,7 @@ func (g *Group) hash() uint64 {
 			ids = append(ids, m.topics...)
 		}
 	}
-	if len(ids) == 0 {
-		return 0
-	}
-	slices.SortFunc(ids, func(a, b kafka.TopicID) int { return bytes.Compare(a[:], b[:]) })
-	h := fnv.New64a()
-	var n [4]byte
-	for _, id := range slices.Compact(ids) {
-		h.Write(id[:])
-		binary.BigEndian.PutUint32(n[:], uint32(g.partitions(id)))
-		h.Write(n[:])
-	}
-	return h.Sum64()
+	return assign.Hash(ids, g.partitions)
 }
 
 // flush computes the target of what has changed and hands out the next Change, unless one is under way.

@@ -2,7 +2,6 @@ package txn
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/qanat-io/qanat/metadata/command"
 	"github.com/qanat-io/qanat/wire/kafka"
@@ -34,7 +33,7 @@ func Enlist(old *Record, r EnlistRequest) (next *Record, err error) {
 	n.Version = r.Version
 	grown := !ongoing
 	for _, p := range r.Partitions {
-		if i, had := slices.BinarySearchFunc(n.Partitions, p, comparePartitions); !had {
+		if i, had := slices.BinarySearchFunc(n.Partitions, p, kafka.Partition.Compare); !had {
 			n.Partitions, grown = slices.Insert(n.Partitions, i, p), true
 		}
 	}
@@ -92,13 +91,6 @@ func VerifyMarker(r *Record, who Identity, commit bool) error {
 
 // Has tells whether the record lists a partition.
 func Has(r *Record, p kafka.Partition) bool {
-	_, had := slices.BinarySearchFunc(r.Partitions, p, comparePartitions)
+	_, had := slices.BinarySearchFunc(r.Partitions, p, kafka.Partition.Compare)
 	return had
-}
-
-func comparePartitions(a, b kafka.Partition) int {
-	if c := strings.Compare(string(a.Topic[:]), string(b.Topic[:])); c != 0 {
-		return c
-	}
-	return int(a.Index) - int(b.Index)
 }

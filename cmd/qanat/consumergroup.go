@@ -31,8 +31,8 @@ func describeConsumers(ctx context.Context, adm *kadm.Client, names []string) (m
 		return out, nil
 	}
 	described, err := adm.DescribeConsumerGroups(ctx, names...)
-	if err != nil { // such as that the cluster does not serve this protocol: then there are no such groups
-		if errors.Is(err, kerr.UnsupportedVersion) || strings.Contains(err.Error(), "does not support") || strings.Contains(err.Error(), "too old") {
+	if err != nil {
+		if unserved(err) {
 			return out, nil
 		}
 		return nil, fmt.Errorf("describe groups: %w", err)
@@ -51,6 +51,11 @@ func describeConsumers(ctx context.Context, adm *kadm.Client, names []string) (m
 		out[d.Group] = g
 	}
 	return out, nil
+}
+
+// unserved tells whether an error says that the cluster does not serve a protocol of groups: then there are no such groups.
+func unserved(err error) bool {
+	return errors.Is(err, kerr.UnsupportedVersion) || strings.Contains(err.Error(), "does not support") || strings.Contains(err.Error(), "too old")
 }
 
 func consumerGroupOf(ctx context.Context, adm *kadm.Client, d kadm.DescribedConsumerGroup) (*groupDescription, error) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -17,8 +16,8 @@ func describeShares(ctx context.Context, adm *kadm.Client, names []string) (map[
 		return out, nil
 	}
 	described, err := adm.DescribeShareGroups(ctx, names...)
-	if err != nil { // such as that the cluster does not serve this protocol: then there are no such groups
-		if errors.Is(err, kerr.UnsupportedVersion) || strings.Contains(err.Error(), "does not support") || strings.Contains(err.Error(), "too old") {
+	if err != nil {
+		if unserved(err) {
 			return out, nil
 		}
 		return nil, fmt.Errorf("describe groups: %w", err)

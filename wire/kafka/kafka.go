@@ -1,6 +1,8 @@
 package kafka
 
 import (
+	"bytes"
+	"cmp"
 	"crypto/rand"
 	"encoding/base64"
 	"fmt"
@@ -77,6 +79,11 @@ func ParseTopicID(s string) (TopicID, error) {
 type Partition struct {
 	Topic TopicID `cbor:"1,keyasint"`
 	Index int32   `cbor:"2,keyasint"`
+}
+
+// Compare orders partitions by topic id and index.
+func (p Partition) Compare(o Partition) int {
+	return cmp.Or(bytes.Compare(p.Topic[:], o.Topic[:]), cmp.Compare(p.Index, o.Index))
 }
 
 // String is the form used in paths and logs: <topic id>/<partition>.

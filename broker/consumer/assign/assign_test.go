@@ -59,7 +59,7 @@ func gen(alike bool) *rapid.Generator[world] {
 func whole(t *rapid.T, w world, got []Set) {
 	owned := map[kafka.Partition]int{}
 	for i, s := range got {
-		if !slices.IsSortedFunc(s, Compare) {
+		if !slices.IsSortedFunc(s, kafka.Partition.Compare) {
 			t.Fatalf("member %d's set is not in order: %v", i, s)
 		}
 		for _, p := range s {

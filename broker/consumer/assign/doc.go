@@ -14,5 +14,8 @@
 //   - Range is Kafka's, partition for partition, so that topics with the same
 //     number of partitions meet in the same member.
 //
+// Share groups divide otherwise, but have their partitions as Sets too, and keep
+// them in the same form (runs.go).
+//
 // Start reading at Set (set.go), then uniform.go.
 package assign

@@ -1,8 +1,6 @@
 package assign
 
 import (
-	"bytes"
-	"cmp"
 	"slices"
 
 	"github.com/qanat-io/qanat/wire/kafka"
@@ -11,23 +9,15 @@ import (
 // Set is partitions in order of topic id and index, without repeats. Sets are shared: nobody writes to one.
 type Set []kafka.Partition
 
-// Compare orders partitions as sets hold them.
-func Compare(a, b kafka.Partition) int {
-	if c := bytes.Compare(a.Topic[:], b.Topic[:]); c != 0 {
-		return c
-	}
-	return cmp.Compare(a.Index, b.Index)
-}
-
 // SetOf sorts partitions into a set; it may keep ps.
 func SetOf(ps []kafka.Partition) Set {
-	slices.SortFunc(ps, Compare)
+	slices.SortFunc(ps, kafka.Partition.Compare)
 	return slices.Compact(ps)
 }
 
 // Has tells whether p is in the set.
 func (s Set) Has(p kafka.Partition) bool {
-	_, found := slices.BinarySearchFunc(s, p, Compare)
+	_, found := slices.BinarySearchFunc(s, p, kafka.Partition.Compare)
 	return found
 }
 
@@ -51,7 +41,7 @@ func (s Set) filter(o Set, in bool) Set {
 	var out Set
 	kept, j := 0, 0
 	for i, p := range s {
-		for j < len(o) && Compare(o[j], p) < 0 {
+		for j < len(o) && o[j].Compare(p) < 0 {
 			j++
 		}
 		if found := j < len(o) && o[j] == p; found != in {
