@@ -93,16 +93,23 @@ func (c *client) produce(ctx context.Context) error {
 		return err
 	}
 	defer cl.Close()
+	longer, cancel := outliving(ctx, 20*time.Second)
+	defer cancel()
 	every(ctx, time.Second/time.Duration(c.Rate), func() {
 		v, r := c.record(int32(c.rng.IntN(c.Partitions)))
 		// A full buffer blocks until the oldest are answered: the client's own back-pressure.
-		cl.Produce(ctx, r, func(r *kgo.Record, err error) { c.sent(v, r, err) })
+		cl.Produce(longer, r, func(r *kgo.Record, err error) { c.sent(v, r, err) })
 	})
-	flush, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
-	defer cancel()
 	// What is not flushed by then stays unknown.
-	_ = cl.Flush(flush)
+	_ = cl.Flush(longer)
 	return nil
+}
+
+// outliving is a context that ends so much later than ctx: what is on its way when a client is to end is still answered.
+func outliving(ctx context.Context, by time.Duration) (context.Context, context.CancelFunc) {
+	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(by, cancel) })
+	return longer, func() { stop(); cancel() }
 }
 
 // every does something at the interval until ctx ends; what takes longer is not made up for.
