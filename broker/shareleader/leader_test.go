@@ -267,6 +267,24 @@ func TestWhoLooksWhereAShareBeginsGoes(t *testing.T) {
 	})
 }
 
+// A session would grow without end, or would not go on after a request that was too large for it.
+func TestSessionIsBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newWorld(t).leader(t, 1)
+		v := Visit{Group: "g", Member: "a", Gone: t.Context()}
+		if _, err := l.OpenSession(v, []kafka.Partition{part}); err != nil {
+			t.Fatal(err)
+		}
+		v.Epoch = InitialEpoch + 1
+		if _, err := l.UseSession(v, make([]kafka.Partition, maxPartitions), nil); !errors.Is(err, share.ErrInvalidRequest) {
+			t.Errorf("%d partitions more: %v", maxPartitions, err)
+		}
+		if ps, err := l.UseSession(v, nil, nil); err != nil || len(ps) != 1 {
+			t.Errorf("then: %v, %v", ps, err)
+		}
+	})
+}
+
 // Acknowledgements would be a write each, or be answered before they are durable.
 func TestAcknowledgementsAreOneWrite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

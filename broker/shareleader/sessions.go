@@ -21,6 +21,9 @@ const (
 	FinalEpoch   int32 = -1
 )
 
+// maxPartitions bounds a session that grows with its requests, each of which is bounded by who takes it. Those it has and names again count twice.
+const maxPartitions = 400_000
+
 type sessionKey struct{ group, member string }
 
 // session is guarded by sessions.mu.
@@ -77,6 +80,9 @@ func (l *Leader) UseSession(v Visit, add, forget []kafka.Partition) ([]kafka.Par
 		return nil, nil
 	case v.Epoch != s.epoch:
 		return nil, fmt.Errorf("%w: it is %d, the request's is %d", share.ErrSessionEpoch, s.epoch, v.Epoch)
+	}
+	if len(s.partitions)+len(add) > maxPartitions {
+		return nil, fmt.Errorf("%w: more than %d partitions in one share session", share.ErrInvalidRequest, maxPartitions)
 	}
 	if s.epoch++; s.epoch == math.MaxInt32 {
 		s.epoch = 1
