@@ -197,7 +197,11 @@ Only such as have not written for a time are looked at, as others may be about t
 
 // findHanging asks the partitions for what is open in them, and the coordinators for what they know of it.
 func findHanging(ctx context.Context, adm *kadm.Client, topics []string, idle time.Duration) ([]hangingTxn, error) {
-	open, err := openTxns(ctx, adm, topics)
+	in := kadm.TopicsSet{}
+	for _, t := range topics {
+		in.Add(t)
+	}
+	open, err := openTxns(ctx, adm, in)
 	if err != nil {
 		return nil, err
 	}
@@ -240,12 +244,8 @@ func underWay(described kadm.DescribedTransactions, p kadm.DescribedProducer) bo
 	return false
 }
 
-// openTxns are the producers with a transaction open in a partition, in order.
-func openTxns(ctx context.Context, adm *kadm.Client, topics []string) ([]kadm.DescribedProducer, error) {
-	in := kadm.TopicsSet{}
-	for _, t := range topics {
-		in.Add(t)
-	}
+// openTxns are the producers with a transaction open in one of some partitions, or in any when none are named; in order.
+func openTxns(ctx context.Context, adm *kadm.Client, in kadm.TopicsSet) ([]kadm.DescribedProducer, error) {
 	described, err := adm.DescribeProducers(ctx, in)
 	if err != nil {
 		return nil, fmt.Errorf("describe producers: %w", err)
@@ -339,24 +339,15 @@ func (a *app) abortTxn(ctx context.Context, adm *kadm.Client, id string) error {
 func (a *app) abortOpen(ctx context.Context, adm *kadm.Client, open openTxn) error {
 	in := kadm.TopicsSet{}
 	in.Add(open.topic, open.partition)
-	described, err := adm.DescribeProducers(ctx, in)
+	there, err := openTxns(ctx, adm, in)
 	if err != nil {
-		return fmt.Errorf("describe producers: %w", err)
+		return err
 	}
-	var of *kadm.DescribedProducer
-	for _, p := range described.SortedPartitions() {
-		if p.Err != nil {
-			return fmt.Errorf("describe producers of %s/%d: %w", p.Topic, p.Partition, p.Err)
-		}
-		for _, producer := range p.ActiveProducers.Sorted() {
-			if producer.CurrentTxnStartOffset == open.start {
-				of = &producer
-			}
-		}
-	}
-	if of == nil {
+	i := slices.IndexFunc(there, func(p kadm.DescribedProducer) bool { return p.CurrentTxnStartOffset == open.start })
+	if i < 0 {
 		return failf(exitNotFound, "`qanat txn find-hanging` says where there are", "no transaction is open in %s", open)
 	}
+	of := there[i]
 	if err := a.confirm(fmt.Sprintf("Abort the transaction of producer %d in %s", of.ProducerID, open)); err != nil {
 		return err
 	}
