@@ -24,6 +24,21 @@ type cluster struct {
 	b []*harness.Broker
 }
 
+// killing is what disturbs a run that goes on in rounds: now and then one of the brokers, in turn, is killed and started, so many times in all.
+func killing(ctx context.Context, t *testing.T, most int, brokers ...*harness.Broker) func(round int) {
+	kills := 0
+	return func(round int) {
+		if round%3 != 1 || kills == most {
+			return
+		}
+		b := brokers[kills%len(brokers)]
+		kills++
+		if err := errors.Join(b.Kill(), b.Start(ctx)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // newCluster starts n brokers that form a cluster with one another.
 func newCluster(ctx context.Context, t *testing.T, n int, sets ...string) *cluster {
 	t.Helper()

@@ -2,7 +2,6 @@ package integration
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -199,29 +198,12 @@ func TestShareGroup(t *testing.T) {
 func TestShareGroupUnderKills(t *testing.T) {
 	ctx := within(t, 3*time.Minute)
 	b := startBroker(t)
-	kills := 0
-	newQueue(ctx, t, []string{b.Listen}, 1, 30_000).run(ctx, 4, func(round int) {
-		if round%3 == 1 && kills < 5 {
-			kills++
-			if err := errors.Join(b.Kill(), b.Start(ctx)); err != nil {
-				t.Fatal(err)
-			}
-		}
-	})
+	newQueue(ctx, t, []string{b.Listen}, 1, 30_000).run(ctx, 4, killing(ctx, t, 5, b))
 }
 
 // Likewise in a cluster, whose brokers lead partitions, coordinate the group, and are killed in turn.
 func TestShareGroupInACluster(t *testing.T) {
 	ctx := within(t, 4*time.Minute)
 	c := newCluster(ctx, t, 3)
-	kills := 0
-	newQueue(ctx, t, c.seeds(), 3, 30_000).run(ctx, 4, func(round int) {
-		if round%3 == 1 && kills < 6 {
-			b := c.b[kills%3]
-			kills++
-			if err := errors.Join(b.Kill(), b.Start(ctx)); err != nil {
-				t.Fatal(err)
-			}
-		}
-	})
+	newQueue(ctx, t, c.seeds(), 3, 30_000).run(ctx, 4, killing(ctx, t, 6, c.b...))
 }

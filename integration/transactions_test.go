@@ -2,7 +2,6 @@ package integration
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -197,31 +196,14 @@ func TestExactlyOnce(t *testing.T) {
 func TestExactlyOnceUnderKills(t *testing.T) {
 	ctx := within(t, 3*time.Minute)
 	b := startBroker(t, "group.initial.rebalance.delay.ms=0")
-	kills := 0
-	newETL(ctx, t, []string{b.Listen}, 1, 20_000).run(ctx, 3, func(round int) {
-		if round%3 == 1 && kills < 8 {
-			kills++
-			if err := errors.Join(b.Kill(), b.Start(ctx)); err != nil {
-				t.Fatal(err)
-			}
-		}
-	})
+	newETL(ctx, t, []string{b.Listen}, 1, 20_000).run(ctx, 3, killing(ctx, t, 8, b))
 }
 
 // Likewise in a cluster, whose brokers lead partitions, coordinate transactions and groups, and are killed in turn.
 func TestExactlyOnceInACluster(t *testing.T) {
 	ctx := within(t, 4*time.Minute)
 	c := newCluster(ctx, t, 3, "group.initial.rebalance.delay.ms=0")
-	kills := 0
-	newETL(ctx, t, c.seeds(), 3, 20_000).run(ctx, 3, func(round int) {
-		if round%3 == 1 && kills < 6 {
-			b := c.b[kills%3]
-			kills++
-			if err := errors.Join(b.Kill(), b.Start(ctx)); err != nil {
-				t.Fatal(err)
-			}
-		}
-	})
+	newETL(ctx, t, c.seeds(), 3, 20_000).run(ctx, 3, killing(ctx, t, 6, c.b...))
 }
 
 // A client that was replaced would go on in its transaction, and a transaction that nobody ends would hold up readers for ever.
