@@ -254,7 +254,7 @@ func (b *bundle) versions() ([]byte, error) {
 	}, "", "  ")
 }
 
-// describe is every key with its value, where that came from, and what it was before that; secret ones without.
+// describe is every key with its value and where that came from; secret ones without their value.
 func (b *bundle) describe(cfg *config.Broker) ([]byte, error) {
 	type entry struct{ Key, Value, From string }
 	var list []entry

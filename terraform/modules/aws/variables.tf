@@ -30,7 +30,7 @@ variable "route_tables" {
 }
 
 variable "brokers" {
-  description = "node.id → broker. A number stays with its address, name and volume for as long as it is here; what stands beside it may be changed."
+  description = "node.id → broker. A number stays with its address, name and volume for as long as it is here; instance_type may be changed, and volume_gib grow. Another az is another address and an empty volume: give another number one."
   type = map(object({
     az            = string
     instance_type = optional(string, "m7g.large")
@@ -49,7 +49,7 @@ variable "brokers" {
 }
 
 variable "voters" {
-  description = "The node ids of cluster.peers: who forms the cluster and votes first. Default: the three lowest, or the lowest. A change would replace every broker, which an apply refuses (see rolling); adding brokers does not."
+  description = "The node ids of cluster.peers: who forms the cluster and votes first. Default: the three lowest, or with fewer than three brokers the lowest. A change would replace every broker, which an apply refuses (see rolling). Adding brokers with higher numbers to three or more changes nothing; with fewer, write voters, and default.replication.factor and min.insync.replicas in config, which follow from their number."
   type        = list(string)
   default     = null
 
@@ -60,7 +60,7 @@ variable "voters" {
 
   validation {
     condition     = var.voters == null || length(setsubtract(coalesce(var.voters, []), keys(var.brokers))) == 0
-    error_message = "voters: ${join(", ", setsubtract(coalesce(var.voters, []), keys(var.brokers)))} not among brokers. Write some of ${join(", ", keys(var.brokers))}. A voter that is to leave is first replaced here, then taken out of brokers."
+    error_message = "voters: ${join(", ", setsubtract(coalesce(var.voters, []), keys(var.brokers)))} not among brokers. Write some of ${join(", ", keys(var.brokers))}. A voter stays in brokers for as long as it is here."
   }
 }
 
@@ -135,7 +135,7 @@ variable "bucket" {
 }
 
 variable "kms_key" {
-  description = "ARN of the KMS key of volumes, bucket and secrets. Default: AWS's own keys (S3: SSE-S3)."
+  description = "ARN of the KMS key of volumes, bucket and secrets. Default: AWS's own keys (S3: SSE-S3). Chosen once: with another one AWS makes volumes anew, empty."
   type        = string
   default     = null
 
