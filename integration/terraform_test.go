@@ -336,7 +336,9 @@ func TestTerraform(t *testing.T) {
 	if _, err := os.Stat(s.cluster); !os.IsNotExist(err) {
 		t.Errorf("the brokers' directory is there (%v)", err)
 	}
-	if left, _ := exec.Command("pgrep", "-f", "--", s.cluster+"/").Output(); len(left) > 0 {
-		t.Errorf("processes are there: %s", left)
+	// 1: there is none.
+	left := exec.Command("pgrep", "-f", "--", s.cluster+"/")
+	if out, err := left.Output(); left.ProcessState.ExitCode() != 1 {
+		t.Errorf("processes are there: %s (%v)", out, err)
 	}
 }

@@ -275,7 +275,8 @@ func (b *bundle) journal(ctx context.Context) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, adminTimeout)
 	defer cancel()
 	var stderr bytes.Buffer
-	c := exec.CommandContext(ctx, "journalctl", "--no-pager", "--output=short-iso-precise", "--unit="+b.unit, fmt.Sprintf("--since=-%ds", int(b.since.Seconds())))
+	// So many lines have more than logBytes, and not a day of a broker that says too much.
+	c := exec.CommandContext(ctx, "journalctl", "--no-pager", "--output=short-iso-precise", "--lines=200000", "--unit="+b.unit, fmt.Sprintf("--since=-%ds", int(b.since.Seconds())))
 	c.Stderr = &stderr
 	out, err := c.Output()
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/planmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/resource/schema/stringplanmodifier"
 	"github.com/hashicorp/terraform-plugin-framework/schema/validator"
+	"github.com/hashicorp/terraform-plugin-framework/tfsdk"
 	"github.com/hashicorp/terraform-plugin-framework/types"
 )
 
@@ -127,9 +128,8 @@ func (r *offsetsResource) set(ctx context.Context, plan offsetsModel, d *diag.Di
 			offsets[int32(p)] = at.ValueInt64()
 		}
 	} else {
-		at, _ := time.Parse(time.RFC3339, plan.To.ValueString())
 		var err error
-		if offsets, err = r.Places(ctx, topic, plan.To.ValueString(), at); err != nil {
+		if offsets, err = r.Places(ctx, topic, plan.To.ValueString()); err != nil {
 			report(d, err)
 			return plan, false
 		}
@@ -152,24 +152,22 @@ func offsetsMap(m map[int32]int64) types.Map {
 }
 
 func (r *offsetsResource) Create(ctx context.Context, req resource.CreateRequest, resp *resource.CreateResponse) {
-	var plan offsetsModel
-	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
-	if resp.Diagnostics.HasError() {
-		return
-	}
-	if state, ok := r.set(ctx, plan, &resp.Diagnostics); ok {
-		resp.Diagnostics.Append(resp.State.Set(ctx, state)...)
-	}
+	r.put(ctx, req.Plan, &resp.State, &resp.Diagnostics)
 }
 
 func (r *offsetsResource) Update(ctx context.Context, req resource.UpdateRequest, resp *resource.UpdateResponse) {
+	r.put(ctx, req.Plan, &resp.State, &resp.Diagnostics)
+}
+
+// put is Create and Update: a commit of the planned offsets, whatever was committed before.
+func (r *offsetsResource) put(ctx context.Context, planned tfsdk.Plan, state *tfsdk.State, d *diag.Diagnostics) {
 	var plan offsetsModel
-	resp.Diagnostics.Append(req.Plan.Get(ctx, &plan)...)
-	if resp.Diagnostics.HasError() {
+	d.Append(planned.Get(ctx, &plan)...)
+	if d.HasError() {
 		return
 	}
-	if state, ok := r.set(ctx, plan, &resp.Diagnostics); ok {
-		resp.Diagnostics.Append(resp.State.Set(ctx, state)...)
+	if set, ok := r.set(ctx, plan, d); ok {
+		d.Append(state.Set(ctx, set)...)
 	}
 }
 

@@ -42,10 +42,11 @@ func (e *Error) Summary() string {
 func (e *Error) Detail() string {
 	var parts []string
 	var k *kerr.Error
+	answered := errors.As(e.Err, &k)
 	switch {
 	case e.Text != "":
 		parts = append(parts, sentence(e.Text))
-	case errors.As(e.Err, &k):
+	case answered:
 		parts = append(parts, sentence(k.Description))
 	case errors.Is(e.Err, context.DeadlineExceeded):
 		parts = append(parts, "There was no answer in time.")
@@ -53,10 +54,7 @@ func (e *Error) Detail() string {
 		parts = append(parts, sentence(e.Err.Error()))
 	}
 	hint := e.Hint
-	if hint == "" && k == nil {
-		errors.As(e.Err, &k)
-	}
-	if hint == "" && k != nil {
+	if hint == "" && answered {
 		hint = hints[k.Code]
 	}
 	if hint != "" {

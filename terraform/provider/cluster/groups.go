@@ -146,7 +146,7 @@ func (c *Cluster) Committed(ctx context.Context, group, topic string) (map[int32
 }
 
 // Places are the offsets of a topic's partitions at a place: "earliest", "latest", or the first record at or after a time.
-func (c *Cluster) Places(ctx context.Context, topic, place string, at time.Time) (map[int32]int64, error) {
+func (c *Cluster) Places(ctx context.Context, topic, place string) (map[int32]int64, error) {
 	what := fmt.Sprintf("find %s in topic %s", place, topic)
 	adm, err := c.admin(ctx)
 	if err != nil {
@@ -161,6 +161,10 @@ func (c *Cluster) Places(ctx context.Context, topic, place string, at time.Time)
 	case "latest":
 		found, err = adm.ListEndOffsets(ctx, topic)
 	default:
+		at, wrong := time.Parse(time.RFC3339, place)
+		if wrong != nil {
+			return nil, failed(what, wrong, nil, "Write earliest, latest, or a time such as 2026-11-26T09:00:00Z.")
+		}
 		found, err = adm.ListOffsetsAfterMilli(ctx, at.UnixMilli(), topic)
 	}
 	if err != nil {
@@ -200,7 +204,7 @@ func (c *Cluster) Commit(ctx context.Context, group, topic string, offsets map[i
 		text := fmt.Sprintf("The group has %d members (%s): they hold their own positions and would commit over what is set", n, strings.Join(who, ", "))
 		return failed(what, kerr.NonEmptyGroup, &text, "Stop the group's consumers, apply, and start them again. They begin at what was set.")
 	}
-	ends, err := c.Places(ctx, topic, "latest", time.Time{})
+	ends, err := c.Places(ctx, topic, "latest")
 	if err != nil {
 		return err
 	}
