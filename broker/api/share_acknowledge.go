@@ -7,7 +7,6 @@ import (
 	"github.com/qanat-io/qanat/broker/share"
 	"github.com/qanat-io/qanat/broker/shareleader"
 	"github.com/qanat-io/qanat/wire"
-	"github.com/qanat-io/qanat/wire/kafka"
 )
 
 // ShareAcknowledge (key 79, v1-2): a member of a share group says what has become of records that it was given (KIP-932).
@@ -59,7 +58,7 @@ func (h *Handler) acknowledged(x *wire.Exchange, req *kmsg.ShareAcknowledgeReque
 			p := &t.Partitions[j]
 			var of []share.Ack
 			for _, b := range p.AcknowledgementBatches {
-				of = append(of, share.Ack{First: kafka.Offset(b.FirstOffset), Next: kafka.Offset(b.LastOffset) + 1, Types: ackTypes(b.AcknowledgeTypes)})
+				of = append(of, shareAck(b.FirstOffset, b.LastOffset, b.AcknowledgeTypes))
 			}
 			acks = append(acks, shareAcks(m, t.TopicID, p.Partition, of, req.IsRenewAck))
 		}

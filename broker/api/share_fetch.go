@@ -86,7 +86,7 @@ func (h *Handler) shareVisit(x *wire.Exchange, req *kmsg.ShareFetchRequest) (*sh
 			}
 			var acks []share.Ack
 			for _, b := range p.AcknowledgementBatches {
-				acks = append(acks, share.Ack{First: kafka.Offset(b.FirstOffset), Next: kafka.Offset(b.LastOffset) + 1, Types: ackTypes(b.AcknowledgeTypes)})
+				acks = append(acks, shareAck(b.FirstOffset, b.LastOffset, b.AcknowledgeTypes))
 			}
 			c.acks = append(c.acks, shareAcks(m, t.TopicID, p.Partition, acks, req.IsRenewAck))
 		}

@@ -67,12 +67,13 @@ func shareAcks(m *image.Image, topic kafka.TopicID, index int32, acks []share.Ac
 	return out
 }
 
-func ackTypes(of []int8) []share.AckType {
-	out := make([]share.AckType, len(of))
-	for i, t := range of {
-		out[i] = share.AckType(t)
+// shareAck is one of them.
+func shareAck(first, last int64, types []int8) share.Ack {
+	a := share.Ack{First: kafka.Offset(first), Next: kafka.Offset(last) + 1, Types: make([]share.AckType, len(types))}
+	for i, t := range types {
+		a.Types[i] = share.AckType(t)
 	}
-	return out
+	return a
 }
 
 // renews tells whether a request may renew locks; an error: it says so, and its group does not let it (KIP-1222).
@@ -129,15 +130,12 @@ func (h *Handler) expectShares(x *wire.Exchange, ps []kafka.Partition) {
 	h.expect(x, e)
 }
 
-// shareLog is a partition as package shareleader wants it; nil where it is not hosted.
-func shareLog(p *partition.Partition) shareleader.Log {
-	if p == nil {
+// ShareLogs finds partitions for package shareleader: nil where they are not hosted.
+func ShareLogs(find func(kafka.Partition) *partition.Partition) func(kafka.Partition) shareleader.Log {
+	return func(at kafka.Partition) shareleader.Log {
+		if p := find(at); p != nil {
+			return p
+		}
 		return nil
 	}
-	return p
-}
-
-// ShareLogs finds partitions for package shareleader.
-func ShareLogs(find func(kafka.Partition) *partition.Partition) func(kafka.Partition) shareleader.Log {
-	return func(p kafka.Partition) shareleader.Log { return shareLog(find(p)) }
 }

@@ -1,7 +1,6 @@
 package share
 
 import (
-	"slices"
 	"time"
 
 	"github.com/qanat-io/qanat/wire/kafka"
@@ -141,13 +140,4 @@ func (p *Partition) lock(got []Acquired, base, next kafka.Offset, nothing bool, 
 		fresh = false
 	}
 	return got, left
-}
-
-// Locked lists what members have, for tests and for whoever describes a share.
-func (p *Partition) Locked(f func(member string, first, next kafka.Offset)) {
-	for _, r := range slices.Clone(p.runs) {
-		if r.state == acquired {
-			f(r.holder, r.first, r.next)
-		}
-	}
 }

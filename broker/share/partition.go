@@ -294,13 +294,3 @@ func (p *Partition) Abort(why error, out *PartitionEffects) {
 	}
 	p.parked = nil
 }
-
-// Done counts the offsets from start on that are done: what lag does not count.
-func (p *Partition) Done() (n int64) {
-	for i := range p.runs {
-		if r := &p.runs[i]; r.state.done() {
-			n += int64(r.next - r.first)
-		}
-	}
-	return n
-}

@@ -157,10 +157,3 @@ func (l *Leader) release(k sessionKey) {
 		})
 	}
 }
-
-// SessionCount is how many sessions there are.
-func (l *Leader) SessionCount() int {
-	l.smu.Lock()
-	defer l.smu.Unlock()
-	return len(l.open)
-}
