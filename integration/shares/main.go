@@ -78,6 +78,11 @@ func run(ctx context.Context, brokers string, consumers, records, size int) erro
 			defer worker.Close()
 			for done.Err() == nil {
 				fetches := worker.PollRecords(done, 500) // the poll accepts what the one before gave
+				fetches.EachError(func(topic string, partition int32, err error) {
+					if done.Err() == nil {
+						log.Printf("%s/%d: %v", topic, partition, err)
+					}
+				})
 				if n := fetches.NumRecords(); n > 0 {
 					first.Do(func() { begin = time.Now() })
 					if taken.Add(int64(n)) >= int64(records) {
