@@ -17,7 +17,7 @@ import (
 // ShareFetch (key 78, v1-2): a member of a share group is given records, and says what has become of those it was given before (KIP-932).
 //
 //   - Sessions: epoch 0 begins one, with the partitions named, and acknowledges nothing; -1 ends it, and gives back what the member has; between them
-//     partitions are added and forgotten. A session ends with its connection.
+//     partitions are added and forgotten. A session ends with its connection. One that would have too many partitions: INVALID_REQUEST.
 //   - An answer to a session's first request lists all partitions, later ones those with records, an error or acknowledgements.
 //   - Waits up to max wait for records, but only for those: min bytes beyond one are not waited for.
 //   - v1: how many records at most, rounded up to whole batches, and how many are told of together (KIP-1206); v2: or exactly so many; renewal of locks, with
