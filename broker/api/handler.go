@@ -208,19 +208,19 @@ func (h *Handler) Stop() {
 
 // Handle implements wire.Handler.
 func (h *Handler) Handle(x *wire.Exchange) {
-	f := handlers[x.Key]
-	if f == nil {
+	f, ok := handlers[x.Key]
+	if !ok {
 		x.Reply(wire.Reply{Close: refuse(kerr.UnsupportedVersion, "api key %d has no handler", x.Key)})
 		return
 	}
 	m := h.meter(x)
-	if m == nil || waits(x.Key) {
-		f(h, x)
+	if m == nil || f.waits {
+		f.by(h, x)
 		return
 	}
 	x.Throttle = m.TimeOwed()
 	began := time.Now()
-	f(h, x)
+	f.by(h, x)
 	m.Took(time.Since(began)) // without what it is parked for
 }
 
@@ -257,77 +257,75 @@ func (m mutations) admit(partitions int) error {
 	return nil
 }
 
-// waits tells whether a request waits for others within Handle: for the quorum, a coordinator, partitions that come to be. How long that takes
-// is no work of this broker's, and not counted.
-func waits(key int16) bool {
-	switch key {
-	case 19, 20, 21, 22, 24, 25, 26, 28, 33, 37, 42, 43, 44, 45, 47, 49, 55, 64, 80, 81:
-		return true
-	}
-	return false
+// serves is how an API is served.
+type serves struct {
+	by func(*Handler, *wire.Exchange)
+	// It waits for others within: for the quorum, a coordinator, partitions that come to be. How long that takes is no work of this
+	// broker's, and not counted to the client's request_percentage.
+	waits bool
 }
 
 // handlers has one line per API key; the functions live in the file named after the API.
-var handlers = map[int16]func(*Handler, *wire.Exchange){
-	0:  (*Handler).produce,
-	1:  (*Handler).fetch,
-	2:  (*Handler).listOffsets,
-	3:  (*Handler).metadata,
-	8:  (*Handler).offsetCommit,
-	9:  (*Handler).offsetFetch,
-	10: (*Handler).findCoordinator,
-	11: (*Handler).joinGroup,
-	12: (*Handler).heartbeat,
-	13: (*Handler).leaveGroup,
-	14: (*Handler).syncGroup,
-	15: (*Handler).describeGroups,
-	16: (*Handler).listGroups,
-	18: (*Handler).apiVersions,
-	19: (*Handler).createTopics,
-	20: (*Handler).deleteTopics,
-	21: (*Handler).deleteRecords,
-	22: (*Handler).initProducerID,
-	23: (*Handler).offsetForLeaderEpoch,
-	24: (*Handler).addPartitionsToTxn,
-	25: (*Handler).addOffsetsToTxn,
-	26: (*Handler).endTxn,
-	27: (*Handler).writeTxnMarkers,
-	28: (*Handler).txnOffsetCommit,
-	32: (*Handler).describeConfigs,
-	33: (*Handler).alterConfigs,
-	34: (*Handler).alterReplicaLogDirs,
-	35: (*Handler).describeLogDirs,
-	37: (*Handler).createPartitions,
-	42: (*Handler).deleteGroups,
-	43: (*Handler).electLeaders,
-	44: (*Handler).incrementalAlterConfigs,
-	45: (*Handler).alterPartitionReassignments,
-	46: (*Handler).listPartitionReassignments,
-	47: (*Handler).offsetDelete,
-	48: (*Handler).describeClientQuotas,
-	49: (*Handler).alterClientQuotas,
-	55: (*Handler).describeQuorum,
-	57: (*Handler).updateFeatures,
-	60: (*Handler).describeCluster,
-	61: (*Handler).describeProducers,
-	64: (*Handler).unregisterBroker,
-	65: (*Handler).describeTransactions,
-	66: (*Handler).listTransactions,
-	68: (*Handler).consumerGroupHeartbeat,
-	69: (*Handler).consumerGroupDescribe,
-	71: (*Handler).getTelemetrySubscriptions,
-	72: (*Handler).pushTelemetry,
-	74: (*Handler).listConfigResources,
-	75: (*Handler).describeTopicPartitions,
-	76: (*Handler).shareGroupHeartbeat,
-	77: (*Handler).shareGroupDescribe,
-	78: (*Handler).shareFetch,
-	79: (*Handler).shareAcknowledge,
-	80: (*Handler).addRaftVoter,
-	81: (*Handler).removeRaftVoter,
-	90: (*Handler).describeShareGroupOffsets,
-	91: (*Handler).alterShareGroupOffsets,
-	92: (*Handler).deleteShareGroupOffsets,
+var handlers = map[int16]serves{
+	0:  {by: (*Handler).produce},
+	1:  {by: (*Handler).fetch},
+	2:  {by: (*Handler).listOffsets},
+	3:  {by: (*Handler).metadata},
+	8:  {by: (*Handler).offsetCommit},
+	9:  {by: (*Handler).offsetFetch},
+	10: {by: (*Handler).findCoordinator},
+	11: {by: (*Handler).joinGroup},
+	12: {by: (*Handler).heartbeat},
+	13: {by: (*Handler).leaveGroup},
+	14: {by: (*Handler).syncGroup},
+	15: {by: (*Handler).describeGroups},
+	16: {by: (*Handler).listGroups},
+	18: {by: (*Handler).apiVersions},
+	19: {by: (*Handler).createTopics, waits: true},
+	20: {by: (*Handler).deleteTopics, waits: true},
+	21: {by: (*Handler).deleteRecords, waits: true},
+	22: {by: (*Handler).initProducerID, waits: true},
+	23: {by: (*Handler).offsetForLeaderEpoch},
+	24: {by: (*Handler).addPartitionsToTxn, waits: true},
+	25: {by: (*Handler).addOffsetsToTxn, waits: true},
+	26: {by: (*Handler).endTxn, waits: true},
+	27: {by: (*Handler).writeTxnMarkers},
+	28: {by: (*Handler).txnOffsetCommit, waits: true},
+	32: {by: (*Handler).describeConfigs},
+	33: {by: (*Handler).alterConfigs, waits: true},
+	34: {by: (*Handler).alterReplicaLogDirs},
+	35: {by: (*Handler).describeLogDirs},
+	37: {by: (*Handler).createPartitions, waits: true},
+	42: {by: (*Handler).deleteGroups, waits: true},
+	43: {by: (*Handler).electLeaders, waits: true},
+	44: {by: (*Handler).incrementalAlterConfigs, waits: true},
+	45: {by: (*Handler).alterPartitionReassignments, waits: true},
+	46: {by: (*Handler).listPartitionReassignments},
+	47: {by: (*Handler).offsetDelete, waits: true},
+	48: {by: (*Handler).describeClientQuotas},
+	49: {by: (*Handler).alterClientQuotas, waits: true},
+	55: {by: (*Handler).describeQuorum, waits: true},
+	57: {by: (*Handler).updateFeatures},
+	60: {by: (*Handler).describeCluster},
+	61: {by: (*Handler).describeProducers},
+	64: {by: (*Handler).unregisterBroker, waits: true},
+	65: {by: (*Handler).describeTransactions},
+	66: {by: (*Handler).listTransactions},
+	68: {by: (*Handler).consumerGroupHeartbeat},
+	69: {by: (*Handler).consumerGroupDescribe},
+	71: {by: (*Handler).getTelemetrySubscriptions},
+	72: {by: (*Handler).pushTelemetry},
+	74: {by: (*Handler).listConfigResources},
+	75: {by: (*Handler).describeTopicPartitions},
+	76: {by: (*Handler).shareGroupHeartbeat},
+	77: {by: (*Handler).shareGroupDescribe},
+	78: {by: (*Handler).shareFetch},
+	79: {by: (*Handler).shareAcknowledge},
+	80: {by: (*Handler).addRaftVoter, waits: true},
+	81: {by: (*Handler).removeRaftVoter, waits: true},
+	90: {by: (*Handler).describeShareGroupOffsets},
+	91: {by: (*Handler).alterShareGroupOffsets},
+	92: {by: (*Handler).deleteShareGroupOffsets},
 }
 
 // reply answers with a message in the request's version.

@@ -81,7 +81,7 @@ func (s *Scrubber) round(ctx context.Context) {
 		id := l.Partition()
 		after := kafka.Offset(0)
 		if p.Topic != "" {
-			switch c := compare(id, kafka.Partition{Topic: p.topic, Index: p.Index}); {
+			switch c := id.Compare(kafka.Partition{Topic: p.topic, Index: p.Index}); {
 			case c < 0:
 				continue
 			case c == 0:

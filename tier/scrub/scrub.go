@@ -1,8 +1,6 @@
 package scrub
 
 import (
-	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -239,10 +237,6 @@ func (s *Scrubber) Now(ctx context.Context, match func(Log) bool) (Report, error
 func (s *Scrubber) sorted() []Log {
 	var list []Log
 	s.logs(func(l Log) { list = append(list, l) })
-	slices.SortFunc(list, func(a, b Log) int { return compare(a.Partition(), b.Partition()) })
+	slices.SortFunc(list, func(a, b Log) int { return a.Partition().Compare(b.Partition()) })
 	return list
-}
-
-func compare(a, b kafka.Partition) int {
-	return cmp.Or(bytes.Compare(a.Topic[:], b.Topic[:]), cmp.Compare(a.Index, b.Index))
 }
