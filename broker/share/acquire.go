@@ -44,7 +44,9 @@ func (p *Partition) Wanted(l Limits) (kafka.Offset, bool) {
 }
 
 // free tells whether a run may be given out.
-func (p *Partition) free(r *run) bool { return r.state == available && r.saved <= p.durable }
+func (p *Partition) free(r *run) bool {
+	return (r.state == available || bugLock && r.state == acquired) && r.saved <= p.durable
+}
 
 // room is how many offsets may still be given out that were not yet. Offsets that are done count while they lie behind one that is not.
 func (p *Partition) room(l Limits) int { return l.Locks - int(p.next-p.start) }

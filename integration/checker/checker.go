@@ -43,6 +43,7 @@ type Stats struct {
 	Committed, CommitUnknown   int
 	Fetched, Resumed, Assigned int // committed offsets compared, first polls after an assignment, assignments
 	FinalReads                 int // partitions read to their end, by any process
+	Taken, Settled, Started    int // records by members of a share group, words on them that were answered, and starts of shares compared
 	Repeated                   int // values written twice by producers that do not promise otherwise
 	Nodes, Edges               int // of the dependency graph
 }
@@ -71,6 +72,7 @@ func Check(h *history.History, options Options) *Report {
 	c.transactions()
 	c.appends()
 	c.groups()
+	c.shares()
 	c.cycles()
 	slices.SortStableFunc(c.report.Violations, func(a, b Violation) int {
 		return slices.Index(Invariants, a.Invariant) - slices.Index(Invariants, b.Invariant)
@@ -142,6 +144,14 @@ func (c *check) count() {
 				s.Assigned++
 			}
 		}
+		for j := range p.Takes {
+			s.Taken += len(p.Takes[j].Values)
+		}
+		for j := range p.Settles {
+			if p.Settles[j].Outcome == history.OK {
+				s.Settled++
+			}
+		}
 		s.FinalReads += len(p.Finals)
 		s.Transactions += len(p.Transactions)
 	}
@@ -164,6 +174,9 @@ func (r *Report) Write(w io.Writer) error {
 		fmt.Fprintf(&b, "commits of %d transactions asked for\n", s.Transactions)
 	}
 	fmt.Fprintf(&b, "commits %d, %d unknown; %d committed offsets and %d resumed positions compared; %d assignments\n", s.Committed, s.CommitUnknown, s.Fetched, s.Resumed, s.Assigned)
+	if s.Taken > 0 {
+		fmt.Fprintf(&b, "share group: %d records taken, %d settled, %d starts compared\n", s.Taken, s.Settled, s.Started)
+	}
 	fmt.Fprintf(&b, "%d processes, %d crashed; dependency graph of %d nodes, %d edges\n", s.Processes, s.Crashed, s.Nodes, s.Edges)
 	for _, u := range r.Unfinished {
 		fmt.Fprintf(&b, "NOT JUDGED: %s\n", u)

@@ -42,18 +42,25 @@ func (c *check) content() {
 	}
 	for _, p := range c.Processes {
 		for i := range p.Polls {
-			poll := &p.Polls[i]
-			for j, v := range poll.Values {
-				c.polled(p, poll, poll.Offset+int64(j), v)
-			}
-			if poll.Partition >= 0 && poll.Partition < c.Partitions {
-				l := &c.logs[poll.Partition]
-				l.read = max(l.read, min(poll.Next(), int64(len(l.values))))
-			}
+			c.handed(p, &p.Polls[i])
+		}
+		for i := range p.Takes {
+			c.handed(p, &p.Takes[i].Poll)
 		}
 	}
 	for _, b := range c.Bads {
 		c.broken(Phantom, b.Partition, b.Offset, nil, "process %d read bytes that nobody sent at %s: %s", b.Process, c.at(b.Time), b.Detail)
+	}
+}
+
+// handed judges records that a process was handed.
+func (c *check) handed(p *history.Process, run *history.Poll) {
+	for j, v := range run.Values {
+		c.polled(p, run, run.Offset+int64(j), v)
+	}
+	if run.Partition >= 0 && run.Partition < c.Partitions {
+		l := &c.logs[run.Partition]
+		l.read = max(l.read, min(run.Next(), int64(len(l.values))))
 	}
 }
 

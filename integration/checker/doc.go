@@ -6,6 +6,7 @@
 //	                                        ├► reading   positions neither go back nor skip; the final read finds all
 //	                                        ├► appends   a producer's own order, and real time
 //	                                        ├► groups    committed offsets, resumed positions, owners, fencing
+//	                                        ├► shares    who had the lock of a record, what was said of it, whether everything was given out
 //	                                        └► cycles    the dependency graph of all sends and polls
 //
 // The invariants are those of Jepsen's kafka workload and a few that Kafka's
@@ -19,7 +20,9 @@
 //   - records that a consumer had fetched before they were polled: a poll happens
 //     at the moment when it returns, and finding nothing means nothing;
 //   - gaps in offsets, when the topic may hold transaction markers;
-//   - a producer without idempotence that writes a record twice.
+//   - a producer without idempotence that writes a record twice;
+//   - a record of a share group that is given out again, as long as nobody's word on it was answered; or, to a member that had it
+//     before that, handed to the application after.
 //
 // The drivers must do their part (integration/history says which): ask for
 // committed offsets with RequireStable, or a resumed coordinator's stale answer

@@ -45,10 +45,18 @@ const (
 	TwoOwners Invariant = "two owners"
 	// Unfenced: a commit of an older generation was accepted after one of a newer.
 	Unfenced Invariant = "old generation accepted"
+	// TwoHolders: two members of a share group had the lock of one record at one time.
+	TwoHolders Invariant = "lock held twice"
+	// ServedAgain: a record was given out after a member's word that it is done had been answered.
+	ServedAgain Invariant = "settled record served"
+	// StartBack: where a share starts was asked for, and was told further back than before.
+	StartBack Invariant = "share start went back"
+	// NotServed: nobody was given a record that lies below the start of a share.
+	NotServed Invariant = "record of a share lost"
 )
 
 // Invariants is all of them, in the order of reports.
 var Invariants = []Invariant{
 	InconsistentOffset, Duplicate, Phantom, FailedRead, AbortedRead, TornTransaction, LostWrite, Unseen, Hole, PollBack, PollSkip, SendOrder, AppendOrder, Cycle,
-	LostCommit, MadeUpCommit, ResumeSkip, ResumeBack, TwoOwners, Unfenced,
+	LostCommit, MadeUpCommit, ResumeSkip, ResumeBack, TwoOwners, Unfenced, TwoHolders, ServedAgain, StartBack, NotServed,
 }

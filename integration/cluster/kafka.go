@@ -14,6 +14,12 @@ type Kafka struct {
 	Faketime string
 }
 
+// shareGroups has members of share groups that have crashed be forgotten soon, and a group's locks be as short as it likes.
+var shareGroups = []string{
+	"group.share.min.session.timeout.ms=6000", "group.share.session.timeout.ms=6000",
+	"group.share.min.heartbeat.interval.ms=1000", "group.share.heartbeat.interval.ms=1000", "group.share.min.record.lock.duration.ms=1000",
+}
+
 // Name is the system's.
 func (Kafka) Name() string { return "Apache Kafka" }
 
@@ -35,6 +41,7 @@ func (k Kafka) Start(c *Cluster, node int) (Start, error) {
 			"offsets.topic.num.partitions=4", "log.segment.bytes=1048576"},
 		Env: []string{"KAFKA_HEAP=" + heap},
 	}
+	s.Args = append(s.Args, shareGroups...)
 	if k.Faketime != "" {
 		s.Env = append(s.Env, "LD_PRELOAD="+k.Faketime, "FAKETIME_TIMESTAMP_FILE="+c.ClockFile(node), "FAKETIME_CACHE_DURATION=1", "DONT_FAKE_MONOTONIC=1", "FAKETIME_DISABLE_SHM=1")
 	}

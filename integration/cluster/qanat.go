@@ -54,10 +54,10 @@ func (q *Qanat) member(c *Cluster, node int) []string {
 	for i := range voters {
 		peers = append(peers, fmt.Sprintf("%d@%s", i+1, q.peer(c, i)))
 	}
-	return []string{
+	return append([]string{
 		fmt.Sprintf("node.id=%d", node+1), "data.dir=" + c.Data(node), "listeners=PLAINTEXT://" + c.Address(node), "admin.listener=" + q.Admin(c, node),
 		"cluster.listener=" + q.peer(c, node), "cluster.peers=" + strings.Join(peers, ","), "group.initial.rebalance.delay.ms=0",
-	}
+	}, shareGroups...)
 }
 
 // peer is where other nodes reach a node.

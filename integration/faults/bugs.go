@@ -30,6 +30,8 @@ var bugs = []bug{
 	{"commit", "offset commit answered before applied", "kill -9 one", 1, ""},
 	{"stable", "read_committed up to the high watermark", "none", 1, "transactions"},
 	{"torn", "a commit's marker that is sent again is an abort's", "kill -9 one,leader storm", 6, "transactions"},
+	{"lock", "a share group's lock is given out twice", "none", 1, "share"},
+	{"settle", "a share group's acknowledgement is answered, and not made durable", "kill -9 one,leader storm", 6, "share"},
 }
 
 // caughtWithin is how long a bug has from the start of the cluster to the verdict, and bugFaults how much of that the faults take.

@@ -69,6 +69,8 @@ func cast(workloadName string, languages map[string]language) ([]*member, error)
 		for i, m := range all {
 			m.transactionalID = fmt.Sprintf("place-%d", i)
 		}
+	case "share": // a share group (KIP-932)
+		all = of("franz-go", produce, produce, refused, read, workload.Share, workload.Share, workload.Share, workload.Starts)
 	case "consumer": // a group of the consumer protocol (KIP-848)
 		all = of("franz-go", produce, produce, refused, read, group, group, group, committed)
 	case "migrating": // members of both protocols: the group goes back and forth as they come and go
@@ -184,10 +186,10 @@ func (k *clients) crash() {
 	}
 }
 
-// final reads everything with a franz-go client.
-func (k *clients) final(ctx context.Context, command []string) error {
+// last has a franz-go client do what is left to do when all others have ended: take what a share group has not, or read everything.
+func (k *clients) last(ctx context.Context, command []string, role workload.Role) error {
 	spec := k.spec
-	spec.Role, spec.Process = workload.Final, k.next
+	spec.Role, spec.Process = role, k.next
 	spec.TransactionalID = k.members[0].transactionalID
 	spec.History = filepath.Join(k.dir, fmt.Sprintf("%04d.history", spec.Process))
 	k.next++
@@ -196,10 +198,10 @@ func (k *clients) final(ctx context.Context, command []string) error {
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = 10 * time.Second
 	if err := k.c.In(cluster.Clients, cmd.Start); err != nil {
-		return fmt.Errorf("start the final read: %w", err)
+		return fmt.Errorf("start %s: %w", role, err)
 	}
 	if err := cmd.Wait(); err != nil {
-		return fmt.Errorf("final read: %w", err)
+		return fmt.Errorf("%s: %w", role, err)
 	}
 	return nil
 }

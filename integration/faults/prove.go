@@ -32,6 +32,10 @@ var lies = []lie{
 	{"a commit is forgotten", forget, []checker.Invariant{checker.LostCommit, checker.ResumeBack}},
 	{"an old generation commits", zombie, []checker.Invariant{checker.Unfenced}},
 	{"a partition has two owners", share, []checker.Invariant{checker.TwoOwners}},
+	{"a share's lock is given out twice", lockTwice, []checker.Invariant{checker.TwoHolders}},
+	{"a share's settled record is served again", serveAgain, []checker.Invariant{checker.ServedAgain}},
+	{"a share starts further back", startBack, []checker.Invariant{checker.StartBack}},
+	{"a share goes past a record", passOver, []checker.Invariant{checker.NotServed}},
 }
 
 // prove tells every lie about a history that is clean, and says which the checker has not seen through. Lies about what the
@@ -203,16 +207,22 @@ func reorder(h *history.History) bool {
 			}
 			x, y := history.ValueOf(p.Number, int32(before)), history.ValueOf(p.Number, int32(n))
 			p.Sends[before].Offset, s.Offset = s.Offset, p.Sends[before].Offset
+			exchanged := func(values []history.Value) {
+				for k, v := range values {
+					switch v {
+					case x:
+						values[k] = y
+					case y:
+						values[k] = x
+					}
+				}
+			}
 			for _, q := range h.Processes {
 				for i := range q.Polls {
-					for k, v := range q.Polls[i].Values {
-						switch v {
-						case x:
-							q.Polls[i].Values[k] = y
-						case y:
-							q.Polls[i].Values[k] = x
-						}
-					}
+					exchanged(q.Polls[i].Values)
+				}
+				for i := range q.Takes {
+					exchanged(q.Takes[i].Values)
 				}
 			}
 			return true
@@ -270,4 +280,91 @@ func share(h *history.History) bool {
 		}
 	}
 	return false
+}
+
+// lockTwice hands a run to somebody else in the same moment.
+func lockTwice(h *history.History) bool {
+	if h.Share == nil || !h.Share.Steady {
+		return false
+	}
+	for _, p := range h.Processes {
+		for _, t := range p.Takes {
+			for _, q := range h.Processes {
+				for i := range q.Takes {
+					if o := q.Takes[i]; p != q && o.Joined < t.Time && t.Time < o.Time {
+						t.Joined = o.Joined
+						q.Takes = slices.Insert(q.Takes, i, t)
+						return true
+					}
+				}
+			}
+		}
+	}
+	return false
+}
+
+func serveAgain(h *history.History) bool {
+	if h.Share == nil {
+		return false
+	}
+	for _, p := range h.Processes {
+		for i := range p.Settles {
+			s := &p.Settles[i]
+			if s.Outcome != history.OK || s.Kind == history.Release {
+				continue
+			}
+			for _, q := range h.Processes {
+				if n := len(q.Takes); n > 0 && q.Takes[n-1].Joined > s.Completed {
+					again := q.Takes[n-1]
+					again.Partition, again.Offset, again.Values = s.Partition, s.Offset, nil
+					for _, t := range p.Takes {
+						if t.Partition == s.Partition && t.Offset <= s.Offset && s.Offset < t.Next() {
+							again.Values = t.Values[s.Offset-t.Offset:][:1]
+						}
+					}
+					q.Takes = append(q.Takes, again)
+					return len(again.Values) > 0
+				}
+			}
+		}
+	}
+	return false
+}
+
+func startBack(h *history.History) bool {
+	for i := len(h.Starts) - 1; i >= 0; i-- {
+		if s := &h.Starts[i]; s.Outcome == history.OK && s.Offset > 0 {
+			s.Offset = 0
+			return true
+		}
+	}
+	return false
+}
+
+func passOver(h *history.History) bool {
+	if h.Share == nil {
+		return false
+	}
+	var gone *history.Take
+	for _, p := range h.Processes {
+		for i := range p.Takes {
+			if t := &p.Takes[i]; gone == nil && len(t.Values) > 0 {
+				gone = &history.Take{Poll: history.Poll{Partition: t.Partition, Offset: t.Offset}}
+			}
+		}
+	}
+	if gone == nil {
+		return false
+	}
+	for _, p := range h.Processes {
+		for i := range p.Takes {
+			t := &p.Takes[i]
+			if k := gone.Offset - t.Offset; t.Partition == gone.Partition && k >= 0 && k < int64(len(t.Values)) {
+				after := *t
+				t.Values, after.Offset, after.Values = t.Values[:k], gone.Offset+1, t.Values[k+1:]
+				p.Takes = append(p.Takes, after)
+			}
+		}
+	}
+	return true
 }

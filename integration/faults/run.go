@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/qanat-io/qanat/integration/checker"
 	"github.com/qanat-io/qanat/integration/cluster"
@@ -137,7 +138,12 @@ func (r *run) attack(ctx context.Context, b *nemesis.Bench, can []nemesis.Fault,
 	res.Died, res.ClientsEnded = b.Deaths(), k.ended
 	bounded, cancel = context.WithTimeout(ctx, finalWithin)
 	defer cancel()
-	final := errors.Join(b.Ready(bounded, topic), k.final(bounded, languages["franz-go"].command))
+	final := b.Ready(bounded, topic)
+	if r.shares() {
+		final = errors.Join(final, k.last(bounded, languages["franz-go"].command, workload.Drain))
+		k.spec.Group = "" // a share group has no committed offsets to ask for
+	}
+	final = errors.Join(final, k.last(bounded, languages["franz-go"].command, workload.Final))
 	checked := r.check(histories, res)
 	scrubbed := r.scrub(bounded, b)
 	probed := r.probe(ctx, b, res)
@@ -199,6 +205,9 @@ func (r *run) assignor() string {
 	return "range"
 }
 
+// shares tells whether the group is a share group.
+func (r *run) shares() bool { return r.workload == "share" }
+
 // plague makes the faults while clients come and go.
 func (r *run) plague(ctx context.Context, b *nemesis.Bench, can []nemesis.Fault, k *clients) error {
 	churning, stop := context.WithCancel(ctx)
@@ -250,6 +259,16 @@ func (r *run) prepare(ctx context.Context, b *nemesis.Bench, histories string) e
 	if err := b.Ready(ctx, topic); err != nil {
 		return err
 	}
+	if r.shares() {
+		cl, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(b.Bootstrap(), ",")...))
+		if err != nil {
+			return err
+		}
+		defer cl.Close()
+		if err := workload.ConfigureShare(ctx, cl, group); err != nil {
+			return err
+		}
+	}
 	f, err := os.Create(filepath.Join(histories, "0000.history"))
 	if err != nil {
 		return err
@@ -259,6 +278,12 @@ func (r *run) prepare(ctx context.Context, b *nemesis.Bench, histories string) e
 		w.Topic(topic, int32(r.partitions)) // markers lie between the records
 	} else {
 		w.Topic(topic, int32(r.partitions), "dense")
+	}
+	switch {
+	case r.shares() && len(r.faults) == 0:
+		w.Share(group, int64(workload.ShareLock), "steady")
+	case r.shares():
+		w.Share(group, int64(workload.ShareLock))
 	}
 	return errors.Join(w.End(), f.Close())
 }

@@ -27,6 +27,13 @@
 //	assign GROUP GENERATION OWNED NEW  a rebalance has ended: partitions owned, those of them that are new ("0,1" or "-")
 //	revoke GROUP GENERATION P…         partitions given up or lost
 //	final P OFFSET                     the partition was read from its beginning to this end
+//	share GROUP LOCK FLAG…             members of this group share partitions (KIP-932), their locks last so many nanoseconds; flags: steady
+//	join                               a member of that group begins: what it takes was given out later than this
+//	take P OFFSET VALUE…               records of consecutive offsets that the member was handed, and has the locks of
+//	settle aN P OFFSET KIND            what it says of one of them (accept, release, reject) is about to be sent
+//	leave                              the member ends: its locks with it
+//	start bN P                         where the group's share of a partition starts is about to be asked for
+//	drained P OFFSET                   there is nothing more to take: the share starts at this end
 //	end                                the process ended in order; without it, it crashed
 //
 // What must hold for the checker to be right:
@@ -37,7 +44,8 @@
 //     before it was asked;
 //   - fail is written only when the operation cannot have happened and cannot
 //     happen later. When in doubt: unknown;
-//   - a value is sent once, to one partition. Retries are the client's.
+//   - a value is sent once, to one partition. Retries are the client's;
+//   - a share group is called steady only when nothing that is done to the system takes locks from their holders.
 //
 // A last line without its newline is that of a killed process, and void.
 //

@@ -116,6 +116,45 @@ type Move struct {
 	Offset     int64   // Seek
 }
 
+// Share is the history's share group.
+type Share struct {
+	Group string
+	Lock  int64 // how long a lock lasts, in nanoseconds
+	// Steady says that no leader moves: locks end by their holders' word, with them, or by time.
+	Steady bool
+}
+
+// Take is a run of records that a member of the share group was handed. It has a lock of each, given out after Joined.
+type Take struct {
+	Poll
+	Joined int64
+}
+
+// Settle is a member's word on a record that it had taken.
+type Settle struct {
+	Partition int32
+	Offset    int64
+	Kind      SettleKind
+	Outcome   Outcome
+	Invoked   int64
+	Completed int64
+	Code      string
+}
+
+// SettleKind is what becomes of a record.
+type SettleKind uint8
+
+// The kinds.
+const (
+	Accept SettleKind = iota
+	Release
+	Reject
+)
+
+var settleKinds = [...]string{"accept", "release", "reject"}
+
+func (k SettleKind) String() string { return settleKinds[k] }
+
 // Bad is a record that nobody can have sent.
 type Bad struct {
 	Process   int32
@@ -152,6 +191,11 @@ type Process struct {
 	Polls        []Poll
 	Moves        []Move
 	Finals       []Final
+	Takes        []Take
+	Settles      []Settle
+	Leaves       []int64 // when members of the share group that it was have left
+	Drained      []Final // shares that it found to start where their partitions end
+	Last         int64   // time of its last line
 }
 
 // History is all that happened, by process.
@@ -164,6 +208,8 @@ type History struct {
 	Processes []*Process // in the order of their first lines
 	Commits   []Commit
 	Fetches   []Fetch
+	Share     *Share  // nil: nobody shares
+	Starts    []Fetch // of the share group
 	Bads      []Bad
 
 	byNumber map[int32]*Process
@@ -183,9 +229,9 @@ func (h *History) Send(v Value) *Send {
 
 // Ops counts sends, poll lines, commits and fetches.
 func (h *History) Ops() int {
-	n := len(h.Commits) + len(h.Fetches)
+	n := len(h.Commits) + len(h.Fetches) + len(h.Starts)
 	for _, p := range h.Processes {
-		n += len(p.Sends) + len(p.Polls)
+		n += len(p.Sends) + len(p.Polls) + len(p.Takes) + len(p.Settles)
 	}
 	return n
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 )
 
@@ -60,6 +61,8 @@ type parser struct {
 	h *History
 	// open are commits and fetches by process and number, to be completed.
 	commits, fetches map[[2]int32]int
+	starts           map[[2]int32]int
+	joined           map[int32]int64 // when a process's member of the share group began
 	seq              map[int32]int32
 	process          *Process // of the line before: lines of one process mostly follow each other
 	arena            []Value
@@ -67,7 +70,7 @@ type parser struct {
 }
 
 func (h *History) read(r io.Reader) error {
-	p := &parser{h: h, commits: map[[2]int32]int{}, fetches: map[[2]int32]int{}, seq: map[int32]int32{}, groups: map[string]string{}}
+	p := &parser{h: h, commits: map[[2]int32]int{}, fetches: map[[2]int32]int{}, starts: map[[2]int32]int{}, joined: map[int32]int64{}, seq: map[int32]int32{}, groups: map[string]string{}}
 	in := bufio.NewReaderSize(r, 1<<20)
 	for n := 1; ; n++ {
 		line, err := readLine(in)
@@ -127,11 +130,34 @@ func (p *parser) event(process int32, at int64, verb string, w *words) error {
 			return fmt.Errorf("process %d has not begun", process)
 		}
 	}
+	p.process.Last = at
 	seq := p.seq[process]
 	p.seq[process] = seq + 1
 	switch verb {
 	case "poll":
-		p.poll(at, seq, w)
+		p.process.Polls = append(p.process.Polls, p.run(at, seq, w))
+	case "take":
+		joined, ok := p.joined[process]
+		if !ok {
+			return errors.New("nobody takes who has not joined")
+		}
+		p.process.Takes = append(p.process.Takes, Take{p.run(at, seq, w), joined})
+	case "join":
+		p.joined[process] = at
+	case "leave":
+		delete(p.joined, process)
+		p.process.Leaves = append(p.process.Leaves, at)
+	case "settle":
+		return p.settle(at, w)
+	case "start":
+		_, n := w.op()
+		p.starts[[2]int32{process, n}] = len(p.h.Starts)
+		p.h.Starts = append(p.h.Starts, Fetch{Process: process, Seq: seq, Partition: w.small(), Invoked: at, Completed: Never, Offset: NoOffset})
+	case "share":
+		p.h.Share = &Share{Group: p.intern(w.word()), Lock: w.number()}
+		p.h.Share.Steady = string(w.rest) == "steady"
+	case "drained":
+		p.process.Drained = append(p.process.Drained, Final{Partition: w.small(), Offset: w.number()})
 	case "ok", "fail", "unknown":
 		return p.completion(at, verb[0], w)
 	case "send":
@@ -223,14 +249,30 @@ func (p *parser) transaction(at int64, w *words) error {
 	return nil
 }
 
-func (p *parser) poll(at int64, seq int32, w *words) {
+func (p *parser) settle(at int64, w *words) error {
+	_, n := w.op()
+	s := Settle{Partition: w.small(), Offset: w.number(), Invoked: at, Completed: Never}
+	kind := slices.Index(settleKinds[:], string(w.word()))
+	if w.err == nil && kind < 0 {
+		return errors.New("a record is accepted, released or rejected")
+	}
+	if w.err == nil && int(n) != len(p.process.Settles) {
+		return fmt.Errorf("settle %d follows %d", n, len(p.process.Settles))
+	}
+	s.Kind = SettleKind(max(kind, 0))
+	p.process.Settles = append(p.process.Settles, s)
+	return nil
+}
+
+// run is a line of records of consecutive offsets.
+func (p *parser) run(at int64, seq int32, w *words) Poll {
 	partition, offset := w.small(), w.number()
 	begin := len(p.arena)
 	for len(w.rest) > 0 && w.err == nil {
 		p.arena = append(p.arena, w.value())
 	}
 	values := p.arena[begin:len(p.arena):len(p.arena)]
-	p.process.Polls = append(p.process.Polls, Poll{Partition: partition, Seq: seq, Time: at, Offset: offset, Values: values})
+	return Poll{Partition: partition, Seq: seq, Time: at, Offset: offset, Values: values}
 }
 
 func (p *parser) completion(at int64, verb byte, w *words) error {
@@ -265,6 +307,19 @@ func (p *parser) completion(at int64, verb byte, w *words) error {
 		}
 		c := &p.h.Commits[i]
 		c.Outcome, c.Completed, c.Code = outcome, completed, code
+	case 'a':
+		if int(n) >= len(p.process.Settles) {
+			return fmt.Errorf("settle %d has not begun", n)
+		}
+		s := &p.process.Settles[n]
+		s.Outcome, s.Completed, s.Code = outcome, completed, code
+	case 'b':
+		i, ok := p.starts[[2]int32{p.process.Number, n}]
+		if !ok {
+			return fmt.Errorf("question %d has not begun", n)
+		}
+		f := &p.h.Starts[i]
+		f.Outcome, f.Completed, f.Offset = outcome, completed, offset
 	case 'f':
 		i, ok := p.fetches[[2]int32{p.process.Number, n}]
 		if !ok {

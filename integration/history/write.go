@@ -34,6 +34,8 @@ type Writer struct {
 	sends   int32
 	commits int32
 	fetches int32
+	settles int32
+	starts  int32
 	err     error // the first; the file is of no use after it
 }
 
@@ -189,11 +191,85 @@ func (w *Writer) not(kind byte, n int32, definite bool, code string) {
 	w.done()
 }
 
-// Poll notes a run of records of consecutive offsets.
-func (w *Writer) Poll(partition int32, offset int64, values []Value) {
+// Share says that the members of a group share partitions, and how long, in nanoseconds, their locks last.
+func (w *Writer) Share(group string, lock int64, flags ...string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.verb("poll")
+	w.verb("share", group)
+	w.integer(lock)
+	for _, f := range flags {
+		w.word(f)
+	}
+	w.flush()
+}
+
+// Join notes that a member of the share group begins, before it asks for anything.
+func (w *Writer) Join() { w.alone("join") }
+
+// Leave notes that the member ends, before that is told to anyone.
+func (w *Writer) Leave() { w.alone("leave") }
+
+func (w *Writer) alone(verb string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.verb(verb)
+	w.flush()
+}
+
+// Settle announces a member's word on a record.
+func (w *Writer) Settle(partition int32, offset int64, kind SettleKind) int32 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := w.settles
+	w.settles++
+	w.verb("settle")
+	w.op('a', n)
+	w.integer(int64(partition))
+	w.integer(offset)
+	w.word(kind.String())
+	w.flush()
+	return n
+}
+
+// Settled completes it.
+func (w *Writer) Settled(n int32) { w.ok('a', n, NoOffset) }
+
+// NotSettled completes a word that may not have been heard.
+func (w *Writer) NotSettled(n int32, code string) { w.not('a', n, false, code) }
+
+// Start announces a question for where a share starts.
+func (w *Writer) Start(partition int32) int32 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := w.starts
+	w.starts++
+	w.verb("start")
+	w.op('b', n)
+	w.integer(int64(partition))
+	w.flush()
+	return n
+}
+
+// Started completes a question; offset is NoOffset where the group has none.
+func (w *Writer) Started(n int32, offset int64) { w.ok('b', n, offset) }
+
+// NotStarted completes a question without an answer.
+func (w *Writer) NotStarted(n int32, code string) { w.not('b', n, false, code) }
+
+// Poll notes a run of records of consecutive offsets.
+func (w *Writer) Poll(partition int32, offset int64, values []Value) {
+	w.run("poll", partition, offset, values)
+}
+
+// Take notes a run of records of consecutive offsets that a member of the share group has the locks of.
+func (w *Writer) Take(partition int32, offset int64, values []Value) {
+	w.run("take", partition, offset, values)
+}
+
+func (w *Writer) run(verb string, partition int32, offset int64, values []Value) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.verb(verb)
 	w.integer(int64(partition))
 	w.integer(offset)
 	for _, v := range values {
@@ -260,10 +336,15 @@ func (w *Writer) list(partitions []int32) {
 }
 
 // Final notes that a partition was read to its end.
-func (w *Writer) Final(partition int32, offset int64) {
+func (w *Writer) Final(partition int32, offset int64) { w.place("final", partition, offset) }
+
+// Drained notes that a share starts at its partition's end.
+func (w *Writer) Drained(partition int32, offset int64) { w.place("drained", partition, offset) }
+
+func (w *Writer) place(verb string, partition int32, offset int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.verb("final")
+	w.verb(verb)
 	w.integer(int64(partition))
 	w.integer(offset)
 	w.flush()

@@ -42,6 +42,7 @@ func Run(ctx context.Context, s Spec) (err error) {
 	c := &client{Spec: s, Writer: history.NewWriter(file, int32(s.Process), "franz-go", flags...), rng: rand.New(rand.NewPCG(s.Seed, uint64(s.Process)))}
 	role, known := map[Role]func(context.Context) error{
 		Produce: c.produce, Transact: c.transact, Refused: c.refused, Read: c.read, Group: c.group, Committed: c.committed, Final: c.final,
+		Share: c.share, Starts: c.starts, Drain: c.drain,
 	}[s.Role]
 	if !known {
 		return fmt.Errorf("role %q is not known", s.Role)
@@ -210,11 +211,16 @@ func (c *client) read(ctx context.Context) error {
 
 // polled notes what a poll has handed out, in runs of consecutive offsets, and moves next.
 func (c *client) polled(fetches kgo.Fetches, next []int64) {
+	c.runs(fetches, c.Poll, next)
+}
+
+// runs has runs of consecutive offsets noted, and moves next.
+func (c *client) runs(fetches kgo.Fetches, note func(partition int32, offset int64, values []history.Value), next []int64) {
 	fetches.EachPartition(func(t kgo.FetchTopicPartition) {
 		var run []history.Value
 		flush := func(end int64) {
 			if len(run) > 0 {
-				c.Poll(t.Partition, end-int64(len(run)), run)
+				note(t.Partition, end-int64(len(run)), run)
 			}
 			run = run[:0]
 		}

@@ -18,6 +18,10 @@ const (
 	Group     Role = "group"
 	Committed Role = "committed"
 	Final     Role = "final"
+	// Members of a share group, who asks where it is, and who takes what they have left. franz-go's alone.
+	Share  Role = "share"
+	Starts Role = "starts"
+	Drain  Role = "drain"
 	// Follow is for who measures: a group of one, at the client's defaults. Not one of franz-go's.
 	Follow Role = "follow"
 )
@@ -41,7 +45,7 @@ type Spec struct {
 
 // Flags registers the spec's fields.
 func (s *Spec) Flags(f *flag.FlagSet) {
-	f.StringVar((*string)(&s.Role), "role", "", "produce, transact, refused, read, group, committed, final or follow")
+	f.StringVar((*string)(&s.Role), "role", "", "produce, transact, refused, read, group, committed, final, share, starts, drain or follow")
 	f.StringVar(&s.Bootstrap, "bootstrap", "", "HOST:PORT,… of brokers")
 	f.StringVar(&s.Topic, "topic", "", "topic")
 	f.IntVar(&s.Partitions, "partitions", 0, "its partitions")

@@ -1,0 +1,5 @@
+//go:build qanat_bug_lock
+
+package share
+
+const bugLock = true

@@ -1,0 +1,5 @@
+//go:build qanat_bug_settle
+
+package share
+
+const bugSettle = true
