@@ -224,6 +224,48 @@ func TestGroups(t *testing.T) {
 	c.matches("groups")
 }
 
+// Share groups are listed, moved and made to forget; what cannot be is refused, and no other group is taken for one.
+func TestShares(t *testing.T) {
+	c := fakeCluster(t, kfake.SeedTopics(1, "jobs"))
+	c.story("a\nb\nc\nd\n", "produce", "jobs")
+	c.story("", "consume", "jobs", "-g", "readers", "-o", "start", "-n", "1", "-f", `%v\n`)
+	cl, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(c.brokers, ",")...), kgo.ShareGroup("workers"), kgo.ConsumeTopics("jobs"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	earliest, config := "earliest", kmsg.NewIncrementalAlterConfigsRequestResourceConfig()
+	config.Name, config.Value = "share.auto.offset.reset", &earliest
+	resource := kmsg.NewIncrementalAlterConfigsRequestResource()
+	resource.ResourceType, resource.ResourceName = kmsg.ConfigResourceTypeGroupConfig, "workers"
+	resource.Configs = append(resource.Configs, config)
+	set := kmsg.NewPtrIncrementalAlterConfigsRequest()
+	set.Resources = append(set.Resources, resource)
+	if _, err := set.RequestWith(t.Context(), cl); err != nil {
+		t.Fatal(err)
+	}
+	if n := cl.PollRecords(t.Context(), 10).NumRecords(); n != 4 {
+		t.Fatalf("%d records are given out", n)
+	}
+	cl.MarkAcks(kgo.AckAccept)
+	if err := cl.FlushAcks(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c.story("", "share", "seek", "workers", "--to", "start", "-y")
+	cl.Close()
+	c.story("", "share", "list")
+	c.story("", "share", "seek", "workers", "--to", "1", "--dry-run")
+	c.story("", "share", "seek", "workers", "--to", "1", "-y")
+	c.story("", "group", "seek", "workers", "--to", "+2", "-y")
+	c.story("", "share", "seek", "workers", "--to-group", "readers", "-y")
+	c.story("", "share", "seek", "readers", "--to", "1", "-y")
+	c.story("", "share", "forget", "readers", "jobs", "-y")
+	c.story("", "share", "forget", "workers", "other", "-y")
+	c.story("", "share", "forget", "workers", "jobs")
+	c.story("", "share", "forget", "workers", "jobs", "-y")
+	c.story("", "share", "forget", "workers", "jobs", "-y")
+	c.matches("shares")
+}
+
 // With nobody there every command says who could not be reached and what to do, with its own exit code, and soon.
 func TestNothingRunning(t *testing.T) {
 	c := &cli{t: t, brokers: "127.0.0.1:1", admin: "127.0.0.1:1"}

@@ -17,7 +17,7 @@ import (
 
 func (a *app) groupCommand() *cobra.Command {
 	c := a.parent("group", "Look at consumer groups, and move them",
-		a.groupListCommand(), a.groupDescribeCommand(), a.groupSeekCommand(), a.groupDeleteCommand())
+		a.groupListCommand("List groups", ""), a.groupDescribeCommand(), a.groupSeekCommand(false), a.groupDeleteCommand())
 	c.Aliases = []string{"groups"}
 	return c
 }
@@ -25,18 +25,19 @@ func (a *app) groupCommand() *cobra.Command {
 // groupRow is one of group list.
 type groupRow struct {
 	Group       string `json:"group"`
-	Type        string `json:"type"` // classic or consumer (KIP-848)
+	Type        string `json:"type"` // classic, consumer (KIP-848) or share (KIP-932)
 	State       string `json:"state"`
 	Protocol    string `json:"protocol_type"`
 	Coordinator int32  `json:"coordinator"`
 }
 
-func (a *app) groupListCommand() *cobra.Command {
+// groupListCommand lists groups of a type; "": of all.
+func (a *app) groupListCommand(short, of string) *cobra.Command {
 	var states []string
 	c := a.outputs(&cobra.Command{
 		Use:     "list",
 		Aliases: []string{"ls"},
-		Short:   "List groups",
+		Short:   short,
 		Args:    wantArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			adm, err := a.admins(cmd.Context())
@@ -51,6 +52,9 @@ func (a *app) groupListCommand() *cobra.Command {
 			rows := []groupRow{}
 			t := table{columns: []string{"GROUP", "TYPE", "STATE", "+PROTOCOL", "+#COORDINATOR"}}
 			for _, g := range groups.Sorted() {
+				if of != "" && g.GroupType != of {
+					continue
+				}
 				rows = append(rows, groupRow{g.Group, g.GroupType, g.State, g.ProtocolType, g.Coordinator})
 				t.add(g.Group, g.GroupType, g.State, g.ProtocolType, strconv.Itoa(int(g.Coordinator)))
 			}
@@ -294,16 +298,19 @@ type sought struct {
 type seeking struct {
 	group, to, toGroup string
 	topics             []string
-	dryRun             bool
+	dryRun, shares     bool
 }
 
-func (a *app) groupSeekCommand() *cobra.Command {
-	var x seeking
+// groupSeekCommand moves groups; shares: share groups alone.
+func (a *app) groupSeekCommand(shares bool) *cobra.Command {
+	x := seeking{shares: shares}
 	c := a.outputs(&cobra.Command{
 		Use:   "seek GROUP --to WHERE",
 		Short: "Set a group's committed offsets",
 		Long: `Set a group's committed offsets: to start, end, an offset, +N after the start, -N before the end, a time
-(@2026-01-01, @-1h), or to those of another group. The group must have no members: stop its consumers first.`,
+(@2026-01-01, @-1h), or to those of another group. The group must have no members: stop its consumers first.
+
+A share group begins anew there: what it had done behind that offset is forgotten, and given out again.`,
 		Example: "  qanat group seek readers --to @-24h --dry-run\n  qanat group seek readers --to start --topics events",
 		Args:    wantArgs(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -336,11 +343,15 @@ func (a *app) seek(ctx context.Context, x seeking) error {
 		return err
 	}
 	defer adm.Close()
-	now, err := adm.FetchOffsets(ctx, x.group)
-	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) { // a group may be given offsets before it has members
+	find := offsetsOf
+	if x.shares {
+		find = startsOf
+	}
+	offsets, err := find(ctx, adm, x.group)
+	if err != nil {
 		return fmt.Errorf("fetch offsets of group %s: %w", x.group, err)
 	}
-	target, err := x.target(ctx, adm, to, now)
+	target, err := x.target(ctx, adm, to, offsets.now)
 	if err != nil {
 		return err
 	}
@@ -351,22 +362,43 @@ func (a *app) seek(ctx context.Context, x seeking) error {
 	}
 	var done kadm.OffsetResponses
 	if !x.dryRun {
-		if done, err = adm.CommitOffsets(ctx, x.group, target); err != nil {
-			return fmt.Errorf("set offsets of group %s: %w", x.group, err)
+		if done, err = offsets.set(ctx, target); err != nil {
+			return withMembers(fmt.Errorf("set offsets of group %s: %w", x.group, err))
 		}
 	}
-	return a.showSought(now, target, done, x.dryRun)
+	return a.showSought(offsets.now, target, done, x.dryRun)
+}
+
+// movable is where a group is, and how it is moved.
+type movable struct {
+	now kadm.OffsetResponses
+	set func(context.Context, kadm.Offsets) (kadm.OffsetResponses, error)
+}
+
+// offsetsOf finds a group's offsets: where its shares start, if it is a share group, or what it has committed. A group that is not there yet has none, and
+// may be given some.
+func offsetsOf(ctx context.Context, adm *kadm.Client, group string) (movable, error) {
+	if m, ok, err := sharesOf(ctx, adm, group); ok || err != nil {
+		return m, err
+	}
+	now, err := adm.FetchOffsets(ctx, group)
+	if errors.Is(err, kerr.GroupIDNotFound) {
+		err = nil
+	}
+	return movable{now, func(ctx context.Context, to kadm.Offsets) (kadm.OffsetResponses, error) {
+		return adm.CommitOffsets(ctx, group, to)
+	}}, err
 }
 
 // target is where every partition shall be.
 func (x seeking) target(ctx context.Context, adm *kadm.Client, to point, now kadm.OffsetResponses) (kadm.Offsets, error) {
 	target := kadm.Offsets{}
 	if x.toGroup != "" {
-		other, err := adm.FetchOffsets(ctx, x.toGroup)
+		other, err := offsetsOf(ctx, adm, x.toGroup)
 		if err != nil {
 			return nil, fmt.Errorf("fetch offsets of group %s: %w", x.toGroup, err)
 		}
-		other.Each(func(o kadm.OffsetResponse) {
+		other.now.Each(func(o kadm.OffsetResponse) {
 			if o.Err == nil && (len(x.topics) == 0 || slices.Contains(x.topics, o.Topic)) {
 				target.Add(o.Offset)
 			}

@@ -67,7 +67,7 @@ segments go to object storage, where they stay for as long as retention says.
 		}
 	}
 	add("run", a.devCommand(), a.serveCommand(), a.configCommand(), a.certCommand(), a.generateCommand())
-	add("use", a.topicCommand(), a.produceCommand(), a.consumeCommand(), a.groupCommand(), a.txnCommand(), a.quotaCommand(), a.benchCommand())
+	add("use", a.topicCommand(), a.produceCommand(), a.consumeCommand(), a.groupCommand(), a.shareCommand(), a.txnCommand(), a.quotaCommand(), a.benchCommand())
 	add("cluster", a.clusterCommand(), a.brokerCommand(), a.partitionCommand(), a.quorumCommand())
 	add("look", a.doctorCommand(), a.debugCommand(), a.tierCommand(), a.logCommand())
 	root.AddCommand(a.versionCommand(), &cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: exitCodesHelp})

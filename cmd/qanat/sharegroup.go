@@ -4,10 +4,114 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
+	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 )
+
+func (a *app) shareCommand() *cobra.Command {
+	seek, describe := a.groupSeekCommand(true), a.groupDescribeCommand()
+	seek.Short = "Set where a share group begins anew"
+	seek.Example = "  qanat share seek workers --to start --topics jobs --dry-run"
+	describe.Short = "Show share groups: where each share starts, and what is still to do"
+	c := a.parent("share", "Look at share groups, queues on topics (KIP-932), and move them",
+		a.groupListCommand("List share groups", "share"), describe, seek, a.shareForgetCommand())
+	c.Aliases = []string{"shares"}
+	return c
+}
+
+func (a *app) shareForgetCommand() *cobra.Command {
+	c := a.outputs(&cobra.Command{
+		Use:   "forget GROUP TOPIC...",
+		Short: "Have a share group forget topics: what it has done in them, and where it was",
+		Long: `Have a share group forget topics: what it has done in them, and where it was. When it takes records of them again, it begins
+where share.auto.offset.reset says. The group must have no members: stop its consumers first.`,
+		Args: wantArgs(cobra.MinimumNArgs(2)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			adm, err := a.admins(cmd.Context())
+			if err != nil {
+				return err
+			}
+			defer adm.Close()
+			group, topics := args[0], args[1:]
+			m, err := startsOf(cmd.Context(), adm, group)
+			if err != nil {
+				return err
+			}
+			for _, topic := range topics {
+				if _, ok := m.now[topic]; !ok {
+					return failf(exitNotFound, "`qanat share describe "+group+"` shows its topics", "share group %s has nothing in topic %s", group, topic)
+				}
+			}
+			if err := a.confirm(fmt.Sprintf("Have share group %s forget what it has done in %s", group, strings.Join(topics, ", "))); err != nil {
+				return err
+			}
+			res, err := adm.DeleteShareGroupOffsets(cmd.Context(), group, topics...)
+			if err != nil {
+				return withMembers(fmt.Errorf("share group %s: %w", group, err))
+			}
+			var o outcomes
+			for _, topic := range slices.Sorted(maps.Keys(res)) {
+				o.add(topic, "forgotten", res[topic])
+			}
+			return o.show(a, "TOPIC")
+		},
+	})
+	a.destructive(c)
+	c.ValidArgsFunction = a.completeGroups(1)
+	return c
+}
+
+// startsOf is where a share group's shares start; it has to be one.
+func startsOf(ctx context.Context, adm *kadm.Client, group string) (movable, error) {
+	m, ok, err := sharesOf(ctx, adm, group)
+	if err == nil && !ok {
+		err = failf(exitNotFound, "`qanat share list` lists those that do", "share group %s does not exist", group)
+	}
+	return m, err
+}
+
+// sharesOf is where a group's shares start; false when it is no share group.
+func sharesOf(ctx context.Context, adm *kadm.Client, group string) (movable, bool, error) {
+	described, err := adm.DescribeShareGroups(ctx, group)
+	if err != nil {
+		if unserved(err) {
+			err = nil
+		}
+		return movable{}, false, err
+	}
+	if d, ok := described[group]; !ok || errors.Is(d.Err, kerr.GroupIDNotFound) {
+		return movable{}, false, nil
+	} else if d.Err != nil {
+		return movable{}, false, d.Err
+	}
+	all, err := adm.DescribeShareGroupOffsets(ctx, group)
+	if err == nil {
+		err = all[group].Err
+	}
+	if err != nil {
+		return movable{}, false, err
+	}
+	m := movable{now: kadm.OffsetResponses{}}
+	for _, o := range all[group].Offsets.Sorted() {
+		m.now.Add(kadm.OffsetResponse{Offset: kadm.Offset{Topic: o.Topic, Partition: o.Partition, At: o.StartOffset}, Err: o.Err})
+	}
+	m.set = func(ctx context.Context, to kadm.Offsets) (kadm.OffsetResponses, error) {
+		res, err := adm.AlterShareGroupOffsets(ctx, group, to)
+		done := kadm.OffsetResponses{}
+		to.Each(func(o kadm.Offset) {
+			if err, ok := res.Lookup(o.Topic, o.Partition); ok {
+				done.Add(kadm.OffsetResponse{Offset: o, Err: err})
+			}
+		})
+		return done, err
+	}
+	return m, true, nil
+}
 
 // describeShares shows those of the groups that are share groups: where they begin in partitions, and what is still to do.
 func describeShares(ctx context.Context, adm *kadm.Client, names []string) (map[string]*groupDescription, error) {
