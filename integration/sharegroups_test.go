@@ -3,6 +3,8 @@ package integration
 import (
 	"context"
 	"fmt"
+	"maps"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -44,16 +46,7 @@ func newQueue(ctx context.Context, t *testing.T, seeds []string, replicas int16,
 	if _, err := admin.CreateTopics(ctx, queueParts, replicas, nil, queueTopic); err != nil {
 		t.Fatal(err)
 	}
-	set := kmsg.NewPtrIncrementalAlterConfigsRequest()
-	r := kmsg.NewIncrementalAlterConfigsRequestResource()
-	r.ResourceType, r.ResourceName = kmsg.ConfigResourceType(32), queueGroup
-	earliest, c := "earliest", kmsg.NewIncrementalAlterConfigsRequestResourceConfig()
-	c.Name, c.Value = "share.auto.offset.reset", &earliest
-	r.Configs = append(r.Configs, c)
-	set.Resources = append(set.Resources, r)
-	if got, err := set.RequestWith(ctx, cl); err != nil || got.Resources[0].ErrorCode != 0 {
-		t.Fatal(err, got)
-	}
+	configureShareGroup(ctx, t, cl, queueGroup, "share.auto.offset.reset=earliest")
 	var records []*kgo.Record
 	for i := range count {
 		records = append(records, &kgo.Record{Topic: queueTopic, Key: fmt.Append(nil, i), Value: fmt.Append(nil, i)})
@@ -62,6 +55,24 @@ func newQueue(ctx context.Context, t *testing.T, seeds []string, replicas int16,
 		t.Fatal(err)
 	}
 	return q
+}
+
+// configureShareGroup sets configurations, NAME=VALUE, of a group.
+func configureShareGroup(ctx context.Context, t *testing.T, cl *kgo.Client, group string, configs ...string) {
+	t.Helper()
+	r := kmsg.NewIncrementalAlterConfigsRequestResource()
+	r.ResourceType, r.ResourceName = kmsg.ConfigResourceTypeGroupConfig, group
+	for _, config := range configs {
+		name, value, _ := strings.Cut(config, "=")
+		c := kmsg.NewIncrementalAlterConfigsRequestResourceConfig()
+		c.Name, c.Value = name, &value
+		r.Configs = append(r.Configs, c)
+	}
+	set := kmsg.NewPtrIncrementalAlterConfigsRequest()
+	set.Resources = append(set.Resources, r)
+	if got, err := set.RequestWith(ctx, cl); err != nil || got.Resources[0].ErrorCode != 0 {
+		t.Fatal(err, got)
+	}
 }
 
 // worker takes records and accepts them, but for every seventh at its first delivery, which it gives back.
@@ -199,6 +210,75 @@ func TestShareGroupUnderKills(t *testing.T) {
 	ctx := within(t, 3*time.Minute)
 	b := startBroker(t)
 	newQueue(ctx, t, []string{b.Listen}, 1, 30_000).run(ctx, 4, killing(ctx, t, 5, b))
+}
+
+// Members would be given what was aborted although their group does not want it, miss what was committed, or not be given what only the bucket has.
+func TestShareGroupOverHistory(t *testing.T) {
+	b := startBroker(t, "log.retention.check.interval.ms=200", "log.segment.delete.delay.ms=0")
+	createTopic(t, b, "history", 1, "segment.bytes=65536", "local.retention.bytes=1")
+	ctx := within(t, 2*time.Minute)
+	producer, err := kgo.NewClient(kgo.SeedBrokers(b.Listen), kgo.TransactionalID("history"), kgo.DefaultProduceTopic("history"), kgo.ProducerBatchCompression(kgo.NoCompression()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer producer.Close()
+	all, committed := map[string]int{}, map[string]int{}
+	for n := range 90 {
+		if err := producer.BeginTransaction(); err != nil {
+			t.Fatal(err)
+		}
+		var records []*kgo.Record
+		for i := range 20 {
+			v := fmt.Sprintf("%d.%d %s", n, i, strings.Repeat("x", 300))
+			records = append(records, &kgo.Record{Value: []byte(v)})
+			if all[v]++; n%3 > 0 {
+				committed[v]++
+			}
+		}
+		if err := producer.ProduceSync(ctx, records...).FirstErr(); err != nil {
+			t.Fatal(err)
+		}
+		if err := producer.EndTransaction(ctx, kgo.TransactionEndTry(n%3 > 0)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	archived(t, b)
+	until(t, "local segments are not released", func() bool { return storageOf(t, b, "history").Partitions[0].Hot.Start > 1000 })
+	for level, want := range map[string]map[string]int{"read_committed": committed, "read_uncommitted": all} {
+		configureShareGroup(ctx, t, producer, level, "share.auto.offset.reset=earliest", "share.isolation.level="+level)
+		got := takeAll(ctx, t, b.Listen, level, "history", len(want))
+		if !maps.Equal(got, want) {
+			t.Errorf("%s: %d records were given out, of %d", level, len(got), len(want))
+		}
+	}
+}
+
+// takeAll has one member take and accept until it has had so many records, and the group has nothing left to do; how often it had each.
+func takeAll(ctx context.Context, t *testing.T, broker, group, topic string, count int) map[string]int {
+	t.Helper()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(broker), kgo.ShareGroup(group), kgo.ConsumeTopics(topic), kgo.FetchMaxWait(100*time.Millisecond))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	got := map[string]int{}
+	for {
+		cl.PollRecords(ctx, 100).EachRecord(func(r *kgo.Record) { got[string(r.Value)]++ })
+		cl.MarkAcks(kgo.AckAccept)
+		if err := cl.FlushAcks(ctx); err != nil {
+			t.Fatalf("%s: %d records of %d: %v", group, len(got), count, err)
+		}
+		if len(got) < count {
+			continue
+		}
+		offsets, err := kadm.NewClient(cl).DescribeShareGroupOffsets(ctx, group)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if at := offsets[group].Offsets.Sorted(); len(at) == 1 && at[0].Lag == 0 {
+			return got
+		}
+	}
 }
 
 // Likewise in a cluster, whose brokers lead partitions, coordinate the group, and are killed in turn.
