@@ -24,7 +24,7 @@ var layers = [][]string{
 	{"metadata/quorum", "tier/archive", "tier/scrub", "tier/compact"},
 	{"tier/log", "broker/producer", "broker/datadir", "broker/peer", "broker/throttle"},
 	{"broker/partition", "broker/group", "broker/txn", "broker/consumer/assign", "broker/quota", "broker/clientmetrics"},
-	{"broker/consumer", "broker/share"},
+	{"broker/consumer", "broker/share", "broker/streams"},
 	{"broker/hosted", "broker/replica", "broker/coordinator", "broker/txncoordinator", "broker/shareleader", "broker/control"},
 	{"broker/api"},
 	{"broker/server", "broker/console", "broker/telemetry"},

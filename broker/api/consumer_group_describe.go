@@ -59,7 +59,7 @@ func describedMember(m *image.Image, d *consumer.MemberDescription) kmsg.Consume
 
 func describedAssignment(m *image.Image, s assign.Set) kmsg.Assignment {
 	out := kmsg.NewAssignment()
-	for id, indexes := range s.ByTopic() {
+	for id, indexes := range assign.ByTopic(s) {
 		if t, ok := m.TopicByID(id); ok {
 			tp := kmsg.NewAssignmentTopicPartition()
 			tp.TopicID, tp.Topic, tp.Partitions = id, t.Name, indexes

@@ -48,7 +48,7 @@ func heartbeatResponse(r consumer.Reply) *kmsg.ConsumerGroupHeartbeatResponse {
 	}
 	a := kmsg.NewConsumerGroupHeartbeatResponseAssignment()
 	a.Topics = []kmsg.ConsumerGroupHeartbeatResponseAssignmentTopic{}
-	for id, indexes := range r.Assignment.ByTopic() {
+	for id, indexes := range assign.ByTopic(r.Assignment) {
 		a.Topics = append(a.Topics, kmsg.ConsumerGroupHeartbeatResponseAssignmentTopic{TopicID: id, Partitions: indexes})
 	}
 	resp.Assignment = &a

@@ -3,6 +3,7 @@ package api
 import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/qanat-io/qanat/broker/consumer/assign"
 	"github.com/qanat-io/qanat/broker/share"
 	"github.com/qanat-io/qanat/wire"
 )
@@ -35,7 +36,7 @@ func shareHeartbeatResponse(r share.Reply) *kmsg.ShareGroupHeartbeatResponse {
 	}
 	a := kmsg.NewShareGroupHeartbeatResponseAssignment()
 	a.TopicPartitions = []kmsg.ShareGroupHeartbeatResponseAssignmentTopicPartition{}
-	for id, indexes := range r.Assignment.ByTopic() {
+	for id, indexes := range assign.ByTopic(r.Assignment) {
 		a.TopicPartitions = append(a.TopicPartitions, kmsg.ShareGroupHeartbeatResponseAssignmentTopicPartition{TopicID: id, Partitions: indexes})
 	}
 	resp.Assignment = &a

@@ -91,11 +91,11 @@ func (g *Group) encode() *Change {
 		}
 		if m.dirty&currentDirt != 0 {
 			put(currentKey+m.id, durableCurrent{
-				Epoch: m.epoch, Previous: m.previous, State: m.state, Assigned: m.assigned.Runs(), Revoking: m.revoking.Runs(),
+				Epoch: m.epoch, Previous: m.previous, State: m.state, Assigned: assign.ToRuns(m.assigned), Revoking: assign.ToRuns(m.revoking),
 			})
 		}
 		if m.dirty&targetDirt != 0 {
-			put(targetKey+m.id, m.target.Runs())
+			put(targetKey+m.id, assign.ToRuns(m.target))
 		}
 		m.dirty = 0
 	}

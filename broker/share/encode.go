@@ -53,7 +53,7 @@ func (g *Group) encode() *GroupChange {
 	}
 	for _, m := range g.order {
 		if m.dirty {
-			put(memberKey+m.id, durableMember{Rack: m.rack, Client: m.client, Host: m.host, Names: m.names, Target: m.target.Runs()})
+			put(memberKey+m.id, durableMember{Rack: m.rack, Client: m.client, Host: m.host, Names: m.names, Target: assign.ToRuns(m.target)})
 			m.dirty = false
 		}
 	}

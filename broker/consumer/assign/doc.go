@@ -15,7 +15,8 @@
 //     number of partitions meet in the same member.
 //
 // Share groups divide otherwise, but have their partitions as Sets too, and keep
-// them in the same form (runs.go).
+// them in the same form (runs.go). What a streams group gives out are tasks; they
+// are Sorted as well (set.go).
 //
 // Start reading at Set (set.go), then uniform.go.
 package assign

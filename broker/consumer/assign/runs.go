@@ -19,7 +19,7 @@ type Runs struct {
 }
 
 // ByTopic is the indexes of each topic's partitions.
-func (s Set) ByTopic() iter.Seq2[kafka.TopicID, []int32] {
+func ByTopic(s Set) iter.Seq2[kafka.TopicID, []int32] {
 	return func(yield func(kafka.TopicID, []int32) bool) {
 		for len(s) > 0 {
 			id := s[0].Topic
@@ -34,10 +34,10 @@ func (s Set) ByTopic() iter.Seq2[kafka.TopicID, []int32] {
 	}
 }
 
-// Runs is the set's durable form; never nil.
-func (s Set) Runs() []Runs {
+// ToRuns is the set's durable form; never nil.
+func ToRuns(s Set) []Runs {
 	out := []Runs{}
-	for id, indexes := range s.ByTopic() {
+	for id, indexes := range ByTopic(s) {
 		var rs []int32
 		for _, p := range indexes {
 			if n := len(rs); n > 0 && rs[n-2]+rs[n-1] == p {
@@ -54,7 +54,7 @@ func (s Set) Runs() []Runs {
 // mostRun bounds what one run may be read as: no topic has more partitions.
 const mostRun = 1 << 20
 
-// FromRuns reads what Set.Runs wrote.
+// FromRuns reads what ToRuns wrote.
 func FromRuns(rs []Runs) (Set, error) {
 	var ps []kafka.Partition
 	for _, r := range rs {

@@ -6,39 +6,48 @@ import (
 	"github.com/qanat-io/qanat/wire/kafka"
 )
 
-// Set is partitions in order of topic id and index, without repeats. Sets are shared: nobody writes to one.
-type Set []kafka.Partition
+// Set is partitions in order of topic id and index.
+type Set = Sorted[kafka.Partition]
 
-// SetOf sorts partitions into a set; it may keep ps.
-func SetOf(ps []kafka.Partition) Set {
-	slices.SortFunc(ps, kafka.Partition.Compare)
+// Sorted is what members are given, in order, without repeats: partitions, or the tasks of a streams group. They are shared: nobody writes to one.
+type Sorted[T Ordered[T]] []T
+
+// Ordered is what can be in a Sorted.
+type Ordered[T any] interface {
+	comparable
+	Compare(T) int
+}
+
+// SetOf sorts ps into a set; it may keep them.
+func SetOf[T Ordered[T]](ps []T) Sorted[T] {
+	slices.SortFunc(ps, T.Compare)
 	return slices.Compact(ps)
 }
 
 // Has tells whether p is in the set.
-func (s Set) Has(p kafka.Partition) bool {
-	_, found := slices.BinarySearchFunc(s, p, kafka.Partition.Compare)
+func (s Sorted[T]) Has(p T) bool {
+	_, found := slices.BinarySearchFunc(s, p, T.Compare)
 	return found
 }
 
 // Equal tells whether both hold the same.
-func (s Set) Equal(o Set) bool { return slices.Equal(s, o) }
+func (s Sorted[T]) Equal(o Sorted[T]) bool { return slices.Equal(s, o) }
 
 // Minus is what s has and o has not.
-func (s Set) Minus(o Set) Set { return s.filter(o, false) }
+func (s Sorted[T]) Minus(o Sorted[T]) Sorted[T] { return s.filter(o, false) }
 
 // And is what both have.
-func (s Set) And(o Set) Set { return s.filter(o, true) }
+func (s Sorted[T]) And(o Sorted[T]) Sorted[T] { return s.filter(o, true) }
 
 // Within tells whether o has all of s.
-func (s Set) Within(o Set) bool { return len(s) <= len(o) && len(s.Minus(o)) == 0 }
+func (s Sorted[T]) Within(o Sorted[T]) bool { return len(s) <= len(o) && len(s.Minus(o)) == 0 }
 
 // Meets tells whether they have something in common.
-func (s Set) Meets(o Set) bool { return len(s.And(o)) > 0 }
+func (s Sorted[T]) Meets(o Sorted[T]) bool { return len(s.And(o)) > 0 }
 
 // filter keeps what is in o, or what is not. It returns s itself when all of it is kept.
-func (s Set) filter(o Set, in bool) Set {
-	var out Set
+func (s Sorted[T]) filter(o Sorted[T], in bool) Sorted[T] {
+	var out Sorted[T]
 	kept, j := 0, 0
 	for i, p := range s {
 		for j < len(o) && o[j].Compare(p) < 0 {
@@ -48,7 +57,7 @@ func (s Set) filter(o Set, in bool) Set {
 			continue
 		}
 		if out == nil && kept < i { // something was left out before
-			out = append(make(Set, 0, len(s)-1), s[:kept]...)
+			out = append(make(Sorted[T], 0, len(s)-1), s[:kept]...)
 		}
 		if out != nil {
 			out = append(out, p)
@@ -65,12 +74,12 @@ func (s Set) filter(o Set, in bool) Set {
 }
 
 // Or is what either has.
-func (s Set) Or(o Set) Set {
+func (s Sorted[T]) Or(o Sorted[T]) Sorted[T] {
 	switch {
 	case len(s) == 0:
 		return o
 	case len(o) == 0:
 		return s
 	}
-	return SetOf(append(append(make([]kafka.Partition, 0, len(s)+len(o)), s...), o...))
+	return SetOf(append(append(make([]T, 0, len(s)+len(o)), s...), o...))
 }
