@@ -303,6 +303,10 @@ func (b *Broker) openServing(context.Context) error {
 	groups.Consumer.Session, groups.Consumer.Heartbeat = bounded("consumer", "session.timeout"), bounded("consumer", "heartbeat.interval")
 	groups.Share.Session, groups.Share.Heartbeat = bounded("share", "session.timeout"), bounded("share", "heartbeat.interval")
 	groups.Share.Limits.MaxSize = int(b.cfg.Int("group.share.max.size"))
+	groups.Streams.Session, groups.Streams.Heartbeat = bounded("streams", "session.timeout"), bounded("streams", "heartbeat.interval")
+	groups.Streams.Interval, groups.Streams.Delay = bounded("streams", "assignment.interval"), b.cfg.Duration("group.streams.initial.rebalance.delay.ms")
+	groups.Streams.Standbys, groups.Streams.MaxStandbys = int(b.cfg.Int("group.streams.num.standby.replicas")), int(b.cfg.Int("group.streams.max.standby.replicas"))
+	groups.Streams.Limits.MaxSize = int(b.cfg.Int("group.streams.max.size"))
 	groups.OffsetMetadataBytes = int(b.cfg.Int("offset.metadata.max.bytes"))
 	groups.OffsetsRetention = time.Duration(b.cfg.Int("offsets.retention.minutes")) * time.Minute
 	groups.CheckInterval = b.cfg.Duration("offsets.retention.check.interval.ms")

@@ -69,6 +69,8 @@ var table = []API{
 	{79, "ShareAcknowledge", 1, 2},
 	{80, "AddRaftVoter", 0, 1},
 	{81, "RemoveRaftVoter", 0, 0},
+	{88, "StreamsGroupHeartbeat", 0, 0},
+	{89, "StreamsGroupDescribe", 0, 0},
 	{90, "DescribeShareGroupOffsets", 0, 1},
 	{91, "AlterShareGroupOffsets", 0, 0},
 	{92, "DeleteShareGroupOffsets", 0, 0},

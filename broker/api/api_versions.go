@@ -17,7 +17,7 @@ import (
 //   - What clients ask about their own metrics (KIP-714) is left out unless there is a subscription: librdkafka 2.5.0 cannot take it.
 //   - What needs a metadata level that the cluster does not work at yet is left out.
 //   - Features (KIP-584): metadata.version, whose level tells tools which generation of Kafka's metadata to expect; group.version (consumer groups,
-//     KIP-848), transaction.version (KIP-890) and share.version (KIP-932), which switch clients to newer protocols once every broker serves those.
+//     KIP-848), transaction.version (KIP-890), share.version (KIP-932) and streams.version (KIP-1071), which switch clients to newer protocols once every broker serves those.
 //   - qanat.metadata is the level of our own metadata (command.Level), which decides whether brokers of different releases can work
 //     together. It rises by itself; see UpdateFeatures. At level 0 it is not finalized.
 
@@ -27,12 +27,15 @@ const metadataVersion = 29
 // levelFeature names the level of our metadata.
 const levelFeature = "qanat.metadata"
 
-// needs are the APIs whose requests write commands that not every level knows.
-var needs = map[int16]command.Kind{
-	68: command.KindChangeGroup, 69: command.KindChangeGroup,
-	76: command.KindChangeShare, 77: command.KindChangeShare, 78: command.KindChangeShare, 79: command.KindChangeShare,
-	90: command.KindChangeShare, 91: command.KindChangeShare, 92: command.KindChangeShare,
-}
+// needs are the APIs whose requests write what not every level knows.
+var needs = func() map[int16]command.Level {
+	groups, shares := command.KindChangeGroup.Since(), command.KindChangeShare.Since()
+	return map[int16]command.Level{
+		68: groups, 69: groups,
+		76: shares, 77: shares, 78: shares, 79: shares, 90: shares, 91: shares, 92: shares,
+		88: command.StreamsLevel, 89: command.StreamsLevel,
+	}
+}()
 
 // maxAPIVersions is the newest version of ApiVersions answered in its own format.
 const maxAPIVersions = 4
@@ -67,7 +70,7 @@ func (h *Handler) apiVersions(x *wire.Exchange) {
 	resp.ApiKeys = make([]kmsg.ApiVersionsResponseApiKey, 0, len(table))
 	atLevel := h.quorum.Image().Level()
 	for _, a := range table {
-		if atLevel.Knows(needs[a.Key]) == nil && (!telemetryKey(a.Key) || h.ClientMetrics.Subscribed()) {
+		if atLevel >= needs[a.Key] && (!telemetryKey(a.Key) || h.ClientMetrics.Subscribed()) {
 			resp.ApiKeys = append(resp.ApiKeys, advertised(a))
 		}
 	}
@@ -101,6 +104,7 @@ func (h *Handler) features() []feature {
 		{"group.version", 1, 1, at(1, level.Knows(command.KindChangeGroup))},
 		{"transaction.version", transactionVersion, transactionVersion, at(transactionVersion, h.transacts())},
 		{"share.version", 1, 1, at(1, h.shares())},
+		{"streams.version", 1, 1, at(1, level.Streams())},
 		{levelFeature, 1, int16(command.NewestLevel), int16(level)},
 	}
 }

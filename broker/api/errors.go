@@ -13,6 +13,7 @@ import (
 	"github.com/qanat-io/qanat/broker/partition"
 	"github.com/qanat-io/qanat/broker/share"
 	"github.com/qanat-io/qanat/broker/shareleader"
+	"github.com/qanat-io/qanat/broker/streams"
 	"github.com/qanat-io/qanat/broker/txn"
 	"github.com/qanat-io/qanat/broker/txncoordinator"
 	"github.com/qanat-io/qanat/metadata/command"
@@ -120,6 +121,14 @@ var verdicts = []verdict{
 	{share.ErrSessionLimit, kerr.ShareSessionLimitReached},
 	{shareleader.ErrStopped, kerr.NotLeaderForPartition},
 	{shareleader.ErrNotAvailable, kerr.CoordinatorNotAvailable},
+
+	// Streams groups.
+	{streams.ErrInvalidRequest, kerr.InvalidRequest},
+	{streams.ErrFencedEpoch, kerr.FencedMemberEpoch},
+	{streams.ErrStaleEpoch, kerr.StaleMemberEpoch},
+	{streams.ErrOldRequest, kerr.UnsupportedVersion},
+	{streams.ErrInvalidTopology, kerr.StreamsInvalidTopology},
+	{streams.ErrInvalidTopologyEpoch, kerr.StreamsInvalidTopologyEpoch},
 
 	// Transactions.
 	{txn.ErrUnknownProducer, kerr.InvalidProducerIDMapping},

@@ -323,6 +323,8 @@ var handlers = map[int16]serves{
 	79: {by: (*Handler).shareAcknowledge},
 	80: {by: (*Handler).addRaftVoter, waits: true},
 	81: {by: (*Handler).removeRaftVoter, waits: true},
+	88: {by: (*Handler).streamsGroupHeartbeat},
+	89: {by: (*Handler).streamsGroupDescribe},
 	90: {by: (*Handler).describeShareGroupOffsets},
 	91: {by: (*Handler).alterShareGroupOffsets},
 	92: {by: (*Handler).deleteShareGroupOffsets},

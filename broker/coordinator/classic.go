@@ -2,6 +2,7 @@ package coordinator
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/google/uuid"
@@ -59,6 +60,8 @@ func (c *Coordinator) Sync(name string, r group.SyncRequest, reply func(group.Sy
 				g.Sync(now, r, reply, &out.classic)
 			case consumerGroup:
 				out.consumer.Syncs = append(out.consumer.Syncs, group.SyncReply{Ticket: reply, SyncResult: g.Sync(now, &r)})
+			default: // it has no members of the classic protocol
+				return group.ErrUnknownMember
 			}
 			return nil
 		})
@@ -83,6 +86,8 @@ func (c *Coordinator) Heartbeat(name string, who group.Identity) error {
 			err = g.Heartbeat(now, who)
 		case consumerGroup:
 			err = g.ClassicHeartbeat(now, who, c.world(c.quorum.Image(), name), &out.consumer)
+		default:
+			err = group.ErrUnknownMember
 		}
 		c.settle(e, now, &out)
 		return err
@@ -102,6 +107,8 @@ func (c *Coordinator) Leave(name string, who []group.Leaver) (each []error, err 
 			each = g.Leave(now, who, &out.classic)
 		case consumerGroup:
 			each = g.Leave(now, who, &out.consumer)
+		default:
+			each = slices.Repeat([]error{group.ErrUnknownMember}, len(who))
 		}
 		return nil
 	})
@@ -115,6 +122,8 @@ func (c *Coordinator) classicFor(e *entry, now time.Time) (*group.Group, error) 
 	case classicGroup:
 		return g.Group, nil
 	case consumerGroup:
+		generation = g.Epoch()
+	case streamsGroup:
 		generation = g.Epoch()
 	}
 	if !e.g.Empty() {

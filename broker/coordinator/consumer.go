@@ -134,26 +134,6 @@ func (c *Coordinator) loadConsumer(m *image.Image, ig *image.Group, now time.Tim
 	return consumer.Load(&c.cfg.Consumer.Limits, now, session, func(f func(key string, value []byte) bool) { m.GroupParts(ig.Name, f) })
 }
 
-// persistedConsumer tells the machine that its change is durable. One that is not, or of which nobody knows, has everybody who waits told to come
-// again, and the group is made anew from the image: should the change come through after all, what is decided meanwhile is refused by the group's
-// version, and this happens once more.
-func (c *Coordinator) persistedConsumer(e *entry, g *consumer.Group, now time.Time, n note, out *effects) {
-	if n.err == nil {
-		if ig, ok := c.quorum.Image().Group(e.name); ok {
-			e.version = ig.Version
-		}
-		g.Persisted(now, n.seq, &out.consumer)
-		return
-	}
-	c.log.Warn("change of a consumer group not stored: the group is loaded anew", "group", e.name, "error", n.err)
-	g.Abort(now, n.err, &out.consumer)
-	if err := c.restore(e, now); err != nil {
-		c.log.Error("consumer group cannot be loaded", "group", e.name, "error", err)
-		e.dropped = true
-		c.forget(e)
-	}
-}
-
 // ConsumerDescribe shows a group of the consumer protocol; ErrNotFound if there is none.
 func (c *Coordinator) ConsumerDescribe(name string) (d consumer.Description, err error) {
 	if err := checkName(name, true); err != nil {
@@ -173,7 +153,8 @@ func (c *Coordinator) ConsumerDescribe(name string) (d consumer.Description, err
 	return d, err
 }
 
-// MayFetch decides whether a member of a group may be told its offsets. Only members of the consumer protocol are asked for their epoch.
+// MayFetch decides whether a member of a group may be told its offsets. Only members of the consumer protocol
+// and of streams groups are asked for their epoch.
 func (c *Coordinator) MayFetch(name, member string, epoch int32) error {
 	if member == "" && epoch < 0 {
 		return c.Serves(name)
@@ -182,7 +163,10 @@ func (c *Coordinator) MayFetch(name, member string, epoch int32) error {
 		return err
 	}
 	return c.locked(name, func(e *entry, _ time.Time) error {
-		if g, ok := e.g.(consumerGroup); ok {
+		switch g := e.g.(type) {
+		case consumerGroup:
+			return g.CheckFetch(member, epoch)
+		case streamsGroup:
 			return g.CheckFetch(member, epoch)
 		}
 		return nil

@@ -22,13 +22,7 @@ func leveled(t testing.TB, cfg Config) (q *fakeQuorum, c *Coordinator, stop func
 		command.RegisterBroker{ID: 1, Incarnation: [16]byte{1}, Version: command.WithLevel("v", command.NewestLevel)},
 		command.SetLevel{Level: command.NewestLevel},
 	} {
-		entry, err := command.Encode(command.Envelope{}, cmd)
-		if err == nil {
-			_, err = q.apply(entry)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
+		q.must(t, cmd)
 	}
 	return q, c, stop
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/qanat-io/qanat/broker/consumer"
 	"github.com/qanat-io/qanat/broker/group"
 	"github.com/qanat-io/qanat/broker/share"
+	"github.com/qanat-io/qanat/broker/streams"
 	"github.com/qanat-io/qanat/metadata/command"
 	"github.com/qanat-io/qanat/metadata/image"
 	"github.com/qanat-io/qanat/wire/kafka"
@@ -54,6 +55,7 @@ type Config struct {
 	Limits              group.Limits
 	Consumer            ConsumerConfig
 	Share               ShareConfig
+	Streams             StreamsConfig
 	OffsetMetadataBytes int           // offset.metadata.max.bytes
 	OffsetsRetention    time.Duration // offsets.retention.minutes
 	CheckInterval       time.Duration // offsets.retention.check.interval.ms
@@ -69,6 +71,7 @@ func DefaultConfig() Config {
 		Limits:              group.DefaultLimits(),
 		Consumer:            defaultConsumerConfig(),
 		Share:               defaultShareConfig(),
+		Streams:             defaultStreamsConfig(),
 		OffsetMetadataBytes: 4096,
 		OffsetsRetention:    7 * 24 * time.Hour,
 		CheckInterval:       10 * time.Minute,
@@ -272,6 +275,12 @@ func (c *Coordinator) restore(e *entry, now time.Time) error {
 			return fmt.Errorf("load group %q: %w", e.name, err)
 		}
 		e.g, e.version = shareGroup{g}, ig.Version
+	case streams.GroupType:
+		g, err := c.loadStreams(m, ig, now)
+		if err != nil {
+			return fmt.Errorf("load group %q: %w", e.name, err)
+		}
+		e.g, e.version = streamsGroup{g}, ig.Version
 	default:
 		return fmt.Errorf("%w: it is a %s group", group.ErrInconsistentProtocol, ig.Type)
 	}
@@ -294,15 +303,17 @@ func (c *Coordinator) settle(e *entry, now time.Time, out *effects) {
 		for _, p := range out.classic.Persists {
 			c.propose(e, p.Seq, command.PutGroup{Group: e.name, Type: classicType, State: p.State, Coordinator: e.shard.placed.Epoch})
 		}
+		change := func(kind string, seq uint64, put []command.GroupPart, gone []string) {
+			c.propose(e, seq, command.ChangeGroup{Group: e.name, Type: kind, Base: e.version, Put: put, Delete: gone, Coordinator: e.shard.placed.Epoch})
+		}
 		if p := out.consumer.Change; p != nil {
-			c.propose(e, p.Seq, command.ChangeGroup{
-				Group: e.name, Type: consumer.GroupType, Base: e.version, Put: p.Put, Delete: p.Delete, Coordinator: e.shard.placed.Epoch,
-			})
+			change(consumer.GroupType, p.Seq, p.Put, p.Delete)
 		}
 		if p := out.share.Change; p != nil {
-			c.propose(e, p.Seq, command.ChangeGroup{
-				Group: e.name, Type: share.GroupType, Base: e.version, Put: p.Put, Delete: p.Delete, Coordinator: e.shard.placed.Epoch,
-			})
+			change(share.GroupType, p.Seq, p.Put, p.Delete)
+		}
+		if p := out.streams.Change; p != nil {
+			change(streams.GroupType, p.Seq, p.Put, p.Delete)
 		}
 	}
 	known := e.shard.groups[e.name] == e
@@ -360,6 +371,9 @@ func (c *Coordinator) deliver(name string, out *effects) {
 	for _, r := range out.share.Replies {
 		r.Ticket.(func(share.Reply))(r.Reply)
 	}
+	for _, r := range out.streams.Replies {
+		r.Ticket.(func(streams.Reply))(r.Reply)
+	}
 	for _, joins := range [][]group.JoinReply{out.classic.Joins, out.consumer.Joins} {
 		for _, r := range joins {
 			r.Ticket.(func(group.JoinResult))(r.JoinResult)
@@ -373,6 +387,7 @@ func (c *Coordinator) deliver(name string, out *effects) {
 	c.report(name, out.classic.Events)
 	c.report(name, out.consumer.Events)
 	c.report(name, out.share.Events)
+	c.report(name, out.streams.Events)
 }
 
 func (c *Coordinator) report(name string, events []group.Event) {

@@ -1,5 +1,5 @@
-// Package coordinator runs the group state machines (packages group, consumer
-// and share, one for each protocol): it finds a request's group, hands it in with the time, proposes what must become
+// Package coordinator runs the group state machines (packages group, consumer,
+// share and streams, one for each protocol): it finds a request's group, hands it in with the time, proposes what must become
 // durable, keeps replies parked until then, and wakes groups at their deadlines.
 //
 //	request ─▶ shard lock ─▶ group machine ─▶ effects

@@ -185,6 +185,18 @@ func (q *fakeQuorum) apply(entry []byte) (any, error) {
 	return result, err
 }
 
+// must applies a command at once.
+func (q *fakeQuorum) must(t testing.TB, c command.Command) {
+	t.Helper()
+	entry, err := command.Encode(command.Envelope{}, c)
+	if err == nil {
+		_, err = q.apply(entry)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
 // count is how many commands of a kind were applied.
 func (q *fakeQuorum) count(k command.Kind) int {
 	q.mu.Lock()

@@ -6,6 +6,7 @@ import (
 	"github.com/qanat-io/qanat/broker/consumer"
 	"github.com/qanat-io/qanat/broker/group"
 	"github.com/qanat-io/qanat/broker/share"
+	"github.com/qanat-io/qanat/broker/streams"
 )
 
 // machine is a group of any protocol, as far as all are alike. What a protocol's own requests ask of it is in the file of that protocol.
@@ -35,6 +36,7 @@ type effects struct {
 	classic  group.Effects
 	consumer consumer.Effects
 	share    share.Effects
+	streams  streams.Effects
 }
 
 type classicGroup struct{ *group.Group }
@@ -57,3 +59,10 @@ func (shareGroup) kind() string                             { return share.Group
 func (g shareGroup) state() string                          { return g.State().String() }
 func (g shareGroup) advance(now time.Time, out *effects)    { g.Advance(now, &out.share) }
 func (g shareGroup) abort(_ time.Time, e error, o *effects) { g.Abort(e, &o.share) }
+
+type streamsGroup struct{ *streams.Group }
+
+func (streamsGroup) kind() string                               { return streams.GroupType }
+func (g streamsGroup) state() string                            { return g.State().String() }
+func (g streamsGroup) advance(now time.Time, out *effects)      { g.Advance(now, &out.streams) }
+func (g streamsGroup) abort(now time.Time, e error, o *effects) { g.Abort(now, e, &o.streams) }

@@ -81,10 +81,38 @@ func (c *Coordinator) persisted(e *entry, now time.Time, n note, out *effects) {
 	case classicGroup:
 		g.Persisted(now, n.seq, n.err, &out.classic)
 	case consumerGroup:
-		c.persistedConsumer(e, g.Group, now, n, out)
+		if c.stored(e, now, n, out) {
+			g.Persisted(now, n.seq, &out.consumer)
+		}
 	case shareGroup:
-		c.persistedShare(e, g.Group, now, n, out)
+		if c.stored(e, now, n, out) {
+			g.Persisted(n.seq, &out.share)
+		}
+	case streamsGroup:
+		if c.stored(e, now, n, out) {
+			g.Persisted(n.seq, &out.streams)
+		}
 	}
+}
+
+// stored tells whether a change of a group that is kept by parts is durable. One that is not, or of which nobody knows, has everybody who waits told
+// to come again, and the group is made anew from the image: should the change come through after all, what is decided meanwhile is refused by the
+// group's version, and this happens once more.
+func (c *Coordinator) stored(e *entry, now time.Time, n note, out *effects) bool {
+	if n.err == nil {
+		if ig, ok := c.quorum.Image().Group(e.name); ok {
+			e.version = ig.Version
+		}
+		return true
+	}
+	c.log.Warn("change of a group not stored: the group is loaded anew", "group", e.name, "type", e.g.kind(), "error", n.err)
+	e.g.abort(now, n.err, out)
+	if err := c.restore(e, now); err != nil {
+		c.log.Error("group cannot be loaded", "group", e.name, "error", err)
+		e.dropped = true
+		c.forget(e)
+	}
+	return false
 }
 
 // settleDeletion forgets the group that is deleted, or takes the deletion back.

@@ -94,24 +94,6 @@ func (c *Coordinator) loadShare(m *image.Image, ig *image.Group, now time.Time) 
 	return share.LoadGroup(&c.cfg.Share.Limits, now, session, func(f func(key string, value []byte) bool) { m.GroupParts(ig.Name, f) })
 }
 
-// persistedShare is persistedConsumer for share groups.
-func (c *Coordinator) persistedShare(e *entry, g *share.Group, now time.Time, n note, out *effects) {
-	if n.err == nil {
-		if ig, ok := c.quorum.Image().Group(e.name); ok {
-			e.version = ig.Version
-		}
-		g.Persisted(n.seq, &out.share)
-		return
-	}
-	c.log.Warn("change of a share group not stored: the group is loaded anew", "group", e.name, "error", n.err)
-	g.Abort(n.err, &out.share)
-	if err := c.restore(e, now); err != nil {
-		c.log.Error("share group cannot be loaded", "group", e.name, "error", err)
-		e.dropped = true
-		c.forget(e)
-	}
-}
-
 // ShareDescribe shows a share group; ErrNotFound if there is none.
 func (c *Coordinator) ShareDescribe(name string) (d share.Description, err error) {
 	if err := checkName(name, true); err != nil {

@@ -28,11 +28,13 @@ type MemberDescription struct {
 	Assigned, Target     Assignment
 }
 
-// Describe shows the group.
-func (g *Group) Describe() Description {
+// Describe shows the group, with the topics that there are.
+func (g *Group) Describe(w *World) Description {
 	d := Description{State: g.State(), Epoch: g.epoch, AssignmentEpoch: g.target, Topology: g.topology}
-	if g.conf.ready() {
-		d.Topology = g.topology.with(g.conf.counts)
+	if g.topology != nil {
+		if c := g.limits.configure(g.topology, w.Topics); c.ready() {
+			d.Topology = g.topology.with(c.counts)
+		}
 	}
 	for _, m := range g.order {
 		d.Members = append(d.Members, MemberDescription{

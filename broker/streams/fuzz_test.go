@@ -78,7 +78,7 @@ func FuzzLoad(f *testing.F) {
 		if err == nil {
 			g.look(&r.w)
 			g.State()
-			g.Describe()
+			g.Describe(&r.w)
 		}
 	})
 }

@@ -179,7 +179,7 @@ func TestOneOwner(t *testing.T) {
 			return
 		}
 		if r.g.State() != Stable {
-			t.Fatalf("the group is %v: %+v", r.g.State(), r.g.Describe())
+			t.Fatalf("the group is %v: %+v", r.g.State(), r.g.Describe(&r.w))
 		}
 		active := 0
 		for _, c := range clients {

@@ -33,7 +33,7 @@ func TestAlone(t *testing.T) {
 	if r.changes != changes {
 		t.Error("a heartbeat that changes nothing was written")
 	}
-	d := r.g.Describe()
+	d := r.g.Describe(&r.w)
 	if d.Topology.Subtopologies[1].Changelogs[0].Partitions != 3 || r.g.topology.Subtopologies[1].Changelogs[0].Partitions != 0 {
 		t.Errorf("%+v", d.Topology)
 	}

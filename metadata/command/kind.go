@@ -98,12 +98,10 @@ func (k Kind) String() string {
 }
 
 // Knows tells whether every broker of a cluster at the level knows commands of the kind, in their newest version.
-func (l Level) Knows(k Kind) error {
-	if needed := since[k]; needed > l {
-		return fmt.Errorf("%w: %s needs %d, the cluster works at %d until every registered broker runs this release", ErrLevel, k, needed, l)
-	}
-	return nil
-}
+func (l Level) Knows(k Kind) error { return l.reaches(since[k], k.String()) }
+
+// Since is the level from which on the kind is proposed.
+func (k Kind) Since() Level { return since[k] }
 
 func (FormCluster) Kind() Kind         { return KindFormCluster }
 func (RegisterBroker) Kind() Kind      { return KindRegisterBroker }

@@ -15,6 +15,7 @@ import (
 //	2  ChangeGroup, and the parts of groups in the snapshot
 //	3  PutTransaction, DeleteTransaction, CommitTxnOffsets, and transactions in the snapshot
 //	4  ChangeShare, ResetShares, and the shares of share groups in the snapshot
+//	5  groups of the streams protocol, which are parts of ChangeGroup that an older coordinator cannot read
 //
 // Whoever adds a kind, a version of one, or a field adds a level, and what needs it is not proposed below (Level.Knows):
 // a node that does not know what the log holds halts.
@@ -24,7 +25,20 @@ type Level uint16
 var ErrLevel = errors.New("metadata level is not supported")
 
 // NewestLevel is the newest that this release supports; it supports all below.
-const NewestLevel Level = 4
+const NewestLevel Level = 5
+
+// StreamsLevel is where there may be streams groups.
+const StreamsLevel Level = 5
+
+// Streams tells whether every broker of a cluster at the level can coordinate streams groups.
+func (l Level) Streams() error { return l.reaches(StreamsLevel, "a streams group") }
+
+func (l Level) reaches(needed Level, what string) error {
+	if needed > l {
+		return fmt.Errorf("%w: %s needs %d, the cluster works at %d until every registered broker runs this release", ErrLevel, what, needed, l)
+	}
+	return nil
+}
 
 // SetLevel raises the cluster's level. Refused when a registered broker does not support it; one that is not higher changes
 // nothing. A release that does not support the level does not decode it.

@@ -9,7 +9,7 @@ import (
 // CheckGroup tells whether a group may have the overrides in all, of which those in changed are new. New ones are within this broker's
 // bounds; older ones, which other bounds may have admitted, count as the nearest that is, as they do for members.
 func (b *Broker) CheckGroup(changed, all map[string]string) error {
-	for _, protocol := range []string{"consumer", "share"} {
+	for _, protocol := range []string{"consumer", "share", "streams"} {
 		session, err := b.ofGroup(protocol, "session.timeout.ms", changed, all)
 		if err != nil {
 			return err
@@ -25,6 +25,15 @@ func (b *Broker) CheckGroup(changed, all map[string]string) error {
 	for _, what := range []string{lockKey, deliveriesKey, locksKey} {
 		if _, err := b.ofGroup("share", what, changed, all); err != nil {
 			return err
+		}
+	}
+	if _, err := b.ofGroup("streams", "assignment.interval.ms", changed, all); err != nil {
+		return err
+	}
+	most := b.Int("group.streams.max.standby.replicas")
+	if s, set := changed["streams.num.standby.replicas"]; set {
+		if n, err := strconv.ParseInt(s, 10, 64); err != nil || n > most {
+			return fmt.Errorf("streams.num.standby.replicas is %.20q: it must be at most %d, which is the broker's group.streams.max.standby.replicas", s, most)
 		}
 	}
 	return nil

@@ -3,7 +3,6 @@ package config
 // groupKeys are the keys of a group (KIP-848, KIP-932, KIP-1071). They may be
 // set before the group exists.
 func groupKeys() []Key {
-	const notYet = "Groups of this protocol are not served yet."
 	return []Key{
 		define("consumer.session.timeout.ms", Int, number(45*second),
 			"How long a member of the group may be silent (KIP-848), within the broker's `group.consumer.min.session.timeout.ms` and `group.consumer.max.session.timeout.ms`; without, `group.consumer.session.timeout.ms`.",
@@ -35,13 +34,19 @@ func groupKeys() []Key {
 		define("share.renew.acknowledge.enable", Boolean, "true",
 			"Whether share consumers may renew their locks (KIP-1222)."),
 		define("streams.session.timeout.ms", Int, number(45*second),
-			"Session timeout of members of a streams group.",
-			allow(between(1, 1<<31-1)), inert(notYet)),
+			"How long a member of the streams group may be silent (KIP-1071), within the broker's `group.streams.min.session.timeout.ms` and `group.streams.max.session.timeout.ms`.",
+			allow(between(1, 1<<31-1)), from("group.streams.session.timeout.ms")),
 		define("streams.heartbeat.interval.ms", Int, number(5*second),
-			"Heartbeat interval of members of a streams group.",
-			allow(between(1, 1<<31-1)), inert(notYet)),
+			"How often members of the streams group are asked to speak, within the broker's `group.streams.min.heartbeat.interval.ms` and `group.streams.max.heartbeat.interval.ms`.",
+			allow(between(1, 1<<31-1)), from("group.streams.heartbeat.interval.ms")),
+		define("streams.assignment.interval.ms", Int, number(1*second),
+			"How long the streams group waits from one target assignment to the next, within the broker's `group.streams.min.assignment.interval.ms` and `group.streams.max.assignment.interval.ms`.",
+			allow(between(0, 1<<31-1)), from("group.streams.assignment.interval.ms")),
+		define("streams.initial.rebalance.delay.ms", Int, number(3*second),
+			"How long the first member of the streams group waits for others before tasks are assigned.",
+			allow(between(0, 1<<31-1)), from("group.streams.initial.rebalance.delay.ms")),
 		define("streams.num.standby.replicas", Int, "0",
-			"Standby replicas of each task of a streams group.",
-			allow(between(0, 1<<31-1)), inert(notYet)),
+			"Standbys of each task of the streams group that has a state, at most the broker's `group.streams.max.standby.replicas`. A change is a rebalance.",
+			allow(between(0, 1<<31-1)), from("group.streams.num.standby.replicas")),
 	}
 }

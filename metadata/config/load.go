@@ -167,14 +167,21 @@ func (b *Broker) check() []error {
 	if low, high := b.Int("group.min.session.timeout.ms"), b.Int("group.max.session.timeout.ms"); low > high {
 		fail("group.min.session.timeout.ms", "%d exceeds group.max.session.timeout.ms, which is %d", low, high)
 	}
-	for _, what := range []string{"session.timeout", "heartbeat.interval"} {
-		key := func(bound string) string { return "group.consumer." + bound + what + ".ms" }
+	for _, what := range []string{"consumer.session.timeout", "consumer.heartbeat.interval", "streams.session.timeout", "streams.heartbeat.interval", "streams.assignment.interval"} {
+		protocol, what, _ := strings.Cut(what, ".")
+		key := func(bound string) string { return "group." + protocol + "." + bound + what + ".ms" }
 		if low, at, high := b.Int(key("min.")), b.Int(key("")), b.Int(key("max.")); at < low || at > high {
 			fail(key(""), "%d is not between %s, which is %d, and %s, which is %d", at, key("min."), low, key("max."), high)
 		}
 	}
-	if beat, session := b.Int("group.consumer.heartbeat.interval.ms"), b.Int("group.consumer.session.timeout.ms"); beat >= session {
-		fail("group.consumer.heartbeat.interval.ms", "%d leaves no time for a heartbeat in group.consumer.session.timeout.ms, which is %d", beat, session)
+	for _, protocol := range []string{"consumer", "streams"} {
+		beats, sessions := "group."+protocol+".heartbeat.interval.ms", "group."+protocol+".session.timeout.ms"
+		if beat, session := b.Int(beats), b.Int(sessions); beat >= session {
+			fail(beats, "%d leaves no time for a heartbeat in %s, which is %d", beat, sessions, session)
+		}
+	}
+	if n, most := b.Int("group.streams.num.standby.replicas"), b.Int("group.streams.max.standby.replicas"); n > most {
+		fail("group.streams.num.standby.replicas", "%d exceeds group.streams.max.standby.replicas, which is %d", n, most)
 	}
 	if low, high := b.Int("tier.readahead.min.bytes"), b.Int("tier.readahead.max.bytes"); low > high {
 		fail("tier.readahead.min.bytes", "%d exceeds tier.readahead.max.bytes, which is %d", low, high)

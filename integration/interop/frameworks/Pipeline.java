@@ -12,10 +12,14 @@ import java.util.Set;
 import java.util.concurrent.CountDownLatch;
 import org.apache.kafka.clients.admin.Admin;
 import org.apache.kafka.clients.admin.NewTopic;
+import org.apache.kafka.clients.admin.StreamsGroupDescription;
+import org.apache.kafka.clients.admin.StreamsGroupMemberAssignment;
+import org.apache.kafka.clients.admin.StreamsGroupMemberDescription;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.kafka.common.GroupState;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.serialization.Serdes;
 import org.apache.kafka.common.serialization.StringDeserializer;
@@ -33,9 +37,12 @@ import org.apache.kafka.streams.kstream.Materialized;
  * is killed half-way and started again, and over a fault of the cluster's. What comes out is compared with what was computed.
  *
  * <pre>
- *   Pipeline drive BROKERS DIR FAULT     fills the topics, runs the application, kills it, runs FAULT (a shell command), compares
- *   Pipeline app BROKERS DIR             the application alone, until it is killed
+ *   Pipeline drive BROKERS DIR PROTOCOL FAULT     fills the topics, runs the application, kills it, runs FAULT (a shell command), compares
+ *   Pipeline app BROKERS DIR PROTOCOL             an instance of the application alone, until it is killed
  * </pre>
+ *
+ * PROTOCOL is classic, or streams (KIP-1071): then a second instance joins before the fault, the group is described when all tasks and their
+ * standbys are where they are to be, and the instance that was there first is killed for good after it.
  *
  * The application's caches are off, so that each word's counts are 1, 2, 3, … to the last, each once and in order: a record that was
  * processed twice, or not, shows.
@@ -46,15 +53,15 @@ public class Pipeline {
 
     public static void main(String[] args) throws Exception {
         if (args[0].equals("app")) {
-            app(args[1], args[2]);
+            app(args[1], args[2], args[3]);
         } else {
-            new Pipeline(args[1], args[2]).drive(args[3]);
+            new Pipeline(args[1], args[2], args[3]).drive(args[4]);
         }
     }
 
     // ---- the application
 
-    static void app(String brokers, String dir) throws InterruptedException {
+    static void app(String brokers, String dir, String protocol) throws InterruptedException {
         Properties p = new Properties();
         p.put(StreamsConfig.APPLICATION_ID_CONFIG, "pipeline");
         p.put(StreamsConfig.BOOTSTRAP_SERVERS_CONFIG, brokers);
@@ -65,7 +72,10 @@ public class Pipeline {
         p.put(StreamsConfig.STATESTORE_CACHE_MAX_BYTES_CONFIG, 0);
         p.put(StreamsConfig.NUM_STREAM_THREADS_CONFIG, 2);
         p.put(StreamsConfig.consumerPrefix("auto.offset.reset"), "earliest");
-        p.put(StreamsConfig.consumerPrefix("session.timeout.ms"), 6000);
+        p.put(StreamsConfig.GROUP_PROTOCOL_CONFIG, protocol);
+        if (protocol.equals("classic")) { // else the broker says so
+            p.put(StreamsConfig.consumerPrefix("session.timeout.ms"), 6000);
+        }
         p.put(StreamsConfig.consumerPrefix("max.poll.records"), 200);
         p.put(StreamsConfig.producerPrefix("transaction.timeout.ms"), 10_000);
 
@@ -93,15 +103,16 @@ public class Pipeline {
 
     // ---- the driver
 
-    final String brokers, dir;
+    final String brokers, dir, protocol;
     final Map<String, Integer> words = new HashMap<>(); // expected
     final Set<String> joined = new HashSet<>();         // expected
     int wordTotal;
-    Process app;
+    final List<Process> apps = new ArrayList<>();
 
-    Pipeline(String brokers, String dir) {
+    Pipeline(String brokers, String dir, String protocol) {
         this.brokers = brokers;
         this.dir = dir;
+        this.protocol = protocol;
     }
 
     void drive(String fault) throws Exception {
@@ -109,24 +120,34 @@ public class Pipeline {
         int total = wordTotal + joined.size();
         try (KafkaConsumer<String, String> out = reader()) {
             Results r = new Results();
-            start();
+            start("a");
             readTo(out, r, total / 4);
-            app.destroyForcibly().waitFor();
+            apps.remove(0).destroyForcibly().waitFor();
             System.out.printf("killed the application after %d of %d results%n", r.read, total);
             check(r.read < total, "it had ended before it was killed");
-            start();
+            start("a");
+            if (protocol.equals("streams")) {
+                start("b");
+                settled(4);
+            }
             readTo(out, r, total / 2);
             System.out.printf("the fault, after %d of %d results%n", r.read, total);
             check(r.read < total, "it had ended before the fault");
             check(new ProcessBuilder("sh", "-c", fault).inheritIO().start().waitFor() == 0, "the fault failed");
+            if (apps.size() > 1) {
+                readTo(out, r, total * 3 / 4);
+                apps.remove(0).destroyForcibly().waitFor();
+                System.out.printf("killed one of two instances after %d of %d results%n", r.read, total);
+                check(r.read < total, "it had ended before that was killed");
+            }
             readTo(out, r, total);
-            app.destroy(); // in order: what it has in hand is committed or aborted
-            check(app.waitFor() != -1, "");
+            apps.get(0).destroy(); // in order: what it has in hand is committed or aborted
+            check(apps.get(0).waitFor() != -1, "");
             readRest(out, r);
             compare(r);
             System.out.printf("%d counts of %d words and %d joined orders: exact%n", wordTotal, words.size(), joined.size());
         } finally {
-            app.destroyForcibly();
+            apps.forEach(Process::destroyForcibly);
         }
     }
 
@@ -136,11 +157,37 @@ public class Pipeline {
         }
     }
 
-    void start() throws Exception {
+    void start(String instance) throws Exception {
         String java = System.getProperty("java.home") + "/bin/java";
-        app = new ProcessBuilder(java, "-Xmx192M", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
-            "-cp", System.getProperty("java.class.path"), "Pipeline", "app", brokers, dir)
-            .redirectErrorStream(true).redirectOutput(ProcessBuilder.Redirect.appendTo(new File(dir, "app.log"))).start();
+        apps.add(new ProcessBuilder(java, "-Xmx192M", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+            "-cp", System.getProperty("java.class.path"), "Pipeline", "app", brokers, dir + "/" + instance, protocol)
+            .redirectErrorStream(true).redirectOutput(ProcessBuilder.Redirect.appendTo(new File(dir, "app-" + instance + ".log"))).start());
+    }
+
+    /** Waits until the group has its members, and each of them what it is to have; every task with a state has a standby. */
+    void settled(int members) throws Exception {
+        long until = System.currentTimeMillis() + PATIENCE_MS;
+        try (Admin admin = Admin.create(Map.of("bootstrap.servers", brokers))) {
+            while (true) {
+                StreamsGroupDescription d = admin.describeStreamsGroups(List.of("pipeline")).all().get().get("pipeline");
+                if (d.groupState() == GroupState.STABLE && d.members().size() == members) {
+                    int active = 0, standby = 0;
+                    for (StreamsGroupMemberDescription m : d.members()) {
+                        active += tasks(m.assignment().activeTasks());
+                        standby += tasks(m.assignment().standbyTasks());
+                    }
+                    System.out.printf("%d members have %d tasks and %d standbys, in epoch %d%n", members, active, standby, d.groupEpoch());
+                    check(active == 4 * PARTITIONS && standby == 2 * PARTITIONS, "tasks are not where they are to be: " + d.members());
+                    return;
+                }
+                check(System.currentTimeMillis() < until, "the group does not settle: " + d.groupState() + " " + d.members());
+                Thread.sleep(200);
+            }
+        }
+    }
+
+    static int tasks(List<StreamsGroupMemberAssignment.TaskIds> tasks) {
+        return tasks.stream().mapToInt(t -> t.partitions().size()).sum();
     }
 
     void fill() throws Exception {
