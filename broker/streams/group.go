@@ -22,7 +22,7 @@ type Group struct {
 	ready    bool  // the group epoch knows a topology whose topics are all there
 	standbys int   // of each task, as the group epoch knows them
 	since    time.Time
-	made     time.Time // when the target was made; zero: not by this coordinator
+	made     time.Time // when a target was made last that assigned tasks; zero: never by this coordinator
 	delay    time.Time // until then no target is made; zero: it is
 
 	topology  *Topology // nil: nobody has brought it

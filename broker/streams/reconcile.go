@@ -32,7 +32,9 @@ func (g *Group) retarget(now time.Time, out *Effects) {
 			g.save(m, targetDirt)
 		}
 	}
-	g.target, g.made, g.head = g.epoch, now, true
+	if g.target, g.head = g.epoch, true; g.conf.ready() { // else there was nothing to hold back
+		g.made = now
+	}
 	g.event(group.GenerationStarted, "", AssignorName, out)
 }
 

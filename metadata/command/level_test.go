@@ -33,7 +33,7 @@ func TestNewerLevelIsNotDecoded(t *testing.T) {
 	if !errors.Is(err, ErrUnknown) {
 		t.Fatal(err)
 	}
-	for _, say := range []string{"level 5", "up to 4", "start the newer"} {
+	for _, say := range []string{"level 6", "up to 5", "start the newer"} {
 		if !strings.Contains(err.Error(), say) {
 			t.Errorf("%q does not say %q", err, say)
 		}

@@ -68,6 +68,9 @@ func everythingAt(t testing.TB, level command.Level) *Image {
 		w.do(command.ChangeShare{Group: "share", Partition: part(1, 0), Start: 40, Put: []command.ShareRun{{First: 41, Next: 43, State: command.ShareArchived, Deliveries: 5}, {First: 43, Next: 44, Deliveries: 1}}})
 		w.do(command.ResetShares{Group: "share", Starts: []command.ShareStart{{Partition: part(1, 1), Start: 9}}})
 	}
+	if level.Streams() == nil {
+		w.do(command.ChangeGroup{Group: "streams", Type: "streams", Put: []command.GroupPart{{Key: "g", Value: []byte{5}}}})
+	}
 	env := command.Envelope{Broker: 1, Session: 99, Request: 1, TimeMs: 2000}
 	w.apply(env, command.AllocateProducerIDs{Count: 10})
 	w.index--
