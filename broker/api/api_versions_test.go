@@ -40,10 +40,10 @@ func TestApiVersions(t *testing.T) {
 			t.Errorf("%s: %+v", a.Name, k)
 		}
 	}
-	if len(r.FinalizedFeatures) != 4 || r.FinalizedFeatures[0].Name != "metadata.version" {
+	if len(r.FinalizedFeatures) != 5 || r.FinalizedFeatures[0].Name != "metadata.version" {
 		t.Errorf("features %+v", r.FinalizedFeatures)
 	}
-	if n := len(r.SupportedFeatures); n != 5 || r.SupportedFeatures[4].Name != "qanat.metadata" || r.SupportedFeatures[4].MaxVersion != int16(command.NewestLevel) {
+	if n := len(r.SupportedFeatures); n != 6 || r.SupportedFeatures[5].Name != "qanat.metadata" || r.SupportedFeatures[5].MaxVersion != int16(command.NewestLevel) {
 		t.Errorf("supported %+v", r.SupportedFeatures)
 	}
 	for _, f := range r.SupportedFeatures {

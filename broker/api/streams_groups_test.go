@@ -11,7 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
-// streamsJoin is of an application that counts words: lines → g-words → g-counts.
+// streamsJoin is of an application that counts words: t → g-words → g-counts.
 func streamsJoin(name, member string) *kmsg.StreamsGroupHeartbeatRequest {
 	r := kmsg.NewPtrStreamsGroupHeartbeatRequest()
 	r.Group, r.MemberID, r.RebalanceTimeoutMillis, r.EndpointInformationEpoch = name, member, 60_000, -1
@@ -21,7 +21,7 @@ func streamsJoin(name, member string) *kmsg.StreamsGroupHeartbeatRequest {
 	e.Host, e.Port = "h", 8080
 	r.UserEndpoint = &e
 	read, count := kmsg.NewStreamsGroupHeartbeatRequestTopologySubtopology(), kmsg.NewStreamsGroupHeartbeatRequestTopologySubtopology()
-	read.SubtopologyID, read.SourceTopics, read.RepartitionSinkTopics = "0", []string{"lines"}, []string{name + "-words"}
+	read.SubtopologyID, read.SourceTopics, read.RepartitionSinkTopics = "0", []string{"t"}, []string{name + "-words"}
 	count.SubtopologyID, count.RepartitionSourceTopics, count.StateChangelogTopics = "1", []kmsg.TopicInfo{topicInfo(name + "-words")}, []kmsg.TopicInfo{topicInfo(name + "-counts")}
 	count.StateChangelogTopics[0].Configs = []kmsg.TopicInfoConfig{{Key: "cleanup.policy", Value: "compact"}}
 	t := kmsg.NewStreamsGroupHeartbeatRequestTopology()
@@ -51,7 +51,7 @@ func streamsSay(s *harness, r *kmsg.StreamsGroupHeartbeatRequest) *kmsg.StreamsG
 func TestStreamsGroup(t *testing.T) {
 	groupsTest(t, func(t *testing.T, s *harness) {
 		s.atNewestLevel()
-		id := s.topic("lines", 2)
+		id := s.topic("t", 2)
 		r := streamsSay(s, streamsJoin("g", "m1"))
 		if r.ErrorCode != 0 || r.MemberEpoch != 1 || r.HeartbeatIntervalMillis != 5000 || r.ActiveTasks == nil || len(r.ActiveTasks) > 0 || len(r.Status) != 2 ||
 			r.Status[0].StatusCode != 5 || r.Status[1].StatusCode != 3 || r.PartitionsByUserEndpoint == nil {
@@ -68,7 +68,7 @@ func TestStreamsGroup(t *testing.T) {
 		if r.ErrorCode != 0 || len(r.Status) > 0 || len(r.ActiveTasks) != 2 || r.ActiveTasks[1].SubtopologyID != "1" || !slices.Equal(r.ActiveTasks[1].Partitions, []int32{0, 1}) {
 			t.Fatalf("%+v", r)
 		}
-		if e := r.PartitionsByUserEndpoint; len(e) != 1 || e[0].UserEndpoint.Port != 8080 || len(e[0].ActivePartitions) != 2 || e[0].ActivePartitions[0].Topic != "lines" {
+		if e := r.PartitionsByUserEndpoint; len(e) != 1 || e[0].UserEndpoint.Port != 8080 || len(e[0].ActivePartitions) != 2 || e[0].ActivePartitions[0].Topic != "t" {
 			t.Fatalf("%+v", e)
 		}
 		epoch := r.MemberEpoch
@@ -118,7 +118,7 @@ func (s *harness) describedStreams(name string, epoch int32) {
 func TestStreamsGroupRefusals(t *testing.T) {
 	groupsTest(t, func(t *testing.T, s *harness) {
 		s.atNewestLevel()
-		s.topic("lines", 2)
+		s.topic("t", 2)
 		for name, c := range map[string]struct {
 			change func(*kmsg.StreamsGroupHeartbeatRequest)
 			want   *kerr.Error

@@ -12,16 +12,34 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 )
 
-// groupMember is a member of a group of the consumer protocol (KIP-848).
+// groupMember is a member of a group of the consumer protocol (KIP-848), or of a streams group (KIP-1071), which has tasks.
 type groupMember struct {
 	Member   string `json:"member"`
 	Instance string `json:"instance,omitempty"`
 	ClientID string `json:"client_id"`
 	Host     string `json:"host"`
 	Epoch    int32  `json:"epoch"`
-	Protocol string `json:"protocol"` // consumer, or classic while the group is migrated
-	Assigned string `json:"assigned"` // what it has, as topic:0-3,5
+	Protocol string `json:"protocol"` // consumer, streams, or classic while the group is migrated
+	Assigned string `json:"assigned"` // what it has, as topic:0-3,5, or subtopology:0-3,5
 	Target   string `json:"target"`   // what it is to have
+
+	// Of streams groups.
+	Process       string `json:"process,omitempty"`
+	Standby       string `json:"standby,omitempty"`
+	TargetStandby string `json:"target_standby,omitempty"`
+}
+
+// owner is who reads a partition.
+type owner struct{ member, client, host string }
+
+// owners are they by topic and partition.
+type owners map[string]map[int32]owner
+
+func (o owners) add(topic string, p int32, who owner) {
+	if o[topic] == nil {
+		o[topic] = map[int32]owner{}
+	}
+	o[topic][p] = who
 }
 
 // describeConsumers describes groups of the consumer protocol, by name; those that are none are left out.
@@ -63,8 +81,7 @@ func consumerGroupOf(ctx context.Context, adm *kadm.Client, d kadm.DescribedCons
 		Group: d.Group, Type: "consumer", State: d.State, Protocol: d.AssignorName, Coordinator: d.Coordinator.NodeID, Members: len(d.Members),
 		Epoch: d.Epoch, AssignmentEpoch: d.AssignmentEpoch, Partitions: []groupOffsets{},
 	}
-	owner := map[string]map[int32]*kadm.ConsumerGroupMember{}
-	partitions := kadm.TopicsSet{}
+	owners, partitions := owners{}, kadm.TopicsSet{}
 	for i := range d.Members {
 		m := &d.Members[i]
 		protocol := "consumer"
@@ -79,43 +96,42 @@ func consumerGroupOf(ctx context.Context, adm *kadm.Client, d kadm.DescribedCons
 			Member: m.MemberID, Instance: instance, ClientID: m.ClientID, Host: m.ClientHost, Epoch: m.MemberEpoch, Protocol: protocol,
 			Assigned: assignmentText(m.Assignment), Target: assignmentText(m.TargetAssignment),
 		})
-		m.Assignment.Each(func(t string, p int32) {
-			if owner[t] == nil {
-				owner[t] = map[int32]*kadm.ConsumerGroupMember{}
-			}
-			owner[t][p] = m
-		})
+		m.Assignment.Each(func(t string, p int32) { owners.add(t, p, owner{m.MemberID, m.ClientID, m.ClientHost}) })
 		partitions.Merge(m.Assignment)
 	}
-	fetched := adm.FetchManyOffsets(ctx, d.Group)[d.Group]
+	return g, g.addOffsets(ctx, adm, partitions, owners)
+}
+
+// addOffsets shows how far the group is in partitions, and in those of which it has committed offsets.
+func (g *groupDescription) addOffsets(ctx context.Context, adm *kadm.Client, partitions kadm.TopicsSet, owners owners) error {
+	fetched := adm.FetchManyOffsets(ctx, g.Group)[g.Group]
 	if fetched.Err != nil {
-		return nil, fetched.Err
+		return fetched.Err
 	}
 	committed := fetched.Fetched
 	partitions.Merge(committed.Partitions())
 	delete(partitions, "") // a topic that the broker could not name
 	if len(partitions) == 0 {
-		return g, nil
+		return nil
 	}
 	starts, err := adm.ListStartOffsets(ctx, partitions.Topics()...)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	ends, err := adm.ListEndOffsets(ctx, partitions.Topics()...)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for _, t := range partitions.Sorted() {
 		for _, p := range t.Partitions {
 			o := lagOf(committed, starts, ends, t.Topic, p)
-			if m := owner[t.Topic][p]; m != nil {
-				o.Member, o.ClientID, o.Host = m.MemberID, m.ClientID, m.ClientHost
-			}
+			who := owners[t.Topic][p]
+			o.Member, o.ClientID, o.Host = who.member, who.client, who.host
 			g.Lag += max(o.Lag, 0)
 			g.Partitions = append(g.Partitions, o)
 		}
 	}
-	return g, nil
+	return nil
 }
 
 // lagOf is how far behind a group is in a partition; -1 when that is not known.

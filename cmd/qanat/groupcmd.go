@@ -77,10 +77,11 @@ type groupDescription struct {
 	LagSeconds  *float64       `json:"lag_seconds,omitempty"` // the worst; absent when unknown
 	Partitions  []groupOffsets `json:"partitions"`
 
-	// Of the consumer protocol and share groups: the group's epoch, that of its target assignment, and how far each member has followed.
+	// Of all but classic groups: the group's epoch, that of its target assignment, and how far each member has followed.
 	Epoch           int32         `json:"epoch,omitempty"`
 	AssignmentEpoch int32         `json:"assignment_epoch,omitempty"`
 	MemberList      []groupMember `json:"member_list,omitempty"`
+	Subtopologies   []subtopology `json:"subtopologies,omitempty"` // of streams groups
 }
 
 type groupOffsets struct {
@@ -170,6 +171,12 @@ func (a *app) describeGroups(ctx context.Context, cl *kgo.Client, names []string
 		return err
 	}
 	maps.Copy(consumers, shares)
+	others = slices.DeleteFunc(others, func(name string) bool { return consumers[name] != nil })
+	streams, err := describeStreams(ctx, cl, others)
+	if err != nil {
+		return err
+	}
+	maps.Copy(consumers, streams)
 	list := make([]*groupDescription, 0, len(names))
 	for _, name := range names {
 		if g := consumers[name]; g != nil {
@@ -240,7 +247,10 @@ func (a *app) showGroups(list []*groupDescription, summary bool) error {
 				offsetText(o.Lag), agePtr(o.LagSeconds), o.ClientID, o.Member, o.Host, o.Error)
 		}
 		tables = append(tables, t)
-		if len(g.MemberList) > 0 {
+		switch {
+		case g.Type == "streams":
+			tables = append(tables, streamsTables(g)...)
+		case len(g.MemberList) > 0:
 			tables = append(tables, memberTable(g))
 		}
 	}
