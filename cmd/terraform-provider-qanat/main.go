@@ -2,13 +2,12 @@
 package main
 
 import (
-	"context"
 	"flag"
 	"log"
 	"os"
 	"runtime/debug"
 
-	"github.com/hashicorp/terraform-plugin-framework/providerserver"
+	"github.com/hashicorp/terraform-plugin-go/tfprotov6/tf6server"
 
 	"github.com/qanat-io/qanat/terraform/provider"
 )
@@ -21,8 +20,11 @@ func main() {
 	flag.Parse()
 	quieten()
 	debug.SetGCPercent(800) // a process that lives for seconds, on some tens of MB
-	err := providerserver.Serve(context.Background(), provider.New(version, os.Getenv), providerserver.ServeOpts{Address: provider.Address, Debug: *wait})
-	if err != nil {
+	var options []tf6server.ServeOpt
+	if *wait {
+		options = append(options, tf6server.WithManagedDebug())
+	}
+	if err := tf6server.Serve(provider.Address, provider.NewServer(version, os.Getenv), options...); err != nil {
 		log.Fatal(err)
 	}
 }
