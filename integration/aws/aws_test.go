@@ -69,11 +69,12 @@ func output(t *testing.T, ctx context.Context, c *exec.Cmd) string {
 
 // stack is an example, in a directory of its own with the modules beside it, as somebody has it who has copied it.
 type stack struct {
-	dir  string
-	envs []string
+	dir    string
+	region region
+	envs   []string
 }
 
-func newStack(t *testing.T, ctx context.Context, example string, variables map[string]any) *stack {
+func newStack(t *testing.T, ctx context.Context, example string, r region, variables map[string]any) *stack {
 	t.Helper()
 	top := t.TempDir()
 	output(t, ctx, command(ctx, root, "cp", "-r", "terraform/modules", "terraform/examples", top))
@@ -82,7 +83,7 @@ func newStack(t *testing.T, ctx context.Context, example string, variables map[s
 			t.Fatal(err)
 		}
 	}
-	s := &stack{dir: filepath.Join(top, "examples", example)}
+	s := &stack{dir: filepath.Join(top, "examples", example), region: r, envs: r.env()}
 	s.set(t, variables)
 	if out, err := s.run(ctx, "init", "-input=false"); err != nil {
 		t.Fatalf("init: %v\n%s", err, out)
@@ -102,11 +103,15 @@ func (s *stack) set(t *testing.T, variables map[string]any) {
 	}
 }
 
-func (s *stack) run(ctx context.Context, args ...string) (string, error) {
+func (s *stack) command(ctx context.Context, args ...string) *exec.Cmd {
 	c := command(ctx, s.dir, "terraform", args...)
 	c.Args = append(c.Args, "-no-color")
 	c.Env = append(os.Environ(), s.envs...)
-	out, err := c.CombinedOutput()
+	return c
+}
+
+func (s *stack) run(ctx context.Context, args ...string) (string, error) {
+	out, err := s.command(ctx, args...).CombinedOutput()
 	return string(out), err
 }
 
@@ -208,15 +213,24 @@ type policy struct {
 	}
 }
 
-func python(ctx context.Context, args ...string) *exec.Cmd {
-	return command(ctx, "", os.Getenv("QANAT_TEST_AWS_PYTHON"), append([]string{"read.py"}, args...)...)
+// region is where a test has its own instances, volumes and load balancers; buckets, roles and names are the account's.
+type region string
+
+func (r region) env() []string {
+	return []string{"AWS_REGION=" + string(r), "AWS_DEFAULT_REGION=" + string(r)}
+}
+
+func (r region) python(ctx context.Context, args ...string) *exec.Cmd {
+	c := command(ctx, "", os.Getenv("QANAT_TEST_AWS_PYTHON"), append([]string{"read.py"}, args...)...)
+	c.Env = append(os.Environ(), r.env()...)
+	return c
 }
 
 // readBack is what is there now.
-func readBack(t *testing.T, ctx context.Context) account {
+func (r region) readBack(t *testing.T, ctx context.Context) account {
 	t.Helper()
 	var a account
-	raw := output(t, ctx, python(ctx))
+	raw := output(t, ctx, r.python(ctx))
 	if err := json.Unmarshal([]byte(raw), &a); err != nil {
 		t.Fatalf("%v\n%s", err, raw)
 	}
@@ -232,9 +246,9 @@ type network struct {
 	KMSKey      string            `json:"kms_key"`
 }
 
-func newNetwork(t *testing.T, ctx context.Context) (n network) {
+func newNetwork(t *testing.T, ctx context.Context, r region) (n network) {
 	t.Helper()
-	if err := json.Unmarshal([]byte(output(t, ctx, python(ctx, "setup"))), &n); err != nil {
+	if err := json.Unmarshal([]byte(output(t, ctx, r.python(ctx, "setup"))), &n); err != nil {
 		t.Fatal(err)
 	}
 	return n

@@ -1,17 +1,24 @@
 package aws
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"maps"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -66,38 +73,11 @@ func pack(t *testing.T, ctx context.Context, bin string) artifact {
 	return artifact{path: path, sha256: fmt.Sprintf("%x", sha256.Sum256(raw))}
 }
 
-// metadata answers as the service of that name on an instance: version 2 only, and with the role's credentials.
-func metadata(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "10.78.0.254:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	const token = "a token of the test"
-	s := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch path, base := r.URL.Path, "/latest/meta-data/iam/security-credentials/"; {
-		case r.Method == http.MethodPut && path == "/latest/api/token" && r.Header.Get("X-Aws-Ec2-Metadata-Token-Ttl-Seconds") != "":
-			w.Header().Set("X-Aws-Ec2-Metadata-Token-Ttl-Seconds", r.Header.Get("X-Aws-Ec2-Metadata-Token-Ttl-Seconds"))
-			fmt.Fprint(w, token)
-		case r.Header.Get("X-Aws-Ec2-Metadata-Token") != token:
-			w.WriteHeader(http.StatusUnauthorized)
-		case path == base:
-			fmt.Fprint(w, "kafka-prod-broker")
-		case path == base+"kafka-prod-broker":
-			fmt.Fprintf(w, `{"Code":"Success","Type":"AWS-HMAC","AccessKeyId":"ASIATEST","SecretAccessKey":"test","Token":"session","Expiration":%q}`, time.Now().Add(6*time.Hour).UTC().Format(time.RFC3339))
-		default:
-			http.NotFound(w, r)
-		}
-	})}
-	go func() { _ = s.Serve(l) }()
-	t.Cleanup(func() { _ = s.Close() })
-	return "http://" + l.Addr().String()
-}
-
-// machine is one that an instance's user data make, with a loop device for its volume and a network of its own.
+// machine is what an instance of the AWS that is not one is made to: a system with a loop device for its volume and a network of its own, booted with the user data.
 type machine struct {
 	id, dir, loop, namespace string
-	options                  []string
+	// mu is held while it boots or is ended.
+	mu sync.Mutex
 }
 
 func (m *machine) script(ctx context.Context, do string, args ...string) (string, error) {
@@ -116,41 +96,42 @@ func (m *machine) run(t *testing.T, ctx context.Context, args ...string) string 
 	return out
 }
 
-// install gives the machine a new root, as a new instance has, and boots it.
-func (m *machine) install(t *testing.T, ctx context.Context, artifact, userData, metadata string, hosts string) {
-	t.Helper()
-	clean := strings.TrimSpace(output(t, ctx, command(ctx, root, "integration/scripts/clean-root")))
-	output(t, ctx, command(ctx, "", "cp", "-a", clean, m.dir))
-	copyFile(t, filepath.Join(m.dir, "root/qanat.tar.gz"), artifact, 0o644)
-	where := fmt.Sprintf("[Service]\nEnvironment=AWS_EC2_METADATA_SERVICE_ENDPOINT=%s AWS_ENDPOINT_URL=%s AWS_ENDPOINT_URL_SECRETS_MANAGER=%[2]s\n", metadata, os.Getenv("QANAT_TEST_AWS"))
-	for name, text := range map[string]string{
-		"root/user-data":  userData,
-		"etc/hosts":       hosts,
-		"etc/resolv.conf": "",
-		"etc/systemd/system/qanat.service.d/90-test.conf":         where,
-		"etc/systemd/system/qanat-secrets.service.d/90-test.conf": where,
-	} {
-		path := filepath.Join(m.dir, name)
-		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o755)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if out, err := m.script(ctx, "start", m.options...); err != nil {
-		t.Fatalf("broker %s: %v\n%s", m.id, err, out)
-	}
-	m.run(t, ctx, "bash", "/root/user-data")
+// hypervisor stands between Terraform and moto's EC2, and makes a machine of each broker's instance: it boots when the instance is run, has its volume when
+// that is attached, and is ended in order when the instance is terminated. It is the machines' metadata service, too, and writes down what happens, in order,
+// among what the hooks ask of qanat.
+type hypervisor struct {
+	t             *testing.T
+	ctx           context.Context
+	url           string // EC2's endpoint, and the metadata service's
+	command       string // qanat, as the hooks call it: what it is asked is written down
+	bin, artifact string
+	log           string
+	hosts         string
+	machines      map[string]*machine
+	booting       sync.WaitGroup
+	// terminated is called, with a node's id, before its machine is ended.
+	terminated atomic.Pointer[func(string)]
+
+	mu       sync.Mutex
+	instance map[string]string // node → instance
 }
 
-// machines runs the user data of all three brokers, as they are, and fails unless they are one cluster that keeps what it is given, also when one of the machines is
-// replaced by a new one with the same volume.
-func machines(t *testing.T, ctx context.Context, bin, artifact string, out production, a account) {
-	service := metadata(t)
-	hosts := "127.0.0.1 localhost\n"
-	for id := range out.Brokers {
-		hosts += fmt.Sprintf("10.78.0.%s broker-%[1]s.kafka.example.internal\n", id)
+const metadataToken = "a token of the test"
+
+func newHypervisor(t *testing.T, ctx context.Context, bin, artifact string, ids []string) *hypervisor {
+	t.Helper()
+	dir := t.TempDir()
+	h := &hypervisor{t: t, ctx: ctx, bin: bin, artifact: artifact, log: filepath.Join(dir, "log"), command: filepath.Join(dir, "qanat"), machines: map[string]*machine{}, instance: map[string]string{}}
+	absolute, err := filepath.Abs(bin)
+	if err != nil {
+		t.Fatal(err)
 	}
-	all := map[string]*machine{}
-	for id, b := range out.Brokers {
+	if err := os.WriteFile(h.command, fmt.Appendf(nil, "#!/bin/sh\ncode=0\n%s \"$@\" || code=$?\necho \"qanat $* = $code\" >> %s\nexit $code\n", absolute, h.log), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	h.hosts = "127.0.0.1 localhost\n"
+	for _, id := range ids {
+		h.hosts += fmt.Sprintf("10.78.0.%s broker-%[1]s.kafka.example.internal\n", id)
 		m := &machine{id: id, dir: filepath.Join(t.TempDir(), "machine-"+id), namespace: "broker-" + id}
 		for _, args := range [][]string{
 			{"netns", "add", m.namespace},
@@ -167,53 +148,278 @@ func machines(t *testing.T, ctx context.Context, bin, artifact string, out produ
 		m.loop = strings.TrimSpace(output(t, ctx, command(ctx, "", "losetup", "--show", "-f", disk)))
 		t.Cleanup(func() {
 			end := context.WithoutCancel(ctx)
-			if _, err := os.Stat(m.dir + ".pid"); err == nil {
-				_, _ = m.script(end, "stop")
-			}
+			_ = m.end(end) // ended already, when the test went well
 			_ = command(end, "", "losetup", "-d", m.loop).Run()
 		})
-		m.options = []string{"--network-namespace-path=/run/netns/" + m.namespace, "--hostname=broker-" + id,
-			"--bind=" + m.loop + ":/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_" + strings.ReplaceAll(b.Volume, "-", "")}
-		all[id] = m
+		h.machines[id] = m
 	}
-	var each sync.WaitGroup
-	for id, m := range all {
-		each.Go(func() { m.install(t, ctx, artifact, a.Instances[out.Brokers[id].Instance].UserData, service, hosts) })
+	l, err := net.Listen("tcp", "10.78.0.254:0")
+	if err != nil {
+		t.Fatal(err)
 	}
-	each.Wait()
-	if t.Failed() {
+	h.url = "http://" + l.Addr().String()
+	s := &http.Server{Handler: h}
+	go func() { _ = s.Serve(l) }()
+	t.Cleanup(func() {
+		h.booting.Wait()
+		_ = s.Close()
+	})
+	return h
+}
+
+// happened writes a line down. Appends of one write each do not mix.
+func (h *hypervisor) happened(what, id string) {
+	f, err := os.OpenFile(h.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	if err == nil {
+		_, err = fmt.Fprintf(f, "%s %s\n", what, id)
+		err = errors.Join(err, f.Close())
+	}
+	if err != nil {
+		h.t.Error(err)
+	}
+}
+
+// events are the lines that have been written down.
+func (h *hypervisor) events(t *testing.T) []string {
+	t.Helper()
+	raw, err := os.ReadFile(h.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Split(strings.TrimSpace(string(raw)), "\n")
+}
+
+func (h *hypervisor) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if path, ok := strings.CutPrefix(r.URL.Path, "/latest/"); ok {
+		h.metadata(w, r, path)
 		return
 	}
-	// As an operator does, from a machine that has the CA.
-	first := all["1"]
-	qanat := func(m *machine, args ...string) string {
-		return m.run(t, ctx, append([]string{"env", "QANAT_TLS_CA=/etc/qanat/tls/ca.pem", "timeout", "120", "qanat"}, args...)...)
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
 	}
-	admin := func(id string) string { return "https://broker-" + id + ".kafka.example.internal:9644" }
-	healthy := func() {
-		t.Helper()
-		for id, m := range all {
-			m.run(t, ctx, "timeout", "100", "systemctl", "start", "qanat") // waits until it serves
-			qanat(m, "cluster", "health", "--watch", "--timeout", "100s", "--admin-url", admin(id))
+	asked, err := url.ParseQuery(string(body))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	if asked.Get("Action") == "TerminateInstances" {
+		if id := h.node(asked.Get("InstanceId.1")); id != "" {
+			if f := h.terminated.Load(); f != nil {
+				(*f)(id)
+			}
+			h.happened("terminate", id)
+			if err := h.machines[id].end(h.ctx); err != nil {
+				h.t.Errorf("broker %s does not end: %v", id, err)
+			}
 		}
 	}
-	healthy()
+	onward, err := http.NewRequestWithContext(r.Context(), r.Method, os.Getenv("QANAT_TEST_AWS")+r.URL.RequestURI(), bytes.NewReader(body))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadGateway)
+		return
+	}
+	onward.Header = r.Header.Clone()
+	answer, err := http.DefaultClient.Do(onward)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadGateway)
+		return
+	}
+	defer answer.Body.Close()
+	said, err := io.ReadAll(answer.Body)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadGateway)
+		return
+	}
+	if answer.StatusCode == http.StatusOK {
+		switch asked.Get("Action") {
+		case "RunInstances":
+			h.runs(asked, string(said))
+		case "AttachVolume":
+			h.attached(asked.Get("InstanceId"), asked.Get("VolumeId"))
+		}
+	}
+	maps.Copy(w.Header(), answer.Header)
+	w.WriteHeader(answer.StatusCode)
+	_, _ = w.Write(said)
+}
+
+// node is whose instance it is, or empty.
+func (h *hypervisor) node(instance string) string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for id, i := range h.instance {
+		if i == instance {
+			return id
+		}
+	}
+	return ""
+}
+
+var instanceID = regexp.MustCompile(`<instanceId>(i-[0-9a-f]+)</instanceId>`)
+
+// runs boots the machine of an instance that has been run.
+func (h *hypervisor) runs(asked url.Values, said string) {
+	id := ""
+	for k, v := range asked {
+		if v[0] == "qanat:node" {
+			id = asked.Get(strings.TrimSuffix(k, ".Key") + ".Value")
+		}
+	}
+	found := instanceID.FindStringSubmatch(said)
+	data, err := base64.StdEncoding.DecodeString(asked.Get("UserData"))
+	m := h.machines[id]
+	if err != nil || m == nil || found == nil {
+		h.t.Errorf("an instance of broker %q is run: %v\n%s", id, err, said)
+		return
+	}
+	h.mu.Lock()
+	h.instance[id] = found[1]
+	h.mu.Unlock()
+	h.happened("run", id)
+	h.booting.Go(func() {
+		if err := h.boot(m, string(data)); err != nil {
+			h.t.Errorf("broker %s: %v", id, err)
+		}
+	})
+}
+
+// boot gives the machine a new root, as a new instance has, and boots it with its user data.
+func (h *hypervisor) boot(m *machine, userData string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	clean, err := command(h.ctx, root, "integration/scripts/clean-root").Output()
+	if err != nil {
+		return err
+	}
+	if out, err := command(h.ctx, "", "cp", "-a", strings.TrimSpace(string(clean)), m.dir).CombinedOutput(); err != nil {
+		return fmt.Errorf("%w\n%s", err, out)
+	}
+	where := fmt.Sprintf("[Service]\nEnvironment=AWS_EC2_METADATA_SERVICE_ENDPOINT=%s AWS_ENDPOINT_URL_EC2=%[1]s AWS_ENDPOINT_URL=%s AWS_ENDPOINT_URL_SECRETS_MANAGER=%[2]s\n", h.url, os.Getenv("QANAT_TEST_AWS"))
+	archive, err := os.ReadFile(h.artifact)
+	if err != nil {
+		return err
+	}
+	for name, text := range map[string]string{
+		"root/qanat.tar.gz": string(archive),
+		"root/user-data":    userData,
+		"etc/hosts":         h.hosts,
+		"etc/resolv.conf":   "",
+		"etc/systemd/system/qanat.service.d/90-test.conf":         where,
+		"etc/systemd/system/qanat-secrets.service.d/90-test.conf": where,
+		"etc/systemd/system/qanat-volume.service.d/90-test.conf":  where,
+	} {
+		path := filepath.Join(m.dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o755)); err != nil {
+			return err
+		}
+	}
+	if out, err := m.script(h.ctx, "start", "--network-namespace-path=/run/netns/"+m.namespace, "--hostname=broker-"+m.id, "--bind="+m.loop+":/dev/its-volume"); err != nil {
+		return fmt.Errorf("%w\n%s", err, out)
+	}
+	if out, err := m.script(h.ctx, "run", "bash", "/root/user-data"); err != nil {
+		return fmt.Errorf("%w\n%s", err, out)
+	}
+	return nil
+}
+
+// attached gives the machine of an instance its volume, under the name that it has on EC2.
+func (h *hypervisor) attached(instance, volume string) {
+	id := h.node(instance)
+	if id == "" {
+		h.t.Errorf("volume %s is attached to %s, which is no broker's", volume, instance)
+		return
+	}
+	out, err := h.machines[id].script(h.ctx, "run", "sh", "-c", "mkdir -p /dev/disk/by-id && ln -sf /dev/its-volume /dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_"+strings.ReplaceAll(volume, "-", ""))
+	if err != nil {
+		h.t.Errorf("broker %s: %v\n%s", id, err, out)
+	}
+	h.happened("attach", id)
+}
+
+// metadata answers as the service of that name on an instance: version 2 only, and with the role's credentials.
+func (h *hypervisor) metadata(w http.ResponseWriter, r *http.Request, path string) {
+	const credentials = "meta-data/iam/security-credentials/"
+	const ttl = "X-Aws-Ec2-Metadata-Token-Ttl-Seconds"
+	from, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	id := strings.TrimPrefix(from, "10.78.0.")
+	role := "kafka-prod-broker-" + id
+	switch {
+	case r.Method == http.MethodPut && path == "api/token" && r.Header.Get(ttl) != "":
+		w.Header().Set(ttl, r.Header.Get(ttl))
+		fmt.Fprint(w, metadataToken)
+	case r.Header.Get("X-Aws-Ec2-Metadata-Token") != metadataToken:
+		w.WriteHeader(http.StatusUnauthorized)
+	case path == "meta-data/instance-id":
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		fmt.Fprint(w, h.instance[id])
+	case path == credentials:
+		fmt.Fprint(w, role)
+	case path == credentials+role:
+		fmt.Fprintf(w, `{"Code":"Success","Type":"AWS-HMAC","AccessKeyId":"ASIATEST","SecretAccessKey":"test","Token":"session","Expiration":%q}`, time.Now().Add(6*time.Hour).UTC().Format(time.RFC3339))
+	default:
+		http.NotFound(w, r)
+	}
+}
+
+// apply applies, and fails with what the machines say when that fails.
+func (h *hypervisor) apply(t *testing.T, ctx context.Context, s *stack) string {
+	t.Helper()
+	out, err := s.run(ctx, "apply", "-auto-approve", "-input=false")
+	if err != nil {
+		for _, m := range h.machines {
+			log, _ := m.script(context.WithoutCancel(ctx), "run", "journalctl", "--no-pager", "-n", "30", "-u", "qanat*", "-u", "qanat.service")
+			out += fmt.Sprintf("\nbroker %s:\n%s", m.id, log)
+		}
+		t.Fatalf("apply: %v\n%s\n%s", err, out, strings.Join(h.events(t), "\n"))
+	}
+	return out
+}
+
+// end powers the machine off, and its root goes; what is on its volume stays. One that is not there is fine.
+func (m *machine) end(ctx context.Context) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, err := os.Stat(m.dir + ".pid"); err != nil {
+		return nil
+	}
+	if out, err := m.script(ctx, "stop"); err != nil {
+		return fmt.Errorf("%w\n%s", err, out)
+	}
+	return os.RemoveAll(m.dir)
+}
+
+// qanat runs the command line on a machine, as an operator does who has the CA.
+func (m *machine) qanat(t *testing.T, ctx context.Context, args ...string) string {
+	t.Helper()
+	return m.run(t, ctx, append([]string{"env", "QANAT_TLS_CA=/etc/qanat/tls/ca.pem", "timeout", "120", "qanat"}, args...)...)
+}
+
+// cluster fails unless the three machines are one cluster, whose brokers reach the bucket with what the metadata service gives them.
+func cluster(t *testing.T, ctx context.Context, h *hypervisor, s *stack, out production) {
+	t.Helper()
+	first := h.machines["1"]
 	var brokers []struct {
 		ID          int
 		State, Rack string
 	}
-	if err := json.Unmarshal([]byte(qanat(first, "broker", "list", "-o", "json", "--admin-url", admin("1"))), &brokers); err != nil {
+	if err := json.Unmarshal([]byte(first.qanat(t, ctx, "broker", "list", "-o", "json", "--admin-url", out.Brokers["1"].Admin)), &brokers); err != nil {
 		t.Fatal(err)
 	}
 	same(t, "brokers", fmt.Sprint(brokers), "[{1 active eu-central-1a} {2 active eu-central-1b} {3 active eu-central-1c}]")
-	qanat(first, "topic", "create", "orders", "-p", "3", "--brokers", "broker-2.kafka.example.internal:9092")
-	first.run(t, ctx, "sh", "-c", "echo kept | QANAT_TLS_CA=/etc/qanat/tls/ca.pem qanat produce orders --brokers broker-3.kafka.example.internal:9092")
+	first.qanat(t, ctx, "topic", "create", "orders", "-p", "3", "--brokers", out.Brokers["2"].Kafka)
 	// The bucket, with the credentials that the instance is given. What they allow is not shown here: moto asks no role. Nor is the bucket's policy: moto takes a Deny whose
 	// condition does not hold for one that does, and the policy denies what comes without TLS, so that it is away while the bucket is tried.
-	policy := output(t, ctx, python(ctx, "lift-policy", out.Bucket.Name))
-	for id, m := range all {
+	policy := output(t, ctx, s.region.python(ctx, "lift-policy", out.Bucket.Name))
+	for id, m := range h.machines {
 		var found []struct{ Check, Result, Text string }
-		raw := m.run(t, ctx, "sh", "-c", "env -i PATH=/usr/bin:/bin AWS_EC2_METADATA_SERVICE_ENDPOINT="+service+" AWS_ENDPOINT_URL="+os.Getenv("QANAT_TEST_AWS")+" qanat doctor --config /etc/qanat/qanat.yaml -o json 2> /dev/null || true")
+		raw := m.run(t, ctx, "sh", "-c", "env -i PATH=/usr/bin:/bin AWS_EC2_METADATA_SERVICE_ENDPOINT="+h.url+" AWS_ENDPOINT_URL="+os.Getenv("QANAT_TEST_AWS")+" qanat doctor --config /etc/qanat/qanat.yaml -o json 2> /dev/null || true")
 		if err := json.Unmarshal([]byte(raw), &found); err != nil {
 			t.Fatalf("%v\n%s", err, raw)
 		}
@@ -228,20 +434,7 @@ func machines(t *testing.T, ctx context.Context, bin, artifact string, out produ
 			t.Errorf("doctor does not look at the bucket: %s", raw)
 		}
 	}
-	output(t, ctx, python(ctx, "put-policy", out.Bucket.Name, policy))
-
-	// A new instance with the same volume: what is on it is neither formatted nor lost.
-	third := all["3"]
-	was := third.run(t, ctx, "sh", "-c", "blkid -s UUID -o value /dev/disk/by-id/*")
-	if out, err := third.script(ctx, "stop"); err != nil {
-		t.Fatal(err, out)
-	}
-	output(t, ctx, command(ctx, "", "rm", "-rf", "--one-file-system", third.dir))
-	third.install(t, ctx, artifact, a.Instances[out.Brokers["3"].Instance].UserData, service, hosts)
-	healthy()
-	same(t, "the file system of a volume that had one", third.run(t, ctx, "sh", "-c", "blkid -s UUID -o value /dev/disk/by-id/*"), was)
-	same(t, "what was kept", strings.TrimSpace(qanat(third, "consume", "orders", "-o", "start", "-n", "1", "-f", "%v", "--brokers", "broker-3.kafka.example.internal:9092")), "kept")
-	foreign(t, ctx, third)
+	output(t, ctx, s.region.python(ctx, "put-policy", out.Bucket.Name, policy))
 }
 
 // foreign fails if a volume that holds anything but the broker's file system is formatted or mounted.

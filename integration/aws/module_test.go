@@ -9,9 +9,10 @@ import (
 // False if it failed: "the module and the examples are formatted and valid, and variables that contradict each other are refused with what to write instead".
 func TestModule(t *testing.T) {
 	needAWS(t)
-	ctx := within(t, 4*time.Minute)
+	t.Parallel()
+	ctx := within(t, 10*time.Minute)
 	output(t, ctx, command(ctx, root, "terraform", "fmt", "-check", "-recursive", "terraform/modules/aws", "terraform/examples"))
-	s := newStack(t, ctx, "aws-smallest", map[string]any{})
+	s := newStack(t, ctx, "aws-smallest", "eu-north-1", map[string]any{})
 	s.must(t, ctx, "validate")
 	module := &stack{dir: s.dir + "/../../modules/aws"}
 	module.must(t, ctx, "init", "-backend=false", "-input=false")

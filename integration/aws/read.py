@@ -1,4 +1,4 @@
-"""Prints what is in an account, as JSON. setup makes a VPC, with what the examples are given; obstruct and clear take a secret's name and give it free; detach does what moto does not;
+"""Prints what is in an account, as JSON. setup makes a VPC, with what the examples are given; obstruct and clear take a secret's name and give it free;
 lift-policy prints a bucket's policy and takes it away, put-policy gives it back."""
 import base64, json, sys
 import boto3
@@ -11,7 +11,7 @@ def setup():
     vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
     subnets = {}
     for i, az in enumerate("abc"):
-        zone = "eu-central-1" + az
+        zone = ec2.meta.region_name + az
         subnets[zone] = ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.0.{i}.0/24", AvailabilityZone=zone)["Subnet"]["SubnetId"]
     table = ec2.describe_route_tables(Filters=[{"Name": "vpc-id", "Values": [vpc]}])["RouteTables"][0]["RouteTableId"]
     ami = ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
@@ -147,12 +147,6 @@ if do == "setup":
     print(json.dumps(setup()))
 elif do == "obstruct":
     secrets.create_secret(Name=sys.argv[2], SecretString="in the way")
-elif do == "detach":
-    # moto leaves the interface of an instance that is gone attached to it, and refuses to detach it.
-    gone = {i["InstanceId"] for r in ec2.describe_instances()["Reservations"] for i in r["Instances"] if i["State"]["Name"] == "terminated"}
-    for n in ec2.describe_network_interfaces()["NetworkInterfaces"]:
-        if n.get("Attachment", {}).get("InstanceId") in gone and n.get("Description", "").startswith(sys.argv[2] + " "):
-            ec2.delete_network_interface(NetworkInterfaceId=n["NetworkInterfaceId"])
 elif do == "lift-policy":
     print(s3.get_bucket_policy(Bucket=sys.argv[2])["Policy"], end="")
     s3.delete_bucket_policy(Bucket=sys.argv[2])

@@ -27,10 +27,9 @@ variable "client_cidr" { type = string }
 variable "admin_cidr" { type = string }
 variable "collector" { type = string }
 
-# Of each broker, since an apply replaces one: change one, apply, then the next.
-variable "instance_types" {
-  type    = map(string)
-  default = { "1" = "m7g.xlarge", "2" = "m7g.xlarge", "3" = "m7g.xlarge" }
+variable "instance_type" {
+  type    = string
+  default = "m7g.xlarge"
 }
 
 variable "command" {
@@ -61,9 +60,9 @@ module "qanat" {
   route_tables = var.route_tables
 
   brokers = {
-    "1" = { az = local.zones[0], instance_type = var.instance_types["1"] }
-    "2" = { az = local.zones[1], instance_type = var.instance_types["2"] }
-    "3" = { az = local.zones[2], instance_type = var.instance_types["3"] }
+    "1" = { az = local.zones[0], instance_type = var.instance_type }
+    "2" = { az = local.zones[1], instance_type = var.instance_type }
+    "3" = { az = local.zones[2], instance_type = var.instance_type }
   }
   ami      = var.ami
   artifact = var.artifact
@@ -93,7 +92,7 @@ module "qanat" {
 output "bootstrap" { value = module.qanat.bootstrap }
 output "brokers" { value = module.qanat.brokers }
 output "bucket" { value = module.qanat.bucket }
-output "role" { value = module.qanat.role }
+output "roles" { value = module.qanat.roles }
 output "ca_secret" { value = module.qanat.ca_secret }
 output "secrets" { value = module.qanat.secrets }
 output "provider" { value = module.qanat.provider }

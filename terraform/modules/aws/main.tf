@@ -3,11 +3,12 @@
 
 data "aws_region" "here" {}
 data "aws_partition" "here" {}
+data "aws_caller_identity" "here" {}
 
 locals {
   ids = [for n in sort([for id in keys(var.brokers) : format("%09d", tonumber(id))]) : tostring(tonumber(n))]
 
-  # Never more than three by themselves: a change of cluster.peers would replace every broker, which an apply refuses, and growth from three on must not.
+  # Never more than three by themselves: a change of cluster.peers replaces every broker, and growth from three on must not.
   voters = var.voters != null ? var.voters : slice(local.ids, 0, length(local.ids) >= 3 ? 3 : 1)
 
   hosts  = { for id in local.ids : id => "broker-${id}.${var.dns.domain}" }

@@ -20,9 +20,9 @@ output "bucket" {
   value       = { name = local.bucket, arn = local.bucket_arn, prefix = var.bucket.prefix }
 }
 
-output "role" {
-  description = "The brokers' role: what else they need (a bucket key of somebody else's, for one) is given to it."
-  value       = { name = aws_iam_role.broker.name, arn = aws_iam_role.broker.arn }
+output "roles" {
+  description = "node.id → the broker's role: what else it needs (a bucket key of somebody else's, for one) is given to it."
+  value       = { for id in local.ids : id => { name = aws_iam_role.broker[id].name, arn = aws_iam_role.broker[id].arn } }
 }
 
 output "ca_secret" {

@@ -1,4 +1,4 @@
-# The hot end of every log. It belongs to the node id, not to an instance.
+# The hot end of every log. It belongs to the node id, not to an instance: an instance attaches it when it boots, and it is free when that has gone.
 resource "aws_ebs_volume" "data" {
   for_each = var.brokers
 
@@ -11,16 +11,6 @@ resource "aws_ebs_volume" "data" {
   kms_key_id        = var.kms_key
   final_snapshot    = var.volume.final_snapshot
   tags              = merge(local.tags, { Name = "${var.name}-broker-${each.key}", "qanat:node" = each.key })
-}
-
-resource "aws_volume_attachment" "data" {
-  for_each = var.brokers
-
-  device_name = "/dev/sdq"
-  volume_id   = aws_ebs_volume.data[each.key].id
-  instance_id = aws_instance.broker[each.key].id
-  # In order: the broker hands its leaderships over, and what it has written is on the volume when that goes.
-  stop_instance_before_detaching = true
 }
 
 locals {

@@ -49,7 +49,7 @@ variable "brokers" {
 }
 
 variable "voters" {
-  description = "The node ids of cluster.peers: who forms the cluster and votes first. Default: the three lowest, or with fewer than three brokers the lowest. A change would replace every broker, which an apply refuses (see rolling). Adding brokers with higher numbers to three or more changes nothing; with fewer, write voters, and default.replication.factor and min.insync.replicas in config, which follow from their number."
+  description = "The node ids of cluster.peers: who forms the cluster and votes first. Default: the three lowest, or with fewer than three brokers the lowest. A change replaces every broker, one after the other (see rolling). Adding brokers with higher numbers to three or more changes nothing; with fewer, write voters, and default.replication.factor and min.insync.replicas in config, which follow from their number."
   type        = list(string)
   default     = null
 
@@ -65,7 +65,7 @@ variable "voters" {
 }
 
 variable "ami" {
-  description = "AMI of the brokers, with systemd and cloud-init: Debian 12, Ubuntu 22.04, Amazon Linux 2023 or later, of the instance types' architecture. Pinned, because another one replaces the brokers."
+  description = "AMI of the brokers, with systemd and cloud-init: Debian 12, Ubuntu 22.04, Amazon Linux 2023 or later, of the instance types' architecture. Pinned, because another one replaces the brokers, one after the other."
   type        = string
 }
 
@@ -246,7 +246,7 @@ variable "join_token_version" {
 }
 
 variable "config" {
-  description = "Further keys of the brokers' configuration (docs/configuration.md). A change would replace every broker, which an apply refuses (see rolling): keys that are dynamic are set while they run."
+  description = "Further keys of the brokers' configuration (docs/configuration.md). A change replaces every broker, one after the other (see rolling): keys that are dynamic are set while they run."
   type        = map(string)
   default     = {}
 
@@ -288,11 +288,11 @@ variable "otlp_endpoint" {
 
 variable "rolling" {
   description = <<-E
-    How a broker is replaced: one for each apply, after the whole cluster is healthy, and the apply ends when it is again. An apply that would replace several is refused before
-    any goes (docs/decisions/0012-rolling-replacement.md). command is the qanat program as it is called on the machine that runs terraform (or on another: "ssh bastion qanat"),
-    which must reach the brokers' admin ports. "": nobody waits, and nothing is refused.
+    How brokers are replaced: one after the other, each when the whole cluster is healthy, and the apply ends when it is again (docs/decisions/0012-rolling-replacement.md).
+    command is the qanat program as it is called on the machine that runs terraform (or on another: "ssh bastion qanat"), which must reach the brokers' admin ports. "": nobody
+    waits, and all that are to be replaced go at once.
     drain: empty a broker of its replicas before, which copies all of its local data to others and is refused when there are too few. Without it leaderships move, replicas stay.
-    timeout: seconds that each wait may take. parallelism: what terraform apply -parallelism is given (its default: 10): brokers that would be replaced are seen when all of them can say so at once.
+    timeout: seconds that each wait may take. parallelism: what terraform apply -parallelism is given (its default: 10): each broker that waits for its turn takes one of these places.
   E
   type = object({
     command     = optional(string, "qanat")
@@ -304,7 +304,7 @@ variable "rolling" {
 
   validation {
     condition     = length(var.brokers) < var.rolling.parallelism
-    error_message = "rolling: that an apply would replace several brokers is seen when each has one of terraform's places at once, and there are ${var.rolling.parallelism} for ${length(var.brokers)} brokers. Call terraform apply -parallelism=${length(var.brokers) + 5} and write that number to rolling.parallelism."
+    error_message = "rolling: each broker that waits for its turn takes one of terraform's places, and there are ${var.rolling.parallelism} for ${length(var.brokers)} brokers: nobody would come back. Call terraform apply -parallelism=${length(var.brokers) + 5} and write that number to rolling.parallelism."
   }
 
   validation {

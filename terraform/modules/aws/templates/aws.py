@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
-"""Fetches the broker's secrets with the instance's role, and writes those that have changed. Waits until all are there; for a minute only, where an earlier
-run has written them all: a broker is not kept from starting because Secrets Manager is away.
+"""What a broker's machine asks AWS for, with the instance's role. Python's own library only: cloud-init brings it.
 
-The broker reads certificates again by itself; a new token is read at its next start. Python's own library only: cloud-init brings it.
+  aws attach    attaches the broker's data volume to this instance
+  aws secrets   fetches the broker's secrets, and writes those that have changed. Waits until all are there; for a minute only, where an earlier run has
+                written them all: a broker is not kept from starting because Secrets Manager is away. The broker reads certificates again by itself; a new
+                token is read at its next start.
 """
-import datetime, grp, hashlib, hmac, json, os, sys, time, urllib.error, urllib.request
+import datetime, grp, hashlib, hmac, json, os, sys, time, urllib.error, urllib.parse, urllib.request
 
 METADATA = os.environ.get("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://169.254.169.254").rstrip("/")
 DONE = "/etc/qanat/tls/.fetched"  # all of them have been written once
+CONFIG = json.load(open("/etc/qanat/aws.json"))
 
 
 def ask(url, method="GET", headers=None, body=None):
@@ -16,25 +19,20 @@ def ask(url, method="GET", headers=None, body=None):
         return response.read()
 
 
-def credentials():
+def metadata(path):
     token = ask(METADATA + "/latest/api/token", "PUT", {"X-aws-ec2-metadata-token-ttl-seconds": "60"}).decode()
-    head = {"X-aws-ec2-metadata-token": token}
-    base = METADATA + "/latest/meta-data/iam/security-credentials/"
-    return json.loads(ask(base + ask(base, headers=head).decode().split()[0], headers=head))
+    return ask(METADATA + "/latest/meta-data/" + path, headers={"X-aws-ec2-metadata-token": token}).decode()
 
 
-def signed(url, region, target, body, key, now):
-    """The headers of a request, signed as AWS Signature Version 4 says."""
-    host = url.split("://", 1)[1].rstrip("/")
-    stamp = now.strftime("%Y%m%dT%H%M%SZ")
-    scope = f"{stamp[:8]}/{region}/secretsmanager/aws4_request"
-    headers = {
-        "content-type": "application/x-amz-json-1.1",
-        "host": host,
-        "x-amz-date": stamp,
-        "x-amz-security-token": key["Token"],
-        "x-amz-target": target,
-    }
+def call(service, body, headers):
+    """POSTs to a service of AWS, signed as Signature Version 4 says."""
+    variable = {"ec2": "EC2", "secretsmanager": "SECRETS_MANAGER"}[service]
+    url = os.environ.get("AWS_ENDPOINT_URL_" + variable, f"https://{service}.{CONFIG['region']}.{CONFIG['domain']}").rstrip("/") + "/"
+    role = "iam/security-credentials/"
+    key = json.loads(metadata(role + metadata(role).split()[0]))
+    stamp = datetime.datetime.now(datetime.timezone.utc).strftime("%Y%m%dT%H%M%SZ")
+    scope = f"{stamp[:8]}/{CONFIG['region']}/{service}/aws4_request"
+    headers |= {"host": url.split("/")[2], "x-amz-date": stamp, "x-amz-security-token": key["Token"]}
     names = ";".join(sorted(headers))
     canonical = "\n".join(["POST", "/", ""] + [f"{n}:{headers[n]}" for n in sorted(headers)] + ["", names, hashlib.sha256(body).hexdigest()])
     text = "\n".join(["AWS4-HMAC-SHA256", stamp, scope, hashlib.sha256(canonical.encode()).hexdigest()])
@@ -43,15 +41,17 @@ def signed(url, region, target, body, key, now):
         secret = hmac.new(secret, part.encode(), hashlib.sha256).digest()
     signature = hmac.new(secret, text.encode(), hashlib.sha256).hexdigest()
     headers["authorization"] = f"AWS4-HMAC-SHA256 Credential={key['AccessKeyId']}/{scope}, SignedHeaders={names}, Signature={signature}"
-    return headers
+    return ask(url, "POST", headers, body)
 
 
-def fetch(c, arn):
-    url = os.environ.get("AWS_ENDPOINT_URL_SECRETS_MANAGER", c["endpoint"]).rstrip("/") + "/"
+def attach():
+    ask_for = {"Action": "AttachVolume", "Version": "2016-11-15", "VolumeId": CONFIG["volume"], "InstanceId": metadata("instance-id"), "Device": "/dev/sdq"}
+    call("ec2", urllib.parse.urlencode(ask_for).encode(), {"content-type": "application/x-www-form-urlencoded; charset=utf-8"})
+
+
+def fetch(arn):
     body = json.dumps({"SecretId": arn}).encode()
-    now = datetime.datetime.now(datetime.timezone.utc)
-    answer = ask(url, "POST", signed(url, c["region"], "secretsmanager.GetSecretValue", body, credentials(), now), body)
-    return json.loads(answer)["SecretString"]
+    return json.loads(call("secretsmanager", body, {"content-type": "application/x-amz-json-1.1", "x-amz-target": "secretsmanager.GetSecretValue"}))["SecretString"]
 
 
 def put(path, text, mode, group):
@@ -65,10 +65,10 @@ def put(path, text, mode, group):
     print("new:", path, flush=True)
 
 
-def once(c):
+def secrets():
     files = []
-    for name, arn in c["files"].items():
-        value = fetch(c, arn)
+    for name, arn in CONFIG["secrets"].items():
+        value = fetch(arn)
         if name == "ca":
             files.append(("/etc/qanat/tls/ca.pem", value, 0o644, "qanat"))
         elif name == "join-token":
@@ -85,17 +85,17 @@ def once(c):
 
 
 def main():
-    c = json.load(open("/etc/qanat/secrets.json"))
+    do, enough = {"attach": (attach, lambda: False), "secrets": (secrets, lambda: os.path.exists(DONE))}[sys.argv[1]]
     said, until = None, time.monotonic() + 60
     while True:
         try:
-            return once(c)
+            return do()
         except (OSError, ValueError, KeyError) as e:
             text = e.read().decode(errors="replace") if isinstance(e, urllib.error.HTTPError) else ""
             if (say := f"not yet: {e} {text}".strip()) != said:
                 print(say, file=sys.stderr, flush=True)
                 said = say
-        if os.path.exists(DONE) and time.monotonic() > until:
+        if enough() and time.monotonic() > until:
             return print("what is there is used", file=sys.stderr)
         time.sleep(5)
 

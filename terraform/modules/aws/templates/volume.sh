@@ -1,14 +1,21 @@
 #!/bin/bash
-# Mounts the data volume, which is known by its serial number, whatever the kernel calls it. It is attached after the instance has started. A volume on which
-# there is anything at all is never formatted: what cannot be mounted is a matter for people.
+# Attaches the data volume where it is not, and mounts it. It is known by its serial number, whatever the kernel calls it. A volume on which there is anything at
+# all is never formatted: what cannot be mounted is a matter for people.
 set -euo pipefail
 serial=$1 at=$2
 mountpoint -q "$at" && exit 0
 device=
-for _ in $(seq 600); do
+look() {
+  local link
   for link in /dev/disk/by-id/*"$serial"; do
-    [ -b "$link" ] && device=$(readlink -f "$link") && break 2
+    if [ -b "$link" ]; then device=$(readlink -f "$link") && return; fi
   done
+  return 1
+}
+# The instance that had it before may still be on its way out: attach goes on until the volume is free.
+look || timeout 600 /usr/local/lib/qanat/aws attach
+for _ in $(seq 60); do
+  look && break
   sleep 1
 done
 [ -n "$device" ] || { echo "volume $serial is not attached" >&2; exit 1; }
