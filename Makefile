@@ -110,7 +110,7 @@ dist-test: ## the same twice, installed, started, upgraded and removed in a clea
 
 .PHONY: aws-test
 aws-test: ## the AWS module and its examples applied to a moto server, its user data run on machines here (needs root and terraform)
-	integration/scripts/aws $(GO) test -count=1 -v -timeout 15m ./integration/aws
+	integration/scripts/aws $(GO) test -count=1 -v -timeout 20m ./integration/aws
 
 .PHONY: s3server
 s3server: ## build the S3 server that the tests use

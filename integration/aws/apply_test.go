@@ -132,7 +132,7 @@ func TestSmallest(t *testing.T) {
 	v := a.Volumes[b.Volume]
 	same(t, "volume", []any{v.Type, v.Size, v.Encrypted}, []any{"gp3", 20, true})
 	same(t, "encryption", fmt.Sprint(a.Buckets[out.Bucket.Name].Encryption[0]["ApplyServerSideEncryptionByDefault"]), "map[SSEAlgorithm:AES256]")
-	if strings.Contains(i.UserData, "secrets") || !strings.Contains(i.UserData, `"listeners": "PLAINTEXT://0.0.0.0:9092"`) {
+	if strings.Contains(i.UserData, "qanat-secrets") || !strings.Contains(i.UserData, `"listeners": "PLAINTEXT://0.0.0.0:9092"`) {
 		t.Errorf("user data:\n%s", i.UserData)
 	}
 	s.destroyed(t, ctx, "qanat-try")
