@@ -10,7 +10,7 @@ import (
 // openShares makes the leader of share groups' shares, and has it follow the partitions and groups that it is of.
 func (b *Broker) openShares() {
 	b.shares = shareleader.New(shareleader.Config{
-		Node: b.node, Find: api.ShareLogs(b.hosted.Get), Settings: api.ShareSettings(b.cfg),
+		Node: b.node, Find: api.ShareLogs(b.hosted.Get), Settings: api.ShareSettings(b.cfg), Leased: b.leased,
 		Sessions: int(b.cfg.Int("group.share.max.share.sessions")), Forget: b.cold.Forget,
 	}, b.quorum, b.log.With("part", "shares"))
 	b.quorum.Subscribe(func(_, m *image.Image, ch quorum.Changes) {

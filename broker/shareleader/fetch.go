@@ -91,6 +91,9 @@ func (f *fetch) end() {
 
 // take acquires what a partition has for the member.
 func (f *fetch) take(ctx context.Context, at kafka.Partition) (res Result) {
+	if err := f.l.leased(); err != nil {
+		return Result{Err: err}
+	}
 	for tries := 0; ; tries++ {
 		e, err := f.l.find(key{f.r.Group, at})
 		if errors.Is(err, errUnknownGroup) {
@@ -214,6 +217,9 @@ func (f *fetch) read(e *entry, from kafka.Offset) (res Result) {
 	case len(views) > 0 && len(res.Acquired) == 0:
 		f.signal() // what was found was nothing for consumers: what lies behind it may be
 		return Result{}
+	}
+	if err := f.l.leased(); err != nil { // when they were locked, it may not have been any more; nobody has them until their locks end
+		return Result{Err: err}
 	}
 	res.Records = covering(data, views, res.Acquired)
 	f.bytes += len(res.Records)

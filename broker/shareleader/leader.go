@@ -3,6 +3,7 @@ package shareleader
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -45,6 +46,8 @@ type Config struct {
 	Node kafka.BrokerID
 	// Find returns nil when this broker does not host a partition.
 	Find func(kafka.Partition) Log
+	// Leased tells whether this broker may still believe its image about what it leads. Lock-free; nil: always.
+	Leased func() bool
 	// Settings of a group, as they are now.
 	Settings func(m *image.Image, group string) Settings
 	// Sessions is group.share.max.share.sessions.
@@ -90,6 +93,17 @@ func New(cfg Config, q Quorum, log *slog.Logger) *Leader {
 	l.inbox.wake = make(chan struct{}, 1)
 	l.alarm.wake = make(chan struct{}, 1)
 	return l
+}
+
+// errCutOff says that another broker may lead by now, without this one having heard of it.
+var errCutOff = fmt.Errorf("%w: it does not hear from its cluster", partition.ErrNotLeader)
+
+// leased is nil while nobody can lead in this broker's place that it has not heard of, but for leaders that are moved while their brokers are well.
+func (l *Leader) leased() error {
+	if l.cfg.Leased != nil && !l.cfg.Leased() {
+		return errCutOff
+	}
+	return nil
 }
 
 // errUnknownGroup says that the image has no such share group, yet or any more.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -32,6 +33,7 @@ type world struct {
 	high     kafka.Offset
 	list     func(context.Context) error // nil: at once
 	listener map[partition.Listener]struct{}
+	cutOff   atomic.Int64 // a broker
 }
 
 func newWorld(t testing.TB) *world {
@@ -169,6 +171,7 @@ func (l log) Read(r partition.ReadRequest) (partition.ReadResult, error) {
 func (w *world) leader(t *testing.T, node kafka.BrokerID) *Leader {
 	l := New(Config{
 		Node: node, Find: func(kafka.Partition) Log { return log{w, node} }, Sessions: 10,
+		Leased: func() bool { return kafka.BrokerID(w.cutOff.Load()) != node },
 		Settings: func(*image.Image, string) Settings {
 			return Settings{Limits: share.Limits{Deliveries: 5, Locks: 2000, Lock: 30 * time.Second}, Reset: func(time.Time) int64 { return -2 }}
 		},
@@ -318,6 +321,26 @@ func TestAcknowledgementsAreOneWrite(t *testing.T) {
 		}
 		if s, _ := w.Image().Share("g", part); s.Start != 100 || len(s.Runs) != 0 {
 			t.Errorf("%+v", s)
+		}
+	})
+}
+
+// A broker that is cut off would go on giving out what its successor has the word on, or, heard again, not go on where it was.
+func TestCutOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		l := w.leader(t, 1)
+		w.produce(10)
+		if got := l.Fetch(t.Context(), fetchOf("a", 5))[part]; len(got.Acquired) != 1 || got.Acquired[0].Next != 5 {
+			t.Fatalf("%+v", got)
+		}
+		w.cutOff.Store(1)
+		if got := l.Fetch(t.Context(), fetchOf("b", 5))[part]; !errors.Is(got.Err, partition.ErrNotLeader) || len(got.Acquired) != 0 {
+			t.Errorf("cut off: %+v", got)
+		}
+		w.cutOff.Store(0)
+		if got := l.Fetch(t.Context(), fetchOf("b", 5))[part]; len(got.Acquired) != 1 || got.Acquired[0].First != 5 {
+			t.Errorf("heard again: %+v", got)
 		}
 	})
 }

@@ -47,7 +47,7 @@ const (
 	Unfenced Invariant = "old generation accepted"
 	// TwoHolders: two members of a share group had the lock of one record at one time.
 	TwoHolders Invariant = "lock held twice"
-	// ServedAgain: a record was given out after a member's word that it is done had been answered.
+	// ServedAgain: a record was given out after a member's word that it is done had been answered; a leader that was moved may do so until it hears of it.
 	ServedAgain Invariant = "settled record served"
 	// StartBack: where a share starts was asked for, and was told further back than before.
 	StartBack Invariant = "share start went back"

@@ -88,7 +88,8 @@ func (c *check) begun(v history.Value, joined int64) int64 {
 	return joined
 }
 
-// again looks for a record that was given out to who joined after somebody's word that it is done had been answered.
+// again looks for a record that was given out to who joined after somebody's word that it is done had been answered, and after every leader must have
+// heard that it leads no more.
 func (c *check) again(at place, all []*hold) {
 	var done *hold
 	for _, h := range all {
@@ -100,7 +101,7 @@ func (c *check) again(at place, all []*hold) {
 		return
 	}
 	for _, h := range all {
-		if h.joined > done.settle.Completed {
+		if h.joined > done.settle.Completed+c.Share.Lease {
 			c.broken(ServedAgain, at.partition, at.offset, func() []string { return []string{done.in(c), h.in(c)} },
 				"process %d was handed it at %s, %s done at %s", h.process.Number, c.at(h.taken), done.settle.Kind, c.at(done.settle.Completed))
 			return

@@ -314,7 +314,7 @@ func serveAgain(h *history.History) bool {
 				continue
 			}
 			for _, q := range h.Processes {
-				if n := len(q.Takes); n > 0 && q.Takes[n-1].Joined > s.Completed {
+				if n := len(q.Takes); n > 0 && q.Takes[n-1].Joined > s.Completed+h.Share.Lease {
 					again := q.Takes[n-1]
 					again.Partition, again.Offset, again.Values = s.Partition, s.Offset, nil
 					for _, t := range p.Takes {

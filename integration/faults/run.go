@@ -205,6 +205,9 @@ func (r *run) assignor() string {
 	return "range"
 }
 
+// lease is for how long a leader that was moved may not have heard of it: broker.session.timeout.ms.
+const lease = 3 * time.Second
+
 // shares tells whether the group is a share group.
 func (r *run) shares() bool { return r.workload == "share" }
 
@@ -281,9 +284,9 @@ func (r *run) prepare(ctx context.Context, b *nemesis.Bench, histories string) e
 	}
 	switch {
 	case r.shares() && len(r.faults) == 0:
-		w.Share(group, int64(workload.ShareLock), "steady")
+		w.Share(group, int64(workload.ShareLock), int64(lease), "steady")
 	case r.shares():
-		w.Share(group, int64(workload.ShareLock))
+		w.Share(group, int64(workload.ShareLock), int64(lease))
 	}
 	return errors.Join(w.End(), f.Close())
 }

@@ -27,7 +27,8 @@
 //	assign GROUP GENERATION OWNED NEW  a rebalance has ended: partitions owned, those of them that are new ("0,1" or "-")
 //	revoke GROUP GENERATION P…         partitions given up or lost
 //	final P OFFSET                     the partition was read from its beginning to this end
-//	share GROUP LOCK FLAG…             members of this group share partitions (KIP-932), their locks last so many nanoseconds; flags: steady
+//	share GROUP LOCK LEASE FLAG…       members of this group share partitions (KIP-932), their locks last so many nanoseconds, and so many
+//	                                   may a leader go on that was moved; flags: steady
 //	join                               a member of that group begins: what it takes was given out later than this
 //	take P OFFSET VALUE…               records of consecutive offsets that the member was handed, and has the locks of
 //	settle aN P OFFSET KIND            what it says of one of them (accept, release, reject) is about to be sent

@@ -120,6 +120,8 @@ type Move struct {
 type Share struct {
 	Group string
 	Lock  int64 // how long a lock lasts, in nanoseconds
+	// Lease is how long a leader may go on that was moved, and has not heard of it.
+	Lease int64
 	// Steady says that no leader moves: locks end by their holders' word, with them, or by time.
 	Steady bool
 }

@@ -154,7 +154,7 @@ func (p *parser) event(process int32, at int64, verb string, w *words) error {
 		p.starts[[2]int32{process, n}] = len(p.h.Starts)
 		p.h.Starts = append(p.h.Starts, Fetch{Process: process, Seq: seq, Partition: w.small(), Invoked: at, Completed: Never, Offset: NoOffset})
 	case "share":
-		p.h.Share = &Share{Group: p.intern(w.word()), Lock: w.number()}
+		p.h.Share = &Share{Group: p.intern(w.word()), Lock: w.number(), Lease: w.number()}
 		p.h.Share.Steady = string(w.rest) == "steady"
 	case "drained":
 		p.process.Drained = append(p.process.Drained, Final{Partition: w.small(), Offset: w.number()})

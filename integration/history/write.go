@@ -191,12 +191,13 @@ func (w *Writer) not(kind byte, n int32, definite bool, code string) {
 	w.done()
 }
 
-// Share says that the members of a group share partitions, and how long, in nanoseconds, their locks last.
-func (w *Writer) Share(group string, lock int64, flags ...string) {
+// Share says that the members of a group share partitions, and how long, in nanoseconds, their locks and a moved leader's lease last.
+func (w *Writer) Share(group string, lock, lease int64, flags ...string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.verb("share", group)
 	w.integer(lock)
+	w.integer(lease)
 	for _, f := range flags {
 		w.word(f)
 	}

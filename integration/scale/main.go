@@ -3,7 +3,7 @@
 //	go run ./integration/scale -brokers HOST:PORT,… -pids PID,… -partitions 10000 -rf 3
 //
 // It creates the partitions in topics of 100 and waits until every broker knows every leader, writes a record into each, reads all of them
-// back, and then looks how long a new topic takes to be known to every broker. One JSON line.
+// back, looks what a consumer of all of them costs that finds nothing new, and how long a new topic takes to be known to every broker. One JSON line.
 package main
 
 import (
@@ -39,7 +39,7 @@ const perTopic = 100
 func main() {
 	var o options
 	flag.StringVar(&o.brokers, "brokers", "127.0.0.1:9092", "addresses, comma separated")
-	flag.StringVar(&o.pids, "pids", "", "the brokers' processes, comma separated, for their memory")
+	flag.StringVar(&o.pids, "pids", "", "the brokers' processes, comma separated, for their memory and processor time")
 	flag.IntVar(&o.partitions, "partitions", 10_000, "how many, a multiple of 100")
 	flag.IntVar(&o.rf, "rf", 1, "replicas of each")
 	flag.IntVar(&o.news, "news", 100, "topics that are created to see how fast the others hear of them")
@@ -76,6 +76,9 @@ func run(ctx context.Context, o *options) error {
 	}
 	filled, err := resident(o.pids)
 	if err != nil {
+		return err
+	}
+	if err := idle(ctx, o, told); err != nil {
 		return err
 	}
 	told["resident_mib_empty"], told["resident_mib_created"], told["resident_mib_filled"] = before, after, filled
@@ -193,6 +196,98 @@ func fill(ctx context.Context, o *options, told map[string]any) error {
 	}
 	told["read_back_s"] = time.Since(begin).Seconds()
 	return nil
+}
+
+// polls counts fetches that were answered.
+type polls struct{ answered atomic.Int64 }
+
+// OnBrokerE2E implements kgo.HookBrokerE2E.
+func (p *polls) OnBrokerE2E(_ kgo.BrokerMetadata, key int16, _ kgo.BrokerE2E) {
+	if key == int16(kmsg.Fetch) {
+		p.answered.Add(1)
+	}
+}
+
+// idleFor is how long processor time is counted, with and without the consumer.
+const idleFor = 20 * time.Second
+
+// idle looks what a fetch of a session over all partitions costs the brokers when there is nothing new, ten of them a second.
+func idle(ctx context.Context, o *options, told map[string]any) error {
+	if o.pids == "" {
+		return nil
+	}
+	settled, cancel := context.WithTimeout(ctx, 15*time.Second) // what creation and filling have left to do
+	defer cancel()
+	<-settled.Done()
+	without, err := spent(ctx, o.pids)
+	if err != nil {
+		return err
+	}
+	consumed := map[string]map[int32]kgo.Offset{}
+	for i := range o.partitions / perTopic {
+		consumed[topicName(i)] = map[int32]kgo.Offset{}
+		for p := range int32(perTopic) {
+			consumed[topicName(i)][p] = kgo.NewOffset().At(1) // behind the record in each
+		}
+	}
+	var count polls
+	cl, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(o.brokers, ",")...), kgo.ConsumePartitions(consumed), kgo.FetchMaxWait(100*time.Millisecond), kgo.WithHooks(&count))
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	settle, cancel := context.WithTimeout(ctx, 5*time.Second) // sessions begin
+	cl.PollFetches(settle)
+	cancel()
+	before := count.answered.Load()
+	with, err := spent(ctx, o.pids)
+	if err != nil {
+		return err
+	}
+	n := count.answered.Load() - before
+	told["idle_polls"], told["idle_poll_cpu_us"] = n, float64((with-without).Microseconds())/float64(max(n, 1))
+	told["idle_cpu_percent"] = 100 * without.Seconds() / idleFor.Seconds()
+	return nil
+}
+
+// spent is the processor time of processes in idleFor.
+func spent(ctx context.Context, pids string) (time.Duration, error) {
+	before, err := processor(pids)
+	if err != nil {
+		return 0, err
+	}
+	timer := time.NewTimer(idleFor)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	}
+	after, err := processor(pids)
+	return after - before, err
+}
+
+// processor is the time that processes have had of processors, in clock ticks of 10 ms.
+func processor(pids string) (all time.Duration, err error) {
+	for _, pid := range strings.FieldsFunc(pids, func(r rune) bool { return r == ',' }) {
+		b, err := os.ReadFile("/proc/" + pid + "/stat")
+		if err != nil {
+			return 0, err
+		}
+		_, rest, _ := strings.Cut(string(b), ") ")
+		f := strings.Fields(rest)
+		if len(f) < 13 {
+			return 0, fmt.Errorf("processor time of process %s: %q", pid, b)
+		}
+		for _, ticks := range f[11:13] { // of the process, and of the kernel for it
+			n, err := strconv.Atoi(ticks)
+			if err != nil {
+				return 0, fmt.Errorf("processor time of process %s: %w", pid, err)
+			}
+			all += time.Duration(n) * 10 * time.Millisecond
+		}
+	}
+	return all, nil
 }
 
 // news creates topics and looks when every broker knows a leader of each: from the request, and from its answer on.
