@@ -124,16 +124,20 @@ func TestUpdateFeatures(t *testing.T) {
 	if r := update(2, granted...); r.ErrorCode != 0 || len(r.Results) != 0 {
 		t.Errorf("what holds: %+v", r)
 	}
-	for _, f := range []kmsg.UpdateFeaturesRequestFeatureUpdate{to("metadata.version", 7), to("group.version", 2), to("group.version", 0), to("none", 1), to(levelFeature, 1)} {
-		if r := update(2, f); r.ErrorCode != kerr.InvalidUpdateVersion.Code || r.ErrorMessage == nil {
-			t.Errorf("%s to %d: code %d", f.Feature, f.MaxVersionLevel, r.ErrorCode)
-		}
+	if r := update(1, granted...); r.ErrorCode != 0 || len(r.Results) != len(granted) || r.Results[1].Feature != "group.version" || r.Results[1].ErrorCode != 0 {
+		t.Errorf("what holds, v1: %+v", r)
 	}
-	r := update(1, to("group.version", 1), to("group.version", 1), to("none", 1), to("metadata.version", metadataVersion))
-	want := []int16{kerr.InvalidRequest.Code, kerr.InvalidRequest.Code, kerr.InvalidUpdateVersion.Code, 0}
-	for i, w := range want {
-		if len(r.Results) != len(want) || r.Results[i].ErrorCode != w {
-			t.Fatalf("v1: %+v", r)
+	for _, version := range []int16{0, 1, 2} {
+		for _, f := range []kmsg.UpdateFeaturesRequestFeatureUpdate{to("metadata.version", 7), to("group.version", 2), to("group.version", 0), to("none", 1), to(levelFeature, 1)} {
+			if r := update(version, to("group.version", 1), f); f.Feature != "group.version" && (r.ErrorCode != kerr.InvalidUpdateVersion.Code || r.ErrorMessage == nil || len(r.Results) != 0) {
+				t.Errorf("v%d, %s to %d after one that is granted: %+v", version, f.Feature, f.MaxVersionLevel, r)
+			}
+			if r := update(version, f); r.ErrorCode != kerr.InvalidUpdateVersion.Code || r.ErrorMessage == nil || len(r.Results) != 0 {
+				t.Errorf("v%d, %s to %d: %+v", version, f.Feature, f.MaxVersionLevel, r)
+			}
+		}
+		if r := update(version, to("group.version", 1), to("group.version", 1)); r.ErrorCode != kerr.InvalidRequest.Code || len(r.Results) != 0 {
+			t.Errorf("v%d, named twice: %+v", version, r)
 		}
 	}
 }

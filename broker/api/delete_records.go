@@ -45,6 +45,7 @@ func (h *Handler) deleteRecords(x *wire.Exchange) {
 				rp.ErrorCode = kerr.PolicyViolation.Code // Kafka: only what retention may delete
 				continue
 			}
+			l.Settle(ctx) // as acks=1 may have been answered for what is to go
 			target, err := trimTarget(l, p.Offset)
 			if err != nil {
 				rp.ErrorCode = code(err)

@@ -287,6 +287,10 @@ func (l *fakeLog) MayBlock(timestamp int64) bool {
 	return timestamp >= 0 && l.local > l.start
 }
 
+func (l *fakeLog) Unsettled() bool { return false }
+
+func (l *fakeLog) Settle(context.Context) {}
+
 func (l *fakeLog) CheckEpoch(current kafka.LeaderEpoch) error {
 	switch epoch := l.LeaderEpoch(); {
 	case epoch < 0:

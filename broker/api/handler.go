@@ -123,6 +123,8 @@ type leader interface {
 	Settings() *config.Topic
 	ListOffset(ctx context.Context, timestamp int64, committed bool) (partition.Listed, error)
 	MayBlock(timestamp int64) bool
+	Unsettled() bool
+	Settle(ctx context.Context)
 	CheckEpoch(current kafka.LeaderEpoch) error
 	EpochEnd(requested kafka.LeaderEpoch) partition.EpochEnd
 	Sizes() (local, remote int64)

@@ -16,7 +16,8 @@ import (
 // -4 earliest local (v8, KIP-405), -5 latest tiered (v9, KIP-1005), -6 earliest pending upload (v11, KIP-1023).
 //
 //   - Each partition answers for itself. What may need the bucket is looked up on other goroutines, a bounded number at a
-//     time in the whole broker, so that neither this connection's next requests nor other clients wait (KIP-1075).
+//     time in the whole broker, so that neither this connection's next requests nor other clients wait (KIP-1075). So is, with one
+//     in-sync replica, what depends on the end while records are on their way to the disk: acks=1 may have been answered for them.
 //   - Nothing at or after the timestamp: offset -1 without an error.
 //   - read_committed: latest is the last stable offset.
 //   - A partition named twice → INVALID_REQUEST; a special timestamp newer than the version → UNSUPPORTED_VERSION.
@@ -27,7 +28,7 @@ var specialSince = [...]int16{1: 1, 2: 1, 3: 7, 4: 8, 5: 9, 6: 11}
 // maxLookupWaitMs bounds lookups before v10, whose requests carry no timeout.
 const maxLookupWaitMs = 30_000
 
-// lookup is one partition's question that may have to wait for the bucket.
+// lookup is one partition's question that may have to wait, for the bucket or the disk.
 type lookup struct {
 	leader    leader
 	timestamp int64
@@ -56,7 +57,7 @@ func (h *Handler) listOffsets(x *wire.Exchange) {
 				rp.ErrorCode = kerr.InvalidRequest.Code
 			case err != nil:
 				rp.ErrorCode = code(err)
-			case l.MayBlock(p.Timestamp):
+			case l.MayBlock(p.Timestamp), dependsOnEnd(p.Timestamp) && l.Unsettled():
 				waiting = append(waiting, lookup{l, p.Timestamp, rp})
 			default:
 				h.list(context.Background(), l, p.Timestamp, committed, rp)
@@ -134,13 +135,23 @@ func (h *Handler) list(ctx context.Context, l leader, timestamp int64, committed
 // lookupsPerRequest is how many of a request's lookups may wait for the bucket at once.
 const lookupsPerRequest = 8
 
-// listAll runs lookups on a few goroutines, each taking a token of the broker's for every lookup.
+// dependsOnEnd tells whether the answer may be another one when the high watermark has moved.
+func dependsOnEnd(timestamp int64) bool { return timestamp >= -1 || timestamp == -3 }
+
+// listAll runs lookups on a few goroutines, each taking a token of the broker's for every one that may need the bucket.
 func (h *Handler) listAll(ctx context.Context, waiting []lookup, committed bool) {
 	work := make(chan lookup)
 	var wg sync.WaitGroup
 	for range min(lookupsPerRequest, len(waiting)) {
 		wg.Go(func() {
 			for w := range work {
+				if dependsOnEnd(w.timestamp) {
+					w.leader.Settle(ctx)
+				}
+				if !w.leader.MayBlock(w.timestamp) {
+					h.list(ctx, w.leader, w.timestamp, committed, w.answer)
+					continue
+				}
 				select {
 				case h.lookups <- struct{}{}:
 					h.list(ctx, w.leader, w.timestamp, committed, w.answer)

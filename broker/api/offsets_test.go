@@ -65,6 +65,53 @@ func TestListOffsets(t *testing.T) {
 	}
 }
 
+// flushingLog has records that are on their way to the disk.
+type flushingLog struct {
+	*fakeLog
+	flush chan struct{}
+}
+
+func (l flushingLog) Unsettled() bool { return true }
+
+func (l flushingLog) Settle(ctx context.Context) {
+	select {
+	case <-l.flush:
+		l.mu.Lock()
+		l.high = 9
+		l.mu.Unlock()
+	case <-ctx.Done():
+	}
+}
+
+// What acks=1 has been answered for would not be counted by ListOffsets, or not be deleted by DeleteRecords, a moment later; or other
+// requests would wait for that.
+func TestAcknowledgedIsListed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newHarness(t)
+		id := s.topic("t", 1)
+		flush := make(chan struct{})
+		s.Handler.find = func(p kafka.Partition) leader { return flushingLog{s.log(p.Topic, p.Index), flush} }
+		c := s.start(listRequest(-1, 0), 11)
+		synctest.Wait()
+		c.parked(t)
+		if p := ask[*kmsg.ListOffsetsResponse](s, listRequest(-2, 0), 11).Topics[0].Partitions[0]; p.ErrorCode != 0 || p.Offset != 0 {
+			t.Errorf("earliest: %+v", p)
+		}
+		close(flush)
+		synctest.Wait()
+		if p := c.now(t).Message.(*kmsg.ListOffsetsResponse).Topics[0].Partitions[0]; p.ErrorCode != 0 || p.Offset != 9 {
+			t.Errorf("latest: %+v", p)
+		}
+		l := s.log(id, 0)
+		l.mu.Lock()
+		l.high = 0 // as it was before the flush
+		l.mu.Unlock()
+		if p := ask[*kmsg.DeleteRecordsResponse](s, deleteRecords(0, 9), 2).Topics[0].Partitions[0]; p.ErrorCode != 0 || p.LowWatermark != 9 {
+			t.Errorf("deleted: %+v", p)
+		}
+	})
+}
+
 // slowLog lists offsets by time only when let.
 type slowLog struct {
 	*fakeLog

@@ -10,35 +10,32 @@ import (
 )
 
 // UpdateFeatures (key 57, v0-2; KIP-584, 1022): features rise by themselves, when every broker supports the next level, and never fall. So what a cluster
-// works at already is granted, and anything else INVALID_UPDATE_VERSION: v0-1 say so of each feature, v2 of the whole request. A feature that is named
-// twice → INVALID_REQUEST.
+// works at already is granted, and anything else INVALID_UPDATE_VERSION: of the whole request, at every version, as by Kafka 4, where a request's
+// updates are made together or not at all. v0-1 name each feature of a request that is granted. A feature that is named twice → INVALID_REQUEST.
 
-const oneOutcomeVersion = 2
+const noResultsVersion = 2
 
 func (h *Handler) updateFeatures(x *wire.Exchange) {
 	req := x.Request.(*kmsg.UpdateFeaturesRequest)
 	resp := kmsg.NewPtrUpdateFeaturesResponse()
 	times := map[string]int{}
-	for i := range req.FeatureUpdates {
-		times[req.FeatureUpdates[i].Feature]++
-	}
 	known := h.features()
 	for i := range req.FeatureUpdates {
 		u := &req.FeatureUpdates[i]
+		times[u.Feature]++
 		err := updateFeature(known, u)
 		if times[u.Feature] > 1 {
 			err = refuse(kerr.InvalidRequest, "feature %q is named twice in the request", u.Feature)
 		}
-		if x.Version >= oneOutcomeVersion {
-			if err != nil {
-				resp.ErrorCode, resp.ErrorMessage = code(err), message(err)
-				break
-			}
-			continue
+		if err != nil {
+			resp.ErrorCode, resp.ErrorMessage, resp.Results = code(err), message(err), nil
+			break
 		}
-		r := kmsg.NewUpdateFeaturesResponseResult()
-		r.Feature, r.ErrorCode, r.ErrorMessage = u.Feature, code(err), message(err)
-		resp.Results = append(resp.Results, r)
+		if x.Version < noResultsVersion {
+			r := kmsg.NewUpdateFeaturesResponseResult()
+			r.Feature = u.Feature
+			resp.Results = append(resp.Results, r)
+		}
 	}
 	reply(x, resp)
 }

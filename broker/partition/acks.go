@@ -1,6 +1,8 @@
 package partition
 
 import (
+	"context"
+	"slices"
 	"time"
 
 	"github.com/qanat-io/qanat/wire/kafka"
@@ -127,3 +129,45 @@ func (p *Partition) advance() {
 
 // HighWatermark is the end of what is durable on every in-sync replica.
 func (p *Partition) HighWatermark() kafka.Offset { return kafka.Offset(p.highWatermark.Load()) }
+
+// Unsettled tells whether Settle would wait.
+func (p *Partition) Unsettled() bool {
+	p.ackMu.Lock()
+	defer p.ackMu.Unlock()
+	return p.alone() && p.HighWatermark() < p.log.End()
+}
+
+// alone tells whether the high watermark waits for this broker's disk and nothing else. ackMu is held.
+func (p *Partition) alone() bool {
+	if p.LeaderEpoch() < 0 || len(p.elr) > 0 || int(p.isrSize.Load()) < p.MinISR() {
+		return false
+	}
+	return !slices.ContainsFunc(p.replicas, func(r replica) bool { return r.counted && r.id != p.env.Node })
+}
+
+// maxSettle is how long Settle waits for a disk at most, whatever its context allows.
+const maxSettle = time.Minute
+
+// Settle waits, at a leader that is the only in-sync replica, until what it has appended by now is below the high watermark, or ctx ends.
+// In Kafka it is there by the time acks=1 is answered, and who has been answered goes on to ask for the end, or deletes up to it. With
+// other replicas it need not be in Kafka either.
+func (p *Partition) Settle(ctx context.Context) {
+	p.ackMu.Lock()
+	alone, tenure := p.alone(), p.tenure
+	p.ackMu.Unlock()
+	end := p.log.End()
+	if !alone || p.HighWatermark() >= end {
+		return
+	}
+	done := make(settled)
+	p.await(waiter{next: end, tenure: tenure, to: done, deadline: p.env.Deadlines.after(p.env.Clock(), maxSettle)})
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+}
+
+// settled is closed when what was waited for has come, or never will.
+type settled chan struct{}
+
+func (s settled) Produced(int, Produced) { close(s) }

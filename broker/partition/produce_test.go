@@ -1,6 +1,7 @@
 package partition
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -43,6 +44,59 @@ func TestAcksAllWaitsForTheFlush(t *testing.T) {
 		if !slices.Equal(all.order, []int{7, 8}) || all.by[7][0].Base != 1 || all.by[8][0].Base != 3 || w.p.HighWatermark() != 8 {
 			t.Errorf("after the flush: %v, high watermark %d", all.by, w.p.HighWatermark())
 		}
+	})
+}
+
+// Who was answered with acks=1 would be told of an end before its own records, where no other replica is waited for; or a wait for the
+// disk would outlast its context, or begin where another replica is what is waited for.
+func TestSettle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		defer w.close()
+		w.must(plain(1), 0)
+		if w.p.Unsettled() {
+			t.Error("all is on the disk, and it is not settled")
+		}
+		w.p.Settle(t.Context())
+		release := w.hold()
+		var one answers
+		w.p.Produce(plain(2), 1, time.Minute, &one, 0)
+		if one.len() != 1 || !w.p.Unsettled() {
+			t.Errorf("answered %d times; unsettled: %t", one.len(), w.p.Unsettled())
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		w.p.Settle(ctx)
+		if w.p.HighWatermark() != 1 || ctx.Err() == nil {
+			t.Errorf("during the flush: settled at %d, %v", w.p.HighWatermark(), ctx.Err())
+		}
+		done := make(chan kafka.Offset, 1)
+		go func() {
+			w.p.Settle(t.Context())
+			done <- w.p.HighWatermark()
+		}()
+		synctest.Wait()
+		if len(done) != 0 {
+			t.Error("settled during the flush")
+		}
+		release()
+		if got := <-done; got != 3 {
+			t.Errorf("settled at %d, want 3", got)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		w := emptyWorld(t, nil)
+		w.isr, w.replicas = []kafka.BrokerID{1, 2}, []kafka.BrokerID{1, 2}
+		w.newDisk()
+		w.open()
+		defer w.close()
+		var one answers
+		w.p.Produce(plain(2), 1, time.Minute, &one, 0)
+		synctest.Wait()
+		if one.len() != 1 || w.p.HighWatermark() != 0 || w.p.Unsettled() {
+			t.Errorf("with a follower that has not fetched: %d answers, high watermark %d, unsettled %t", one.len(), w.p.HighWatermark(), w.p.Unsettled())
+		}
+		w.p.Settle(t.Context()) // or this would be for ever
 	})
 }
 
