@@ -67,6 +67,11 @@ fuzz: ## every fuzz target for FUZZTIME (default 20s)
 interop: build ## other people's clients and test suites against a broker
 	integration/scripts/interop
 
+.PHONY: compatibility
+compatibility: ## docs/compatibility.md from what the last make interop, or parts of it, has said
+	cp bin/interop/results/*.json integration/interop/results/
+	$(GO) generate ./integration/interop/results
+
 .PHONY: faults
 faults: build ## faults on one broker, then the matrix of faults and clients on a cluster, judged by the checker (FAULTS_TIME, FAULTS_SEED)
 	integration/scripts/faults
