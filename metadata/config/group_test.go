@@ -39,6 +39,12 @@ func TestShareSettings(t *testing.T) {
 		"session":     {"share.session.timeout.ms", "50000", true},
 		"long beat":   {"share.heartbeat.interval.ms", "15001", false},
 		"of consumer": {"consumer.heartbeat.interval.ms", "15001", false},
+		"of streams":  {"streams.session.timeout.ms", "60001", false},
+		"interval":    {"streams.assignment.interval.ms", "15000", true},
+		"rarely":      {"streams.assignment.interval.ms", "15001", false},
+		"standbys":    {"streams.num.standby.replicas", "2", true},
+		"too many":    {"streams.num.standby.replicas", "3", false},
+		"delay":       {"streams.initial.rebalance.delay.ms", "600000", true},
 	} {
 		set := map[string]string{c.key: c.value}
 		if err := b.CheckGroup(set, set); (err == nil) != c.ok {

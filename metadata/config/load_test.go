@@ -141,6 +141,11 @@ func TestTogether(t *testing.T) {
 		{[]string{"ssl.keystore.type=JKS"}, "keytool"},
 		{[]string{"ssl.enabled.protocols=TLSv1.1"}, "TLSv1.2 or TLSv1.3"},
 		{[]string{"advertised.listeners=PLAINTEXT://0.0.0.0:9092"}, "hosts that clients can reach"},
+		{[]string{"group.streams.heartbeat.interval.ms=100"}, "group.streams.min.heartbeat.interval.ms"},
+		{[]string{"group.streams.session.timeout.ms=60001"}, "group.streams.max.session.timeout.ms"},
+		{[]string{"group.streams.assignment.interval.ms=15001"}, "group.streams.max.assignment.interval.ms"},
+		{[]string{"group.streams.max.heartbeat.interval.ms=50000", "group.streams.heartbeat.interval.ms=50000"}, "leaves no time for a heartbeat in group.streams.session.timeout.ms"},
+		{[]string{"group.streams.num.standby.replicas=3"}, "group.streams.max.standby.replicas"},
 	} {
 		_, err := Load("", nil, c.sets)
 		if err == nil || !strings.Contains(err.Error(), c.want) {
