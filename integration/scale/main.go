@@ -211,7 +211,7 @@ func (p *polls) OnBrokerE2E(_ kgo.BrokerMetadata, key int16, _ kgo.BrokerE2E) {
 // idleFor is how long processor time is counted, with and without the consumer.
 const idleFor = 20 * time.Second
 
-// idle looks what a fetch of a session over all partitions costs the brokers when there is nothing new, ten of them a second.
+// idle looks what a fetch of a session over all partitions costs the brokers when there is nothing new, up to a hundred of them a second.
 func idle(ctx context.Context, o *options, told map[string]any) error {
 	if o.pids == "" {
 		return nil
@@ -231,7 +231,7 @@ func idle(ctx context.Context, o *options, told map[string]any) error {
 		}
 	}
 	var count polls
-	cl, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(o.brokers, ",")...), kgo.ConsumePartitions(consumed), kgo.FetchMaxWait(100*time.Millisecond), kgo.WithHooks(&count))
+	cl, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(o.brokers, ",")...), kgo.ConsumePartitions(consumed), kgo.FetchMaxWait(10*time.Millisecond), kgo.WithHooks(&count))
 	if err != nil {
 		return err
 	}
