@@ -293,7 +293,14 @@ func (h *hypervisor) boot(m *machine, userData string) error {
 	if err != nil {
 		return err
 	}
-	if out, err := command(h.ctx, "", "cp", "-a", strings.TrimSpace(string(clean)), m.dir).CombinedOutput(); err != nil {
+	upper, work := m.dir+".upper", m.dir+".work"
+	for _, d := range []string{m.dir, upper, work} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			return err
+		}
+	}
+	layers := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", strings.TrimSpace(string(clean)), upper, work)
+	if out, err := command(h.ctx, "", "mount", "-t", "overlay", "overlay", "-o", layers, m.dir).CombinedOutput(); err != nil {
 		return fmt.Errorf("%w\n%s", err, out)
 	}
 	where := fmt.Sprintf("[Service]\nEnvironment=AWS_EC2_METADATA_SERVICE_ENDPOINT=%s AWS_ENDPOINT_URL_EC2=%[1]s AWS_ENDPOINT_URL=%s AWS_ENDPOINT_URL_SECRETS_MANAGER=%[2]s\n", h.url, os.Getenv("QANAT_TEST_AWS"))
@@ -392,7 +399,10 @@ func (m *machine) end(ctx context.Context) error {
 	if out, err := m.script(ctx, "stop"); err != nil {
 		return fmt.Errorf("%w\n%s", err, out)
 	}
-	return os.RemoveAll(m.dir)
+	if out, err := command(ctx, "", "umount", m.dir).CombinedOutput(); err != nil {
+		return fmt.Errorf("%w\n%s", err, out)
+	}
+	return errors.Join(os.RemoveAll(m.dir+".upper"), os.RemoveAll(m.dir+".work"), os.Remove(m.dir))
 }
 
 // qanat runs the command line on a machine, as an operator does who has the CA.
