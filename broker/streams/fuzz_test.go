@@ -9,21 +9,11 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/qanat-io/qanat/wire/cbor"
 )
 
 // Whatever a topology says, it is refused without a trace or configured, without a panic, and never to tasks beyond the bound; and what is kept of it
 // is loaded again as it is.
 func FuzzTopology(f *testing.F) {
-	for _, t := range []*Topology{
-		words(), table("a"),
-		{Subtopologies: []Subtopology{{ID: "0", Repartition: []InternalTopic{{Name: "x"}}, Sinks: []string{"y"}}, {ID: "1", Repartition: []InternalTopic{{Name: "y"}}, Sinks: []string{"x"}}}},
-		{Epoch: 1, Subtopologies: []Subtopology{{ID: "0", Sources: []string{"a", "lines"}, Repartition: []InternalTopic{{Name: "x", Partitions: 1<<31 - 1}}}}},
-	} {
-		f.Add(cbor.MustMarshal(t), int16(0), int16(1), uint8(2))
-	}
-	f.Add(cbor.MustMarshal(table("a")), int16(-1), int16(32767), uint8(0))
 	f.Fuzz(func(t *testing.T, b []byte, i, j int16, standbys uint8) {
 		var topology Topology
 		if decoding.Unmarshal(b, &topology) != nil {
@@ -62,9 +52,6 @@ func FuzzTopology(f *testing.F) {
 // What is not a state is refused, without a panic.
 func FuzzLoad(f *testing.F) {
 	r := lived(f)
-	for k, v := range r.parts {
-		f.Add(k, v)
-	}
 	f.Fuzz(func(t *testing.T, key string, value []byte) {
 		parts := maps.Clone(r.parts)
 		parts[key] = value
