@@ -77,11 +77,14 @@ func (c *Coordinator) streamsHeartbeat(name string, h *streams.Heartbeat, reply 
 	w := c.streamsWorld(m, name)
 	var out effects
 	err = c.locked(name, func(e *entry, now time.Time) error { // not with: nothing to allocate
+		before, version := e.g, e.version
 		g, err := c.streamsFor(e, now, h)
 		if err != nil {
 			return err
 		}
-		r, done = g.Heartbeat(now, h, &w, reply, &out.streams)
+		if r, done = g.Heartbeat(now, h, &w, reply, &out.streams); done && r.Err != nil && !g.Exists() { // nobody came: the group does not give way
+			e.g, e.version = before, version
+		}
 		c.settle(e, now, &out)
 		return nil
 	})

@@ -137,6 +137,14 @@ func TestStreamsNames(t *testing.T) {
 		if _, err := c.Describe("g"); err != nil {
 			t.Fatalf("a request that was refused took the group: %v", err)
 		}
+		twice := streamsJoin("m1", "p1")
+		twice.Topology.Subtopologies = append(twice.Topology.Subtopologies, twice.Topology.Subtopologies[0])
+		if r := streamsSay(c, "g", twice); !errors.Is(r.Err, streams.ErrInvalidTopology) {
+			t.Fatalf("%+v", r)
+		}
+		if _, err := c.Describe("g"); err != nil {
+			t.Fatalf("a topology that was refused took the group: %v", err)
+		}
 		r := streamsSay(c, "g", streamsJoin("m1", "p1"))
 		toldTasks(t, r, r.Epoch, 0, 1)
 		if err := c.Heartbeat("g", who); !errors.Is(err, group.ErrUnknownMember) {
