@@ -158,6 +158,26 @@ func TestAnswersWaitForDurability(t *testing.T) {
 	r.wants(r.say(beating("m1", 2)), 2, nil)
 }
 
+// Nothing durable of a member outlives it, when one of its id comes before it is deleted.
+func TestLeavesAndComesBack(t *testing.T) {
+	r := newRig(t, "a", 1, "app-table", 1)
+	r.say(joining("m1", "p1", table("a")))
+	r.held = true
+	r.beat(joining("m2", "p2", table("a"))) // is on its way meanwhile
+	r.beat(beating("m1", Leaving))
+	r.beat(beating("m2", r.g.members["m2"].epoch)) // takes the task over
+	r.beat(joining("m1", "p1", table("a")))
+	r.held = false
+	r.release()
+	if m := r.g.members["m1"]; m == nil || !m.target.empty() || r.g.members["m2"].target.empty() {
+		t.Fatalf("%+v: the task is to be m2's", m)
+	}
+	r.fail()
+	if m := r.g.members["m1"]; m == nil || !m.target.empty() {
+		t.Fatalf("%+v: it has the target of who was there before", m)
+	}
+}
+
 // Who comes with the epoch before its own, since an answer was lost, is told its tasks again; who comes with another one begins anew.
 func TestEpochs(t *testing.T) {
 	r := ready(t, "p1")
@@ -321,6 +341,7 @@ func TestRefused(t *testing.T) {
 		"negative":      {of(sub(Subtopology{Groups: []Copartition{{Repartition: []int16{-1}}}})), ErrInvalidTopology},
 		"many":          {of(many), ErrInvalidTopology},
 		"large":         {of(sub(Subtopology{Sinks: []string{string(make([]byte, 600<<10))}})), ErrInvalidTopology},
+		"spelled out":   {of(sub(Subtopology{Sources: []string{string(make([]byte, 1<<10))}, Groups: []Copartition{{Sources: make([]int16, 600)}}})), ErrInvalidTopology},
 		"large member":  {with(func(h *Heartbeat) { h.HasTags, h.Tags = true, []Pair{{"k", string(make([]byte, 7<<20))}} }), group.ErrMaxSize},
 		"not a member":  {beating("m", 3), group.ErrUnknownMember},
 		"leaves":        {beating("m", Leaving), group.ErrUnknownMember},

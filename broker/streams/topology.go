@@ -76,6 +76,16 @@ func (l *Limits) check(t *Topology) error {
 	if len(t.Subtopologies) > l.MaxSubtopologies {
 		return bad("%d subtopologies, at most %d", len(t.Subtopologies), l.MaxSubtopologies)
 	}
+	spelled := 0 // bytes of names that a request says by places, two bytes each, and that are kept as names
+	places := func(list []int16, name func(int16) string, n int) bool {
+		for _, i := range list {
+			if i < 0 || int(i) >= n {
+				return false
+			}
+			spelled += len(name(i))
+		}
+		return true
+	}
 	for i := range t.Subtopologies {
 		s := &t.Subtopologies[i]
 		if len(s.Regexes) > 0 {
@@ -95,17 +105,16 @@ func (l *Limits) check(t *Topology) error {
 			}
 		}
 		for _, g := range s.Groups {
-			if len(g.Regexes) > 0 || !places(g.Sources, len(s.Sources)) || !places(g.Repartition, len(s.Repartition)) {
+			if len(g.Regexes) > 0 || !places(g.Sources, func(i int16) string { return s.Sources[i] }, len(s.Sources)) ||
+				!places(g.Repartition, func(i int16) string { return s.Repartition[i].Name }, len(s.Repartition)) {
 				return bad("copartitioned topics of subtopology %.100q are none that it reads", s.ID)
+			}
+			if spelled > l.MaxTopology {
+				return bad("names of copartitioned topics are more than %d bytes", l.MaxTopology)
 			}
 		}
 	}
 	return nil
-}
-
-// places tells whether all are places in a list of n.
-func places(list []int16, n int) bool {
-	return !slices.ContainsFunc(list, func(i int16) bool { return i < 0 || int(i) >= n })
 }
 
 // normal is the form in which a topology that was checked is kept: what has no order of its own is in order, so that equal topologies are equal
