@@ -1,7 +1,6 @@
 package quorum
 
 import (
-	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -161,11 +160,7 @@ func settleIdentity(dir string, who Identity, form bool) (Identity, error) {
 	return who, writeIdentity(dir, who)
 }
 
-func newClusterID() string {
-	var id [16]byte
-	_, _ = rand.Read(id[:]) // never fails
-	return base64.RawURLEncoding.EncodeToString(id[:])
-}
+func newClusterID() string { return kafka.NewTopicID().String() }
 
 func writeIdentity(dir string, who Identity) error {
 	who.Format = identityFormat

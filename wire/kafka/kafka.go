@@ -46,15 +46,19 @@ type ProducerEpoch int16
 // has another one.
 type TopicID [16]byte
 
-// NewTopicID draws a random (version 4) id, never the zero id.
+// NewTopicID draws a random (version 4) id, never the zero id, and, as Kafka, none whose spelling begins with a dash: command lines would take it for a flag.
 func NewTopicID() TopicID {
-	var id TopicID
-	if _, err := rand.Read(id[:]); err != nil {
-		panic(fmt.Sprintf("no randomness: %v", err))
+	for {
+		var id TopicID
+		if _, err := rand.Read(id[:]); err != nil {
+			panic(fmt.Sprintf("no randomness: %v", err))
+		}
+		id[6] = id[6]&0x0f | 0x40
+		id[8] = id[8]&0x3f | 0x80
+		if id.String()[0] != '-' {
+			return id
+		}
 	}
-	id[6] = id[6]&0x0f | 0x40
-	id[8] = id[8]&0x3f | 0x80
-	return id
 }
 
 // IsZero tells whether the id is the one that stands for "none".
