@@ -7,6 +7,7 @@
 # The provider is not in a registry yet: go install ./cmd/terraform-provider-qanat, and name its directory under dev_overrides in ~/.terraformrc; then there is no terraform init.
 
 terraform {
+  required_version = ">= 1.9"
   required_providers {
     qanat = {
       source = "qanat-io/qanat"
