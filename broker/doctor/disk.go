@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"time"
 
@@ -40,8 +39,7 @@ func Disk(ctx context.Context, dir string) []Finding {
 		return []Finding{problem("disk", "correct data.dir, or let the broker's user reach it", "%v", err)}
 	}
 	list := []Finding{space(at)}
-	var stat unix.Statfs_t
-	if unix.Statfs(at, &stat) == nil && runtime.GOOS == "linux" && int64(stat.Type) == unix.TMPFS_MAGIC {
+	if inMemory(at) {
 		list = append(list, warning("disk", "put data.dir on a disk", "%s is in memory: what is acknowledged there does not outlive the machine", at))
 	}
 	name, err := scratch(at)
