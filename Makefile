@@ -38,7 +38,7 @@ test: ## install what the tests need and run them
 check: ## format, vet, staticcheck, layers, fuzz seeds, generated files
 	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { gofmt -l $$(git ls-files '*.go'); echo 'not formatted: run gofmt -w on these'; exit 1; }
 	$(GO) vet $(PACKAGES)
-	GOOS=darwin $(GO) vet ./tier/vfs
+	GOOS=darwin $(GO) vet ./tier/vfs ./cmd/qanat
 	integration/scripts/faults-bugs vet
 	GOBIN=$(TOOLS) $(GO) install $(STATICCHECK)
 	$(TOOLS)/staticcheck $(PACKAGES)
