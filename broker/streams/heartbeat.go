@@ -25,6 +25,8 @@ func (l *Limits) Check(r *Heartbeat) error {
 		return bad("warm-up tasks are not served")
 	case r.MemberID == "":
 		return bad("no member id")
+	case len(r.MemberID) > maxMemberID:
+		return bad("a member id of %d bytes", len(r.MemberID))
 	case r.Rack != nil && *r.Rack == "":
 		return bad("an empty rack id")
 	case r.Epoch < Leaving:
@@ -45,6 +47,9 @@ func (l *Limits) Check(r *Heartbeat) error {
 	}
 	return l.check(r.Topology)
 }
+
+// maxMemberID is far beyond any client's, which are 22 or 36 bytes: a member's id is in the key of every part of its state.
+const maxMemberID = 1024
 
 // Heartbeat takes a heartbeat: a member joins, goes on or leaves. The answer is returned, or, when it is not done, comes as an Answer to t in a
 // later call's effects. A heartbeat that changes nothing allocates nothing.

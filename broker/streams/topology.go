@@ -76,6 +76,13 @@ func (l *Limits) check(t *Topology) error {
 	if len(t.Subtopologies) > l.MaxSubtopologies {
 		return bad("%d subtopologies, at most %d", len(t.Subtopologies), l.MaxSubtopologies)
 	}
+	internal := 0
+	for i := range t.Subtopologies {
+		internal += len(t.Subtopologies[i].Repartition) + len(t.Subtopologies[i].Changelogs)
+	}
+	if internal > l.MaxInternal { // each is a topic that one heartbeat may have made
+		return bad("%d internal topics, at most %d", internal, l.MaxInternal)
+	}
 	spelled := 0 // bytes of names that a request says by places, two bytes each, and that are kept as names
 	places := func(list []int16, name func(int16) string, n int) bool {
 		for _, i := range list {

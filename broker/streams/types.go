@@ -81,12 +81,13 @@ type Limits struct {
 	MaxBytes         int // of what all members say of themselves together
 	MaxTopology      int // bytes of a topology's durable form
 	MaxSubtopologies int
+	MaxInternal      int // repartition topics and changelogs of a topology
 	MaxTasks         int // of a topology, without standbys
 }
 
 // DefaultLimits are Kafka's defaults; where Kafka has no limit, one that no honest client meets.
 func DefaultLimits() Limits {
-	return Limits{MaxSize: 1<<31 - 1, MaxBytes: 6 << 20, MaxTopology: 512 << 10, MaxSubtopologies: 1000, MaxTasks: 1 << 16}
+	return Limits{MaxSize: 1<<31 - 1, MaxBytes: 6 << 20, MaxTopology: 512 << 10, MaxSubtopologies: 1000, MaxInternal: 5000, MaxTasks: 1 << 16}
 }
 
 // World is what a request is handled in: what there is at the moment outside of the group.
