@@ -105,6 +105,26 @@ func TestAnotherCoordinator(t *testing.T) {
 	r.is(Stable, 2)
 }
 
+// Nothing durable of a member outlives it, when one of its id comes before it is deleted.
+func TestLeavesAndComesBack(t *testing.T) {
+	r := newRig(t, "a", 1)
+	r.wants(r.say(joining("m1", "a")), 1, "a", 0)
+	r.held = true
+	r.beat(joining("m0", "a")) // is on its way meanwhile
+	r.beat(beating("m1", Leaving))
+	r.beat(joining("m1", "a"))
+	r.beat(beating("m0", r.g.members["m0"].epoch))
+	r.held = false
+	r.release()
+	if m := r.g.members["m1"]; m == nil || len(m.target) > 0 || len(r.g.members["m0"].target) == 0 {
+		t.Fatalf("%+v: the partition is to be m0's", m)
+	}
+	r.fail()
+	if m := r.g.members["m1"]; m == nil || len(m.target) > 0 {
+		t.Fatalf("%+v: it has the target of who was there before", m)
+	}
+}
+
 // The answer that brought a new epoch was lost: the member comes with the one before, and is told again.
 func TestLostAnswers(t *testing.T) {
 	r := newRig(t, "a", 2)

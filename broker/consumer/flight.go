@@ -44,14 +44,17 @@ type waiting struct {
 	need  uint64 // the Change that must be durable first
 }
 
-// save notes what of a member is to be written with the next Change.
+// save notes what of a member is to be written with the next Change: everything, when parts of an earlier member of its id would stay otherwise.
 func (g *Group) save(m *member, d dirt) {
+	if _, again := g.gone[m.id]; again {
+		d = metaDirt | currentDirt | targetDirt
+		delete(g.gone, m.id)
+	}
 	if m.dirty == 0 {
 		g.unsaved = append(g.unsaved, m)
 	}
 	m.dirty |= d
 	m.saved = g.next
-	delete(g.gone, m.id)
 }
 
 // unsave notes that a member's parts are to be deleted.
