@@ -25,7 +25,7 @@ func (a *app) groupCommand() *cobra.Command {
 // groupRow is one of group list.
 type groupRow struct {
 	Group       string `json:"group"`
-	Type        string `json:"type"` // classic, consumer (KIP-848) or share (KIP-932)
+	Type        string `json:"type"` // classic, consumer (KIP-848), share (KIP-932) or streams (KIP-1071)
 	State       string `json:"state"`
 	Protocol    string `json:"protocol_type"`
 	Coordinator int32  `json:"coordinator"`
@@ -359,7 +359,7 @@ func (a *app) seek(ctx context.Context, x seeking) error {
 	}
 	offsets, err := find(ctx, adm, x.group)
 	if err != nil {
-		return fmt.Errorf("fetch offsets of group %s: %w", x.group, err)
+		return err
 	}
 	target, err := x.target(ctx, adm, to, offsets.now)
 	if err != nil {
@@ -392,12 +392,12 @@ func offsetsOf(ctx context.Context, adm *kadm.Client, group string) (movable, er
 		return m, err
 	}
 	now, err := adm.FetchOffsets(ctx, group)
-	if errors.Is(err, kerr.GroupIDNotFound) {
-		err = nil
+	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
+		return movable{}, fmt.Errorf("fetch offsets of group %s: %w", group, err)
 	}
 	return movable{now, func(ctx context.Context, to kadm.Offsets) (kadm.OffsetResponses, error) {
 		return adm.CommitOffsets(ctx, group, to)
-	}}, err
+	}}, nil
 }
 
 // target is where every partition shall be.
@@ -406,7 +406,7 @@ func (x seeking) target(ctx context.Context, adm *kadm.Client, to point, now kad
 	if x.toGroup != "" {
 		other, err := offsetsOf(ctx, adm, x.toGroup)
 		if err != nil {
-			return nil, fmt.Errorf("fetch offsets of group %s: %w", x.toGroup, err)
+			return nil, err
 		}
 		other.now.Each(func(o kadm.OffsetResponse) {
 			if o.Err == nil && (len(x.topics) == 0 || slices.Contains(x.topics, o.Topic)) {

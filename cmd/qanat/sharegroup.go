@@ -80,21 +80,21 @@ func sharesOf(ctx context.Context, adm *kadm.Client, group string) (movable, boo
 	described, err := adm.DescribeShareGroups(ctx, group)
 	if err != nil {
 		if unserved(err) {
-			err = nil
+			return movable{}, false, nil
 		}
-		return movable{}, false, err
+		return movable{}, false, fmt.Errorf("describe share group %s: %w", group, err)
 	}
 	if d, ok := described[group]; !ok || errors.Is(d.Err, kerr.GroupIDNotFound) {
 		return movable{}, false, nil
 	} else if d.Err != nil {
-		return movable{}, false, d.Err
+		return movable{}, false, fmt.Errorf("describe share group %s: %w", group, d.Err)
 	}
 	all, err := adm.DescribeShareGroupOffsets(ctx, group)
 	if err == nil {
 		err = all[group].Err
 	}
 	if err != nil {
-		return movable{}, false, err
+		return movable{}, false, fmt.Errorf("where share group %s is: %w", group, err)
 	}
 	m := movable{now: kadm.OffsetResponses{}}
 	for _, o := range all[group].Offsets.Sorted() {
