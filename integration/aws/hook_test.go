@@ -28,6 +28,16 @@ func newHooks(t *testing.T, script string) *hooks {
 	return h
 }
 
+// shared is the directory that hooks of this process share.
+func (h *hooks) shared() string {
+	h.t.Helper()
+	found, err := filepath.Glob(filepath.Join(h.dir, "qanat-roll-test-*"))
+	if err != nil || len(found) != 1 {
+		h.t.Fatalf("%v, %v", found, err)
+	}
+	return found[0]
+}
+
 func (h *hooks) program(name, text string) {
 	h.t.Helper()
 	if err := os.WriteFile(filepath.Join(h.dir, name), []byte(text), 0o755); err != nil {
@@ -196,6 +206,45 @@ func TestNobodyGoesWithoutAConductor(t *testing.T) {
 	h := newHooks(t, "exit 0")
 	if out, err := h.run(ctx, "leave", "2"); err == nil || !strings.Contains(out, "apply that alone, then this") {
 		t.Errorf("%v\n%s", err, out)
+	}
+	// Nor does it go because an earlier apply of the same process has let it.
+	if err := os.WriteFile(filepath.Join(h.shared(), "go-2"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := h.run(ctx, "leave", "2"); err == nil || !strings.Contains(out, "apply that alone, then this") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// False if it failed: "nobody goes, and nobody waits for ever, when who let brokers go was killed; nor when it has refused".
+func TestNobodyGoesAfterTheConductor(t *testing.T) {
+	ctx := within(t, time.Minute)
+	h := newHooks(t, "exit 0")
+	if out, err := h.run(ctx, "conduct", ""); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	dead := exec.CommandContext(ctx, "true")
+	if err := dead.Run(); err != nil {
+		t.Fatal(err)
+	}
+	conductor := filepath.Join(h.shared(), "conductor")
+	if err := os.Symlink(fmt.Sprint(dead.Process.Pid), conductor); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := h.run(ctx, "leave", "2"); err == nil || !strings.Contains(out, "was ended") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if err := os.Remove(conductor); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(h.shared(), "refused"), []byte("one is lost\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := h.run(ctx, "leave", "3"); err == nil || !strings.Contains(out, "one is lost") {
+		t.Errorf("%v\n%s", err, out)
+	}
+	if out, err := h.run(ctx, "conduct", ""); err == nil {
+		t.Errorf("conducted although one had refused\n%s", out)
 	}
 }
 
