@@ -48,6 +48,32 @@ func (w *patience) over(what string) {
 	delete(w.told, what)
 }
 
+// acknowledgementsMost is how long none may come before that is told: a broker refuses records, and the client tries them again without a word.
+const acknowledgementsMost = 5 * time.Second
+
+var errNoneCame = fmt.Errorf("none has come for %s (`qanat cluster health` says whether a disk is full, or replicas are missing)", acknowledgementsMost)
+
+// acknowledgements tells when records are on their way and none is acknowledged, until ctx ends.
+func (w *patience) acknowledgements(ctx context.Context, progress func() (onTheirWay int64, acknowledged int)) {
+	const what = "acknowledgements"
+	ticker := time.NewTicker(acknowledgementsMost)
+	defer ticker.Stop()
+	for _, before := progress(); ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		n, now := progress()
+		if n > 0 && now == before {
+			w.wait(what, errNoneCame)
+		} else {
+			w.over(what)
+		}
+		before = now
+	}
+}
+
 // OnBrokerConnect is kgo's hook.
 func (w *patience) OnBrokerConnect(b kgo.BrokerMetadata, _ time.Duration, _ net.Conn, err error) {
 	what := "broker " + net.JoinHostPort(b.Host, fmt.Sprint(b.Port))

@@ -182,6 +182,13 @@ func (a *app) produce(ctx context.Context, x production) error {
 	}
 	defer cl.Close()
 	waiting.begin()
+	watched, end := context.WithCancel(ctx)
+	defer end()
+	go waiting.acknowledgements(watched, func() (int64, int) {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		return cl.BufferedProduceRecords(), k.n
+	})
 	readErr := x.send(ctx, cl, reader, headers, k)
 	flushErr := cl.Flush(ctx)
 	return a.produced(k, readErr, flushErr)
