@@ -243,7 +243,7 @@ func (g *Group) Leave(now time.Time, who []group.Leaver, out *Effects) []error {
 }
 
 // Take returns a group of members that come from the classic protocol's, each with what it may have, in the epoch that was their generation. nil
-// when their metadata cannot be read, or two of them have the same partition: then they must stay what they are.
+// when their metadata cannot be read, two of them have the same partition, or they are too many: then they must stay what they are.
 func Take(limits *Limits, now time.Time, generation int32, from []group.Migrant, topics image.Topics) *Group {
 	g := New(limits, now, max(generation, 0))
 	g.topics, g.head = topics, true
@@ -277,6 +277,9 @@ func Take(limits *Limits, now time.Time, generation int32, from []group.Migrant,
 		g.own(m, m.assigned)
 		g.touch(m, now, m.classic.session)
 		g.save(m, metaDirt|currentDirt|targetDirt)
+	}
+	if g.bytes > limits.MaxBytes {
+		return nil
 	}
 	g.topicHash = g.hash()
 	return g

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/qanat-io/qanat/broker/group"
+	"github.com/qanat-io/qanat/metadata/command"
 )
 
 // A member that is alone gets everything at once, and is told only once what it has.
@@ -122,6 +123,33 @@ func TestLeavesAndComesBack(t *testing.T) {
 	r.fail()
 	if m := r.g.members["m1"]; m == nil || len(m.target) > 0 {
 		t.Fatalf("%+v: it has the target of who was there before", m)
+	}
+}
+
+// As many members as a group may have, of ids of any length, come and go in one Change each. When all of a group that was too large had gone, no
+// command could hold their keys, and the group was loaded again, with them, for ever.
+func TestAllComeAndGoInOneChange(t *testing.T) {
+	for _, length := range []int{6, 36, 1000, 32767} {
+		limits := DefaultLimits()
+		g := New(&limits, time.UnixMilli(0), 1)
+		for {
+			m := &member{id: fmt.Sprintf("%0*d", length, len(g.order)), epoch: 1 << 30, previous: 1 << 30, state: unreleased, rebalance: 1 << 31 * time.Millisecond}
+			if g.bytes+m.bytes() > limits.MaxBytes {
+				break
+			}
+			g.insert(m)
+			g.save(m, metaDirt|currentDirt|targetDirt)
+		}
+		for step := range 2 {
+			c := g.encode()
+			if _, err := command.EncodeBody(command.ChangeGroup{Group: "g", Type: GroupType, Put: c.Put, Delete: c.Delete}); err != nil {
+				t.Errorf("%d members with ids of %d bytes, step %d: %v", len(g.order), length, step, err)
+			}
+			g.unsaved = nil
+			for _, m := range g.order {
+				g.unsave(m)
+			}
+		}
 	}
 }
 

@@ -190,8 +190,12 @@ func (g *Group) remove(now time.Time, m *member, kind group.EventKind, reason st
 	}
 }
 
+// partBytes is more than a part of a member's state takes beside its key, the member's id, and what is counted of its value. Limits.MaxBytes is
+// thereby a bound on what one Change carries: all members may come, or go, in one.
+const partBytes = 48
+
 func (m *member) bytes() int {
-	n := len(m.id) + len(m.instance) + len(m.rack) + len(m.client) + len(m.host) + len(m.regex)
+	n := 3*(partBytes+len(m.id)) + len(m.instance) + len(m.rack) + len(m.client) + len(m.host) + len(m.regex)
 	for _, t := range m.names {
 		n += len(t) + 4
 	}

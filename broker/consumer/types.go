@@ -41,7 +41,7 @@ type Limits struct {
 	Assignors  []string // group.consumer.assignors, the default first
 	MaxRegex   int      // bytes of one regular expression
 	MaxRegexes int      // different ones in a group: each is matched against every topic
-	MaxBytes   int      // of all members' subscriptions together
+	MaxBytes   int      // of what is kept of all members together, but for partitions
 }
 
 // DefaultLimits are Kafka's defaults; where Kafka has no limit, one that no honest client meets.

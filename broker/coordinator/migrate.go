@@ -26,7 +26,7 @@ func (c *Coordinator) upgrade(e *entry, old *group.Group, now time.Time, h *cons
 	}
 	g := consumer.Take(limits, now, old.Generation(), old.Migrants(), w.Topics)
 	if g == nil {
-		return nil, fmt.Errorf("%w: it is a classic group whose members' metadata cannot be read, or that assigns a partition twice", group.ErrNotFound)
+		return nil, fmt.Errorf("%w: it is a classic group whose members' metadata cannot be read or is too much, or that assigns a partition twice", group.ErrNotFound)
 	}
 	c.log.Info("group goes to the consumer protocol", "group", e.name, "members", old.Size(), "generation", old.Generation())
 	old.Abort(now, group.ErrRebalanceInProgress, &out.classic)

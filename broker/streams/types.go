@@ -78,7 +78,7 @@ func (a Assignment) within(o Assignment) bool {
 // Limits are the broker's settings for streams groups. Shared by all groups and immutable.
 type Limits struct {
 	MaxSize          int // group.streams.max.size
-	MaxBytes         int // of what all members say of themselves together
+	MaxBytes         int // of what is kept of all members together, but for their tasks
 	MaxTopology      int // bytes of a topology's durable form
 	MaxSubtopologies int
 	MaxInternal      int // repartition topics and changelogs of a topology
