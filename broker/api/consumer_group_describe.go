@@ -25,9 +25,10 @@ const (
 func (h *Handler) consumerGroupDescribe(x *wire.Exchange) {
 	req := x.Request.(*kmsg.ConsumerGroupDescribeRequest)
 	resp := kmsg.NewPtrConsumerGroupDescribeResponse()
-	resp.Groups = make([]kmsg.ConsumerGroupDescribeResponseGroup, len(req.Groups))
+	names := once(req.Groups)
+	resp.Groups = make([]kmsg.ConsumerGroupDescribeResponseGroup, len(names))
 	m := h.quorum.Image()
-	for i, name := range req.Groups {
+	for i, name := range names {
 		out := &resp.Groups[i]
 		out.Default()
 		out.Group = name

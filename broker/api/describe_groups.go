@@ -18,8 +18,9 @@ import (
 func (h *Handler) describeGroups(x *wire.Exchange) {
 	req := x.Request.(*kmsg.DescribeGroupsRequest)
 	resp := kmsg.NewPtrDescribeGroupsResponse()
-	resp.Groups = make([]kmsg.DescribeGroupsResponseGroup, len(req.Groups))
-	for i, name := range req.Groups {
+	names := once(req.Groups)
+	resp.Groups = make([]kmsg.DescribeGroupsResponseGroup, len(names))
+	for i, name := range names {
 		d, err := h.Groups.Describe(name)
 		resp.Groups[i] = describedGroup(x.Version, name, d, err)
 		if resp.Groups[i].ErrorCode == 0 {
@@ -27,6 +28,20 @@ func (h *Handler) describeGroups(x *wire.Exchange) {
 		}
 	}
 	reply(x, resp)
+}
+
+// once is a request's names, each as often as it counts: a group of many members is large, a name is small, and whoever says it a million times
+// would be answered so.
+func once(names []string) []string {
+	seen := make(map[string]struct{}, len(names))
+	out := make([]string, 0, len(names))
+	for _, name := range names {
+		if _, twice := seen[name]; !twice {
+			seen[name] = struct{}{}
+			out = append(out, name)
+		}
+	}
+	return out
 }
 
 func describedGroup(version int16, name string, d group.Description, err error) kmsg.DescribeGroupsResponseGroup {

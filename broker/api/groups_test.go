@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"strings"
+	"slices"
 	"testing"
 	"testing/synctest"
 
@@ -434,6 +435,34 @@ func TestCommitRetention(t *testing.T) {
 			o, _ = s.meta.Image().Offset("g", kafka.Partition{Topic: id})
 			if o == nil || own != (o.ExpireMs > 0) {
 				t.Errorf("v%d: %+v", v, o)
+			}
+		}
+	})
+}
+
+// Whoever says a name twice would be answered twice, with all members each time.
+func TestDescribesOnce(t *testing.T) {
+	groupsTest(t, func(t *testing.T, s *harness) {
+		s.atNewestLevel()
+		names := []string{"g", "h", "g", "g"}
+		classic, consumers, shares, apps := kmsg.NewPtrDescribeGroupsRequest(), kmsg.NewPtrConsumerGroupDescribeRequest(), kmsg.NewPtrShareGroupDescribeRequest(), kmsg.NewPtrStreamsGroupDescribeRequest()
+		classic.Groups, consumers.Groups, shares.GroupIDs, apps.Groups = names, names, names, names
+		var got [4][]string
+		for _, g := range trip[*kmsg.DescribeGroupsResponse](s, classic, 6).Groups {
+			got[0] = append(got[0], g.Group)
+		}
+		for _, g := range trip[*kmsg.ConsumerGroupDescribeResponse](s, consumers, 1).Groups {
+			got[1] = append(got[1], g.Group)
+		}
+		for _, g := range trip[*kmsg.ShareGroupDescribeResponse](s, shares, 1).Groups {
+			got[2] = append(got[2], g.GroupID)
+		}
+		for _, g := range trip[*kmsg.StreamsGroupDescribeResponse](s, apps, 0).Groups {
+			got[3] = append(got[3], g.Group)
+		}
+		for i, names := range got {
+			if !slices.Equal(names, []string{"g", "h"}) {
+				t.Errorf("answer %d: %q", i, names)
 			}
 		}
 	})

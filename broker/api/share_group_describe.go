@@ -16,9 +16,10 @@ import (
 func (h *Handler) shareGroupDescribe(x *wire.Exchange) {
 	req := x.Request.(*kmsg.ShareGroupDescribeRequest)
 	resp := kmsg.NewPtrShareGroupDescribeResponse()
-	resp.Groups = make([]kmsg.ShareGroupDescribeResponseGroup, len(req.GroupIDs))
+	names := once(req.GroupIDs)
+	resp.Groups = make([]kmsg.ShareGroupDescribeResponseGroup, len(names))
 	m := h.quorum.Image()
-	for i, name := range req.GroupIDs {
+	for i, name := range names {
 		out := &resp.Groups[i]
 		out.Default()
 		out.GroupID = name

@@ -15,8 +15,9 @@ import (
 func (h *Handler) streamsGroupDescribe(x *wire.Exchange) {
 	req := x.Request.(*kmsg.StreamsGroupDescribeRequest)
 	resp := kmsg.NewPtrStreamsGroupDescribeResponse()
-	resp.Groups = make([]kmsg.StreamsGroupDescribeResponseGroup, len(req.Groups))
-	for i, name := range req.Groups {
+	names := once(req.Groups)
+	resp.Groups = make([]kmsg.StreamsGroupDescribeResponseGroup, len(names))
+	for i, name := range names {
 		out := &resp.Groups[i]
 		out.Default()
 		out.Group = name
