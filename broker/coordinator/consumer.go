@@ -75,16 +75,16 @@ func (c *Coordinator) consumerHeartbeat(name string, h *consumer.Heartbeat, repl
 	if err := checkName(name, false); err != nil {
 		return r, false, err
 	}
-	m := c.quorum.Image()
-	if err := m.Level().Knows(command.KindChangeGroup); err != nil {
-		return r, false, err
-	}
 	if h.Epoch == consumer.Joining && h.MemberID == "" {
 		h.NewMemberID = uuid.NewString()
 	}
-	w := c.world(m, name)
 	var out effects
 	err = c.locked(name, func(e *entry, now time.Time) error { // not with: nothing to allocate
+		m := c.quorum.Image() // under the lock: a group never sees an older one than before
+		if err := m.Level().Knows(command.KindChangeGroup); err != nil {
+			return err
+		}
+		w := c.world(m, name)
 		g, err := c.consumerFor(e, now, h, w, &out)
 		if err != nil {
 			return err

@@ -52,13 +52,13 @@ func (c *Coordinator) shareHeartbeat(name string, h *share.Heartbeat, reply func
 	if err := checkName(name, false); err != nil {
 		return r, false, err
 	}
-	m := c.quorum.Image()
-	if err := m.Level().Knows(command.KindChangeShare); err != nil {
-		return r, false, err
-	}
-	w := c.shareWorld(m, name)
 	var out effects
 	err = c.locked(name, func(e *entry, now time.Time) error { // not with: nothing to allocate
+		m := c.quorum.Image() // under the lock: a group never sees an older one than before
+		if err := m.Level().Knows(command.KindChangeShare); err != nil {
+			return err
+		}
+		w := c.shareWorld(m, name)
 		g, err := c.shareFor(e, h.Epoch == share.Joining)
 		if err != nil {
 			return err

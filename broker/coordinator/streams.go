@@ -70,13 +70,13 @@ func (c *Coordinator) streamsHeartbeat(name string, h *streams.Heartbeat, reply 
 	if err := checkName(name, false); err != nil {
 		return r, false, err
 	}
-	m := c.quorum.Image()
-	if err := m.Level().Streams(); err != nil {
-		return r, false, err
-	}
-	w := c.streamsWorld(m, name)
 	var out effects
 	err = c.locked(name, func(e *entry, now time.Time) error { // not with: nothing to allocate
+		m := c.quorum.Image() // under the lock: a group never sees an older one than before
+		if err := m.Level().Streams(); err != nil {
+			return err
+		}
+		w := c.streamsWorld(m, name)
 		before, version := e.g, e.version
 		g, err := c.streamsFor(e, now, h)
 		if err != nil {
@@ -130,12 +130,12 @@ func (c *Coordinator) StreamsDescribe(name string) (d streams.Description, err e
 	if err := checkName(name, true); err != nil {
 		return d, err
 	}
-	w := c.streamsWorld(c.quorum.Image(), name)
 	err = c.with(name, func(e *entry, _ time.Time, _ *effects) error {
 		g, ok := e.g.(streamsGroup)
 		if !ok || !c.exists(e) {
 			return fmt.Errorf("%w: there is no streams group of that name", group.ErrNotFound)
 		}
+		w := c.streamsWorld(c.quorum.Image(), name)
 		d = g.Describe(&w)
 		return nil
 	})
