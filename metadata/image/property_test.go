@@ -90,7 +90,7 @@ var genCommand = rapid.Custom(func(t *rapid.T) command.Command {
 	case 18:
 		return command.DeleteGroup{Group: genGroup.Draw(t, "group")}
 	case 19, 20:
-		return command.RegisterBroker{ID: genBroker.Draw(t, "id"), Incarnation: [16]byte{byte(rapid.IntRange(0, 1).Draw(t, "incarnation"))}, Rack: genName.Draw(t, "rack"), Fenced: rapid.Bool().Draw(t, "fenced"), Directory: [16]byte{byte(rapid.IntRange(0, 2).Draw(t, "directory"))}, Version: rapid.SampledFrom([]string{"", command.WithLevel("", 1), command.WithLevel("", 2), command.WithLevel("", 3), command.WithLevel("", 4)}).Draw(t, "version")}
+		return command.RegisterBroker{ID: genBroker.Draw(t, "id"), Incarnation: [16]byte{byte(rapid.IntRange(0, 1).Draw(t, "incarnation"))}, Rack: genName.Draw(t, "rack"), Fenced: rapid.Bool().Draw(t, "fenced"), Directory: [16]byte{byte(rapid.IntRange(0, 2).Draw(t, "directory"))}, Version: rapid.SampledFrom([]string{"", command.WithLevel("", 1), command.WithLevel("", 2), command.WithLevel("", 3), command.WithLevel("", 4), command.WithLevel("", command.NewestLevel)}).Draw(t, "version")}
 	case 21, 22:
 		return command.SetBrokerState{ID: genBroker.Draw(t, "id"), Epoch: kafka.BrokerEpoch(rapid.IntRange(0, 9).Draw(t, "epoch")), State: command.BrokerState(rapid.IntRange(0, 3).Draw(t, "state"))}
 	case 23:
@@ -114,7 +114,7 @@ var genCommand = rapid.Custom(func(t *rapid.T) command.Command {
 			return command.Finish{Partition: genPart.Draw(t, "p"), Expected: genVersion.Draw(t, "expected"), Leader: genBroker.Draw(t, "leader")}
 		}), 1, 3).Draw(t, "changes")}
 	case 30:
-		return command.SetLevel{Level: command.Level(rapid.IntRange(0, 4).Draw(t, "level"))}
+		return command.SetLevel{Level: command.Level(rapid.IntRange(0, int(command.NewestLevel)).Draw(t, "level"))}
 	case 31, 32, 33, 34:
 		return command.PutTransaction{Transaction: command.Transaction{
 			ID: genTxn.Draw(t, "id"), Revision: uint64(rapid.IntRange(1, 4).Draw(t, "revision")), Producer: 5, Epoch: kafka.ProducerEpoch(rapid.IntRange(0, 1).Draw(t, "epoch")),
