@@ -2,8 +2,8 @@ package api
 
 import (
 	"context"
-	"strings"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 
