@@ -65,10 +65,8 @@ func EncodeBody(c Command) (Body, error) {
 	if _, ok := kinds[k]; !ok {
 		return Body{}, fmt.Errorf("encode %s: %w", k, ErrUnknown)
 	}
-	if commit, ok := c.(CommitOffsets); ok && len(commit.Offsets) <= maxElements {
-		if b := quickCommit(make([]byte, 0, quickSize(commit)), commit); len(b) <= MaxBodyBytes {
-			return Body{kind: k, bytes: b}, nil
-		}
+	if b := quickBody(c); b != nil && len(b) <= MaxBodyBytes {
+		return Body{kind: k, bytes: b}, nil
 	}
 	b, err := cbor.Marshal(c)
 	if err != nil {

@@ -72,9 +72,9 @@ var kinds = map[Kind]kind{
 	KindSpillSegments:       {"SpillSegments", 1, decode[SpillSegments]},
 	KindSetLevel:            {"SetLevel", 1, decodeLevel},
 	KindChangeGroup:         {"ChangeGroup", 1, decode[ChangeGroup]},
-	KindPutTransaction:      {"PutTransaction", 1, decode[PutTransaction]},
+	KindPutTransaction:      {"PutTransaction", 1, decodeTransaction},
 	KindDeleteTransaction:   {"DeleteTransaction", 1, decode[DeleteTransaction]},
-	KindCommitTxnOffsets:    {"CommitTxnOffsets", 1, decode[CommitTxnOffsets]},
+	KindCommitTxnOffsets:    {"CommitTxnOffsets", 1, decodeTxnCommit},
 	KindChangeShare:         {"ChangeShare", 1, decode[ChangeShare]},
 	KindResetShares:         {"ResetShares", 1, decode[ResetShares]},
 }

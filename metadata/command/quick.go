@@ -6,9 +6,9 @@ import (
 	"github.com/qanat-io/qanat/wire/kafka"
 )
 
-// Offset commits are most of what a busy cluster's log holds, and to read and write them by reflection was the largest part of what one
-// costs. This file reads and writes the same bytes by hand: the frame of an entry and the body of CommitOffsets. Where what is to be
-// read is not exactly as it is written here, the general decoder has the word: about what is allowed nothing changes.
+// Offset commits and transactions are most of what a busy cluster's log holds, and to read and write them by reflection was the largest part
+// of what one costs. This file, and quicktxn.go, read and write the same bytes by hand: the frame of an entry and the bodies of these. Where
+// what is to be read is not exactly as it is written here, the general decoder has the word: about what is allowed nothing changes.
 
 const (
 	majorBytes = 2
@@ -18,6 +18,25 @@ const (
 	null = 0xf6
 )
 
+// quickBody is a command's body, nil where it is not written by hand.
+func quickBody(c Command) []byte {
+	switch c := c.(type) {
+	case CommitOffsets:
+		if len(c.Offsets) <= maxElements {
+			return quickCommit(make([]byte, 0, 16+len(c.Group)+offsetsSize(c.Offsets)), c)
+		}
+	case CommitTxnOffsets:
+		if len(c.Offsets) <= maxElements {
+			return quickTxnCommit(make([]byte, 0, 48+len(c.Group)+len(c.ID)+offsetsSize(c.Offsets)), c)
+		}
+	case PutTransaction:
+		if t := &c.Transaction; len(t.Partitions) <= maxElements && len(t.Groups) <= maxElements {
+			return quickTransaction(make([]byte, 0, transactionSize(t)), c)
+		}
+	}
+	return nil
+}
+
 // quickCommit appends a body.
 func quickCommit(b []byte, c CommitOffsets) []byte {
 	fields := uint64(2)
@@ -26,16 +45,20 @@ func quickCommit(b []byte, c CommitOffsets) []byte {
 	}
 	b = appendHead(b, majorMap, fields)
 	b = appendText(append(b, 1), c.Group)
-	if b = append(b, 2); c.Offsets == nil {
-		b = append(b, null)
-	} else {
-		b = appendHead(b, majorArray, uint64(len(c.Offsets)))
-	}
-	for i := range c.Offsets {
-		b = quickOffset(b, &c.Offsets[i])
-	}
+	b = quickOffsets(append(b, 2), c.Offsets)
 	if c.Coordinator != 0 {
 		b = appendInt(append(b, 3), int64(c.Coordinator))
+	}
+	return b
+}
+
+func quickOffsets(b []byte, offsets []OffsetCommit) []byte {
+	if offsets == nil {
+		return append(b, null)
+	}
+	b = appendHead(b, majorArray, uint64(len(offsets)))
+	for i := range offsets {
+		b = quickOffset(b, &offsets[i])
 	}
 	return b
 }
@@ -49,9 +72,7 @@ func quickOffset(b []byte, o *OffsetCommit) []byte {
 		fields++
 	}
 	b = appendHead(b, majorMap, fields)
-	b = appendHead(append(b, 1), majorMap, 2)
-	b = append(appendHead(append(b, 1), majorBytes, uint64(len(o.Partition.Topic))), o.Partition.Topic[:]...)
-	b = appendInt(append(b, 2), int64(o.Partition.Index))
+	b = quickPartition(append(b, 1), &o.Partition)
 	b = appendInt(append(b, 2), int64(o.Offset))
 	b = appendInt(append(b, 3), int64(o.LeaderEpoch))
 	if o.Metadata != "" {
@@ -63,15 +84,20 @@ func quickOffset(b []byte, o *OffsetCommit) []byte {
 	return b
 }
 
+func quickPartition(b []byte, p *kafka.Partition) []byte {
+	b = appendHead(b, majorMap, 2)
+	b = append(appendHead(append(b, 1), majorBytes, uint64(len(p.Topic))), p.Topic[:]...)
+	return appendInt(append(b, 2), int64(p.Index))
+}
+
 func appendText(b []byte, s string) []byte {
 	return append(appendHead(b, majorText, uint64(len(s))), s...)
 }
 
-// quickSize is about what a body takes.
-func quickSize(c CommitOffsets) int {
-	n := 16 + len(c.Group)
-	for i := range c.Offsets {
-		n += 56 + len(c.Offsets[i].Metadata)
+// offsetsSize is about what offsets take.
+func offsetsSize(offsets []OffsetCommit) (n int) {
+	for i := range offsets {
+		n += 56 + len(offsets[i].Metadata)
 	}
 	return n
 }
@@ -248,16 +274,9 @@ func (r *reader) skip(depth int) {
 func (r *reader) commit() (c CommitOffsets) {
 	fields := r.count(majorMap)
 	r.key(1)
-	c.Group = string(r.bytes(majorText))
+	c.Group = r.text()
 	r.key(2)
-	if !r.bad && r.next(null) {
-		r.at++
-	} else if n := r.count(majorArray); !r.bad {
-		c.Offsets = make([]OffsetCommit, n)
-		for i := range c.Offsets {
-			r.offset(&c.Offsets[i])
-		}
-	}
+	c.Offsets = r.offsets()
 	if fields == 3 {
 		r.key(3)
 		c.Coordinator = kafka.CoordinatorEpoch(r.within(math.MinInt32, math.MaxInt32))
@@ -266,18 +285,36 @@ func (r *reader) commit() (c CommitOffsets) {
 	return c
 }
 
-func (r *reader) offset(o *OffsetCommit) {
-	fields := r.count(majorMap)
-	r.key(1)
+func (r *reader) offsets() []OffsetCommit {
+	if !r.bad && r.next(null) {
+		r.at++
+		return nil
+	}
+	offsets := make([]OffsetCommit, r.count(majorArray))
+	for i := range offsets {
+		r.offset(&offsets[i])
+	}
+	return offsets
+}
+
+func (r *reader) text() string { return string(r.bytes(majorText)) }
+
+func (r *reader) partition(p *kafka.Partition) {
 	r.bad = r.bad || r.count(majorMap) != 2
 	r.key(1)
-	if topic := r.bytes(majorBytes); len(topic) == len(o.Partition.Topic) {
-		o.Partition.Topic = kafka.TopicID(topic)
+	if topic := r.bytes(majorBytes); len(topic) == len(p.Topic) {
+		p.Topic = kafka.TopicID(topic)
 	} else {
 		r.bad = true
 	}
 	r.key(2)
-	o.Partition.Index = int32(r.within(math.MinInt32, math.MaxInt32))
+	p.Index = int32(r.within(math.MinInt32, math.MaxInt32))
+}
+
+func (r *reader) offset(o *OffsetCommit) {
+	fields := r.count(majorMap)
+	r.key(1)
+	r.partition(&o.Partition)
 	r.key(2)
 	o.Offset = kafka.Offset(r.int())
 	r.key(3)
@@ -285,7 +322,7 @@ func (r *reader) offset(o *OffsetCommit) {
 	read := 3
 	if read < fields && r.next(4) {
 		r.key(4)
-		o.Metadata = string(r.bytes(majorText))
+		o.Metadata = r.text()
 		read++
 	}
 	if read < fields {
