@@ -229,7 +229,7 @@ func (b *Broker) openBucket(ctx context.Context) error {
 		b.log.Warn("bucket.url is memory: segments that go there end with this process")
 	}
 	if d, ok := bucket.(*object.Dir); ok {
-		d.RestWhile(b.flushing)
+		d.Yield(b.uploadShare)
 	}
 	b.bucket = object.NewCounting(bucket)
 	ctx, cancel := context.WithTimeout(ctx, bucketCheck)
@@ -246,10 +246,17 @@ func (b *Broker) openBucket(ctx context.Context) error {
 	return nil
 }
 
-// flushing tells whether producers are at work that wait for flushes: whether one has ended a moment ago.
-func (b *Broker) flushing() bool {
+// uploadShare is what uploads to a directory, which may lie on the log's own disk, may take of its time: little while producers wait for flushes
+// (one has ended a moment ago), unless the backlog has grown.
+func (b *Broker) uploadShare() float64 {
 	const recently = 20 * time.Millisecond
-	return time.Now().UnixNano()-b.flushed.Load() < int64(recently)
+	switch {
+	case time.Now().UnixNano()-b.flushed.Load() > int64(recently):
+		return 1
+	case b.archive.Hurried():
+		return 0.5
+	}
+	return 0.1
 }
 
 // openPartitions opens what the image places here and from then on follows it.

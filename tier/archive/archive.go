@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/qanat-io/qanat/tier/hot"
@@ -125,6 +126,8 @@ type Archive struct {
 	budget      *budget
 	turns       turns
 	stats       counters
+	// backlog and overdue are the sums of all parts' PendingBytes and OverdueBytes. Written under mu.
+	backlog, overdue atomic.Int64
 	// letGo closes a segment: (*hot.Sealed).Close, which a test's segments, having no file, cannot bear.
 	letGo func(*hot.Sealed) error
 	// wake asks Run to look at the queues again. Holds one request: more say nothing new.
@@ -227,6 +230,8 @@ func (a *Archive) remove(id kafka.Partition) {
 		return
 	}
 	delete(a.parts, id)
+	a.backlog.Add(-p.status.PendingBytes)
+	a.overdue.Add(-p.status.OverdueBytes)
 	p.removed = true
 	a.unschedule(p)
 	for _, j := range p.jobs {

@@ -210,7 +210,13 @@ func (a *Archive) reconcile(p *part, epoch kafka.LeaderEpoch, v *view, pending [
 
 // note keeps the partition's backlog for Status.
 func (a *Archive) note(p *part, v *view, pending []hot.SegmentInfo) {
-	p.status.PendingBytes, p.status.Uploading = 0, false
+	a.backlog.Add(-p.status.PendingBytes)
+	a.overdue.Add(-p.status.OverdueBytes)
+	defer func() {
+		a.backlog.Add(p.status.PendingBytes)
+		a.overdue.Add(p.status.OverdueBytes)
+	}()
+	p.status.PendingBytes, p.status.OverdueBytes, p.status.Uploading = 0, 0, false
 	for _, j := range p.jobs {
 		p.status.Uploading = p.status.Uploading || j.running
 		for j.state == committed && len(pending) > 0 && pending[0].Next <= j.next() {
@@ -224,6 +230,7 @@ func (a *Archive) note(p *part, v *view, pending []hot.SegmentInfo) {
 	for _, s := range pending {
 		p.status.PendingBytes += s.Size
 	}
+	p.status.OverdueBytes = v.overdue(pending)
 	if p.status.PendingSince.IsZero() {
 		p.status.PendingSince = v.now
 	}

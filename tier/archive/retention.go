@@ -159,6 +159,24 @@ func (v *view) releasable() kafka.Offset {
 	return upto
 }
 
+// overdue is how many bytes of pending, the segments that are not in the bucket, local retention would delete if they were.
+func (v *view) overdue(pending []hot.SegmentInfo) (bytes int64) {
+	var total int64
+	for _, s := range v.segments {
+		total += s.Size
+	}
+	limit := v.policy.LocalRetention
+	for _, s := range v.segments {
+		if !v.old(limit.Age, timeOf(s)) && !tooMany(limit.Bytes, total, s.Size) {
+			break
+		}
+		if total -= s.Size; len(pending) > 0 && s.Base >= pending[0].Base && s.Next <= pending[len(pending)-1].Next {
+			bytes += s.Size
+		}
+	}
+	return bytes
+}
+
 // pending are the segments to upload, oldest first: sealed, durable, wholly
 // below the high watermark, not in the manifest and not expired.
 func (v *view) pending() []hot.SegmentInfo {

@@ -17,6 +17,8 @@ type Status struct {
 	// is when the oldest of them was closed, zero when there are none.
 	PendingBytes int64
 	PendingSince time.Time
+	// OverdueBytes of those are kept on the local disk only because the bucket does not have them.
+	OverdueBytes int64
 	LastError    string
 	LastErrorAt  time.Time
 	Uploading    bool
@@ -46,6 +48,13 @@ func (a *Archive) PartitionStatus(id kafka.Partition) (s Status, ok bool) {
 	}
 	return p.status, true
 }
+
+// leisure is a backlog that may wait while others want the disk.
+const leisure = 4 << 30
+
+// Hurried tells whether uploads must not wait for better times: the backlog has grown large, or keeps local segments that retention no longer wants.
+// Cheap enough to be asked for every piece of an upload.
+func (a *Archive) Hurried() bool { return a.overdue.Load() > 0 || a.backlog.Load() > leisure }
 
 // Observer is told of what happens, as it happens, from any goroutine and
 // without locks held. Every field may be nil. It must not block.

@@ -27,8 +27,8 @@ type Dir struct {
 	root *os.Root
 	// writing is held by the one upload whose bytes are on their way to the disk, or that rests after it.
 	writing sync.Mutex
-	// waitedFor tells whether others wait for the disk; nil where nobody says.
-	waitedFor func() bool
+	// share is what uploads may take of the disk's time (Yield); nil: all of it.
+	share func() float64
 }
 
 const (
@@ -58,9 +58,10 @@ func OpenDir(dir string) (*Dir, error) {
 	return d, nil
 }
 
-// RestWhile has uploads leave the disk half of its time while waitedFor returns true, as that of a broker
-// does whose log lies on the same disk. It is called often. Before the first Put.
-func (d *Dir) RestWhile(waitedFor func() bool) { d.waitedFor = waitedFor }
+// Yield has uploads ask what share of the disk's time, in (0, 1], they may take now, and leave it to others for the rest: to the broker whose
+// log lies on the same disk. Beside an upload that takes all of it a small flush takes ten times as long. It is asked after each piece of half a MiB.
+// Called before the first Put.
+func (d *Dir) Yield(share func() float64) { d.share = share }
 
 func (d *Dir) prepare() error {
 	if err := d.root.MkdirAll(temporary, 0o777); err != nil {

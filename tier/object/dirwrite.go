@@ -13,6 +13,8 @@ import (
 )
 
 const (
+	// leastShare keeps uploads going, whatever Dir.Yield is told.
+	leastShare = 0.01
 	// dirStep is written at a time, past the page cache, by one upload at a time: so
 	// much can lie in the disk's queue before a flush that the log waits for. A disk
 	// reaches its full bandwidth with writes of this size, one after the other.
@@ -24,8 +26,8 @@ const (
 	// upload leaves to the kernel at once, so that a flush of the same volume by the log
 	// never has to wait for a whole object.
 	dirSyncEvery = 4 << 20
-	// longestRest follows a direct write.
-	longestRest = 2 * time.Millisecond
+	// longestStep is as long as a direct write counts for the rest that follows it.
+	longestStep = 2 * time.Millisecond
 )
 
 var dirBuffers = sync.Pool{New: func() any {
@@ -116,18 +118,25 @@ func (w *dirFile) append(p []byte) error {
 	return w.f.Sync()
 }
 
-// yielding writes p directly, in its turn, and leaves the disk alone for as long
-// as that took while others wait for it (Dir.RestWhile): uploads have half of its time then. Without this
-// rest a small flush takes four times as long beside uploads to the same disk. A disk
-// that has no time left would let uploads fall behind what is produced, and the log grow: there the rest is short.
+// yielding writes p directly, in its turn, and then leaves the disk alone for so long that uploads have
+// their share of its time and no more (Dir.Yield).
 func (w *dirFile) yielding(p []byte) (int, error) {
 	d := w.dir
 	d.writing.Lock()
 	defer d.writing.Unlock()
 	began := time.Now()
 	n, err := w.f.WriteAt(p, w.at)
-	if d.waitedFor != nil && d.waitedFor() {
-		time.Sleep(min(time.Since(began), longestRest))
+	if d.share != nil {
+		time.Sleep(rest(time.Since(began), d.share()))
 	}
 	return n, err
+}
+
+// rest is how long to leave the disk alone after a write that took so long. A disk on which every write takes long has no
+// time left: uploads that rested as long as they wrote there would fall behind what is produced for ever, so a write counts for longestStep at most.
+func rest(took time.Duration, share float64) time.Duration {
+	if share >= 1 {
+		return 0
+	}
+	return time.Duration(float64(min(took, longestStep)) * (1/max(share, leastShare) - 1))
 }

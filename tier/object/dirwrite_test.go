@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 )
 
 func noise(n int) []byte {
@@ -75,5 +76,25 @@ func TestDirWritesWithoutDirectWrites(t *testing.T) {
 				t.Errorf("read %d other bytes, %v", len(got), err)
 			}
 		})
+	}
+}
+
+// False if: uploads rest when nobody else wants the disk, take more than their share of one that keeps up, stop for ever on a share of
+// nothing, or leave a disk that is slow by itself alone for longer each time.
+func TestDirRests(t *testing.T) {
+	for _, c := range []struct {
+		took  time.Duration
+		share float64
+		want  time.Duration
+	}{
+		{time.Millisecond, 1, 0},
+		{time.Millisecond, 0.5, time.Millisecond},
+		{time.Millisecond, 0.25, 3 * time.Millisecond},
+		{time.Second, 0.5, longestStep},
+		{longestStep, 0, 99 * longestStep},
+	} {
+		if got := rest(c.took, c.share); got != c.want {
+			t.Errorf("a write of %v, a share of %v: rests for %v, want %v", c.took, c.share, got, c.want)
+		}
 	}
 }
