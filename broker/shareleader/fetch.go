@@ -18,7 +18,7 @@ type Request struct {
 	share.Request
 	Group      string
 	Partitions []kafka.Partition // in the order in which they are looked at
-	MaxBytes   int
+	MaxBytes   int               // one batch may exceed it; 0 gives nothing, as Kafka
 	Wait       time.Duration
 	// Hurry is closed when the answer is to go out with what there is. May be nil.
 	Hurry <-chan struct{}
@@ -55,7 +55,7 @@ func (l *Leader) Fetch(ctx context.Context, r Request) map[kafka.Partition]Resul
 	defer timer.Stop()
 	for last := r.Wait <= 0; ; {
 		for _, at := range r.Partitions {
-			if f.records >= r.Records || f.bytes > 0 && f.bytes >= r.MaxBytes {
+			if f.records >= r.Records || f.bytes >= r.MaxBytes {
 				break
 			}
 			if got := f.take(ctx, at); got.Err != nil || len(got.Acquired) > 0 {

@@ -237,6 +237,22 @@ func TestManyConsumersOfOnePartition(t *testing.T) {
 	})
 }
 
+// A member that has no room for a byte would be given records, or one whose room is less than a batch none (librdkafka's test 0180).
+func TestRoomOfAFetch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		l := w.leader(t, 1)
+		w.produce(10)
+		for _, c := range []struct{ room, want int }{{0, 0}, {1, 1}} {
+			r := fetchOf("a", 1)
+			r.MaxBytes = c.room
+			if got := len(l.Fetch(t.Context(), r)[part].Acquired); got != c.want {
+				t.Errorf("a room of %d bytes: acquired %d ranges, want %d", c.room, got, c.want)
+			}
+		}
+	})
+}
+
 // Who waits would get nothing of a share while the one that looked where it begins has gone.
 func TestWhoLooksWhereAShareBeginsGoes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
