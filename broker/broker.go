@@ -26,6 +26,7 @@ import (
 	"github.com/qanat-io/qanat/broker/replica"
 	"github.com/qanat-io/qanat/broker/server"
 	"github.com/qanat-io/qanat/broker/shareleader"
+	"github.com/qanat-io/qanat/broker/statelog"
 	"github.com/qanat-io/qanat/broker/telemetry"
 	"github.com/qanat-io/qanat/broker/throttle"
 	"github.com/qanat-io/qanat/metadata/config"
@@ -96,6 +97,7 @@ type Broker struct {
 
 	transactions *api.Transactions
 	shares       *shareleader.Leader
+	stateLogs    *statelog.Logs
 
 	api *api.Handler
 
@@ -370,6 +372,9 @@ func (b *Broker) close() error {
 
 func (b *Broker) closeParts() error {
 	var errs []error
+	if b.stateLogs != nil {
+		b.stateLogs.Close()
+	}
 	if b.hosted != nil {
 		errs = append(errs, b.hosted.Close())
 	}

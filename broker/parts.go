@@ -22,6 +22,7 @@ import (
 	"github.com/qanat-io/qanat/broker/partition"
 	"github.com/qanat-io/qanat/broker/quota"
 	"github.com/qanat-io/qanat/broker/server"
+	"github.com/qanat-io/qanat/broker/statelog"
 	"github.com/qanat-io/qanat/broker/telemetry"
 	"github.com/qanat-io/qanat/metadata/command"
 	"github.com/qanat-io/qanat/metadata/config"
@@ -315,12 +316,14 @@ func (b *Broker) openServing(context.Context) error {
 	b.openShares()
 	b.quorum.Subscribe(b.followCoordinators)
 
+	b.stateLogs = statelog.New(b.node, b.quorum)
+
 	b.openQuotas()
 	b.openClientMetrics()
 	b.api = api.New(api.Deps{
 		Node: b.node, Quorum: b.quorum, Partitions: b.hosted, Groups: b.groups, Transactions: b.transactions, Shares: b.shares, Config: b.cfg,
 		Log: b.log.With("part", "api"), Clock: time.Now, BucketURL: b.bucketURL(), Forget: b.cold.Forget, Dismiss: b.dismiss,
-		Volume: api.Volume{Dir: b.dir.Path, Space: b.space}, Appends: b.flusher, Settle: b.doubts.Settle, Throttle: b.throttle, Quotas: b.quotas, ClientMetrics: b.clientMetrics,
+		Volume: api.Volume{Dir: b.dir.Path, Space: b.space}, Appends: b.flusher, Settle: b.doubts.Settle, Throttle: b.throttle, Quotas: b.quotas, ClientMetrics: b.clientMetrics, StateLogs: b.stateLogs,
 	})
 	b.member.Mux.ServeKafka(b.api)
 	b.observer = &serverObserver{t: b.telemetry}

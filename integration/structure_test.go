@@ -25,7 +25,7 @@ var layers = [][]string{
 	{"tier/log", "broker/producer", "broker/datadir", "broker/peer", "broker/throttle"},
 	{"broker/partition", "broker/group", "broker/txn", "broker/consumer/assign", "broker/quota", "broker/clientmetrics"},
 	{"broker/consumer", "broker/share", "broker/streams"},
-	{"broker/hosted", "broker/replica", "broker/coordinator", "broker/txncoordinator", "broker/shareleader", "broker/control"},
+	{"broker/hosted", "broker/replica", "broker/coordinator", "broker/txncoordinator", "broker/shareleader", "broker/statelog", "broker/control"},
 	{"broker/api"},
 	{"broker/server", "broker/console", "broker/telemetry"},
 	{"broker/member", "broker/telemetry/dashboards"},

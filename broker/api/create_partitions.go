@@ -65,9 +65,6 @@ func growth(m *image.Image, brokers []kafka.BrokerID, t *kmsg.CreatePartitionsRe
 	if err != nil {
 		return c, err
 	}
-	if internalTopic(t.Topic) {
-		return c, refuse(kerr.InvalidRequest, "topic %q belongs to the broker", t.Topic)
-	}
 	if t.Count <= topic.Partitions {
 		return c, refuse(kerr.InvalidPartitions, "topic %q has %d partitions; %d is not more", t.Topic, topic.Partitions, t.Count)
 	}

@@ -143,7 +143,7 @@ func (p *planner) checkName(name string) error {
 	if err := checkTopicName(name); err != nil {
 		return err
 	}
-	if _, exists := p.image.TopicByName(name); exists || p.planned[name] {
+	if _, exists := p.image.TopicByName(name); exists || p.planned[name] || internalTopic(name) {
 		return fmt.Errorf("topic %q: %w", name, image.ErrTopicExists)
 	}
 	if !mayCollide(name) {

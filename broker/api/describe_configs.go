@@ -67,6 +67,9 @@ type resource struct {
 
 // entries are all of a resource's configurations.
 func (h *Handler) entries(m *image.Image, r resource) ([]config.Entry, error) {
+	if r.kind == resourceTopic && internalTopic(r.name) && h.StateLogs != nil {
+		return h.Config.DescribeTopic(internalConfigs, nil, nil), nil
+	}
 	if err := h.checkResource(m, r); err != nil {
 		return nil, err
 	}

@@ -29,7 +29,7 @@ func (h *Handler) describeTopicPartitions(x *wire.Exchange) {
 	}
 	all := len(names) == 0
 	if all {
-		for i := range v.topics {
+		for i := range v.topics[:v.listed] {
 			names = append(names, *v.topics[i].Topic)
 		}
 	}

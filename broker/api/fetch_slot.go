@@ -126,15 +126,18 @@ func (l later) Advanced(*partition.Partition) {
 func (s *slot) resolve(h *Handler, m *image.Image, byID bool) error {
 	var t *image.Topic
 	var err error
-	if byID {
+	switch {
+	case s.f.replica != nil: // by id
 		t, err = topicWithID(m, s.key.id)
-	} else {
-		t, err = topicNamed(m, s.key.name)
+	case byID:
+		t, err = h.readableWithID(m, s.key.id)
+	default:
+		t, err = h.readableNamed(m, s.key.name)
 	}
 	if err != nil {
 		return err
 	}
-	s.leader, err = h.leading(t, s.key.index)
+	s.leader, err = h.reading(t, s.key.index)
 	return err
 }
 

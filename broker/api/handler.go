@@ -16,6 +16,7 @@ import (
 	"github.com/qanat-io/qanat/broker/partition"
 	"github.com/qanat-io/qanat/broker/quota"
 	"github.com/qanat-io/qanat/broker/shareleader"
+	"github.com/qanat-io/qanat/broker/statelog"
 	"github.com/qanat-io/qanat/broker/throttle"
 	"github.com/qanat-io/qanat/metadata/command"
 	"github.com/qanat-io/qanat/metadata/config"
@@ -72,6 +73,8 @@ type Deps struct {
 	Quotas *quota.Quotas
 	// ClientMetrics takes what clients tell of themselves; nil where it would go nowhere. Optional.
 	ClientMetrics *clientmetrics.Registry
+	// StateLogs are what Kafka's internal topics show; nil where there are none. Optional.
+	StateLogs *statelog.Logs
 	// Forget ends what is read ahead from the bucket for a stream, which is a *wire.Client. Optional.
 	Forget func(stream any)
 }
@@ -179,6 +182,7 @@ func New(d Deps) *Handler {
 	h.quorum = d.Quorum
 	h.await, h.followed = d.Partitions.Await, d.Partitions.Followed
 	h.settings = readSettings(d.Config)
+	h.view.internal = d.StateLogs != nil
 	h.shareSettings = ShareSettings(d.Config)
 	h.sessions = newSessions(h.settings.sessionSlots)
 	h.fetchers.New = func() any { return newFetcher(h) }

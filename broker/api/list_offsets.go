@@ -114,7 +114,7 @@ func (h *Handler) listable(m *image.Image, version int16, topic string, p *kmsg.
 	if version >= 4 {
 		epoch = kafka.LeaderEpoch(p.CurrentLeaderEpoch)
 	}
-	return h.leadingAt(m, topic, p.Partition, epoch)
+	return h.readingAt(m, topic, p.Partition, epoch)
 }
 
 // list asks one partition.

@@ -61,9 +61,9 @@ func (h *Handler) metadata(x *wire.Exchange) {
 		return true
 	})
 	if all {
-		resp.Topics = v.topics
+		resp.Topics = v.topics[:v.listed]
 		if req.IncludeTopicAuthorizedOperations {
-			resp.Topics = slices.Clone(v.topics)
+			resp.Topics = slices.Clone(resp.Topics)
 			authorizeTopics(resp.Topics)
 		}
 		reply(x, resp)

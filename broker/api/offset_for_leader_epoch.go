@@ -25,7 +25,7 @@ func (h *Handler) offsetForLeaderEpoch(x *wire.Exchange) {
 			p, rp := &t.Partitions[j], &rt.Partitions[j]
 			*rp = kmsg.NewOffsetForLeaderEpochResponseTopicPartition()
 			rp.Partition, rp.LeaderEpoch, rp.EndOffset = p.Partition, -1, -1
-			l, err := h.leadingAt(m, t.Topic, p.Partition, kafka.LeaderEpoch(p.CurrentLeaderEpoch))
+			l, err := h.readingAt(m, t.Topic, p.Partition, kafka.LeaderEpoch(p.CurrentLeaderEpoch))
 			if err != nil {
 				rp.ErrorCode = code(err)
 				continue

@@ -5,6 +5,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
+	"github.com/qanat-io/qanat/broker/statelog"
 	"github.com/qanat-io/qanat/metadata/image"
 	"github.com/qanat-io/qanat/wire/kafka"
 )
@@ -47,17 +48,15 @@ func mayCollide(name string) bool { return strings.ContainsAny(name, "._") }
 // metricName is the form in which colliding names are equal.
 func metricName(name string) string { return strings.ReplaceAll(name, ".", "_") }
 
-// internalTopic tells whether a name belongs to the broker and not to its users.
-func internalTopic(name string) bool {
-	return name == "__consumer_offsets" || name == "__transaction_state"
-}
-
 // find by name or id, with the errors that belong to each.
 
 // topicNamed finds a topic by name.
 func topicNamed(m *image.Image, name string) (*image.Topic, error) {
 	if t, ok := m.TopicByName(name); ok {
 		return t, nil
+	}
+	if t := statelog.Named(name); t != nil {
+		return nil, refuseInternal(t)
 	}
 	return nil, refuse(kerr.UnknownTopicOrPartition, "topic %q does not exist", name)
 }
@@ -66,6 +65,9 @@ func topicNamed(m *image.Image, name string) (*image.Topic, error) {
 func topicWithID(m *image.Image, id kafka.TopicID) (*image.Topic, error) {
 	if t, ok := m.TopicByID(id); ok {
 		return t, nil
+	}
+	if t := statelog.WithID(id); t != nil {
+		return nil, refuseInternal(t)
 	}
 	return nil, refuse(kerr.UnknownTopicID, "no topic has the id %s", id)
 }

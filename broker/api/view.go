@@ -1,11 +1,14 @@
 package api
 
 import (
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/qanat-io/qanat/broker/statelog"
 	"github.com/qanat-io/qanat/metadata/command"
 	"github.com/qanat-io/qanat/metadata/image"
 	"github.com/qanat-io/qanat/wire/kafka"
@@ -16,43 +19,65 @@ import (
 // committed offsets.
 type view struct {
 	image  *image.Image
-	topics []kmsg.MetadataResponseTopic // in name order
+	topics []kmsg.MetadataResponseTopic // in name order; then those that are only found by name
+	listed int                          // how many of them are in the list of all topics
 	byName map[string]int               // positions in topics
 	byID   map[kafka.TopicID]int
 }
 
 // viewCache keeps the newest view.
 type viewCache struct {
+	internal bool // Kafka's internal topics are served
+
 	current  atomic.Pointer[view]
 	building sync.Mutex // one builder; the others wait and share
 }
 
 // of returns the view of an image, built if the newest one does not fit.
 func (c *viewCache) of(m *image.Image) *view {
-	if v := c.current.Load(); v != nil && v.image.SameTopology(m) {
+	if v := c.current.Load(); v != nil && c.fits(v, m) {
 		return v
 	}
 	c.building.Lock()
 	defer c.building.Unlock()
 	old := c.current.Load()
-	if old != nil && old.image.SameTopology(m) {
+	if old != nil && c.fits(old, m) {
 		return old
 	}
-	v := buildView(m)
+	v := buildView(m, c.internal)
 	if old == nil || old.image.Index() <= m.Index() {
 		c.current.Store(v)
 	}
 	return v
 }
 
-func buildView(m *image.Image) *view {
+// fits tells whether a view is the one of an image.
+func (c *viewCache) fits(v *view, m *image.Image) bool {
+	return v.image.SameTopology(m) && (!c.internal || v.image.HasGroups() == m.HasGroups() && v.image.HasTransactions() == m.HasTransactions())
+}
+
+func buildView(m *image.Image, internal bool) *view {
 	v := &view{image: m, byName: map[string]int{}, byID: map[kafka.TopicID]int{}}
 	m.Topics(func(t *image.Topic) bool {
-		v.byName[t.Name] = len(v.topics)
-		v.byID[t.ID] = len(v.topics)
 		v.topics = append(v.topics, describeTopic(m, t))
 		return true
 	})
+	var unlisted []kmsg.MetadataResponseTopic
+	if internal {
+		for t, exists := range map[*image.Topic]bool{statelog.Offsets: m.HasGroups(), statelog.Transactions: m.HasTransactions()} {
+			if exists {
+				v.topics = append(v.topics, describeInternal(m, t))
+			} else {
+				unlisted = append(unlisted, describeInternal(m, t))
+			}
+		}
+		slices.SortFunc(v.topics, func(a, b kmsg.MetadataResponseTopic) int { return strings.Compare(*a.Topic, *b.Topic) })
+	}
+	v.listed = len(v.topics)
+	v.topics = append(v.topics, unlisted...)
+	for i := range v.topics {
+		v.byName[*v.topics[i].Topic], v.byID[v.topics[i].TopicID] = i, i
+	}
 	return v
 }
 

@@ -63,6 +63,16 @@ func (g *Group) persist(now time.Time, assignments map[string][]byte, out *Effec
 	return g.seq
 }
 
+func decodeState(state []byte) (d durableGroup, err error) {
+	if err := decoding.Unmarshal(state, &d); err != nil {
+		return d, fmt.Errorf("decode group state: %w", err)
+	}
+	if d.Version != formatVersion {
+		return d, fmt.Errorf("group state has format version %d; this broker knows %d", d.Version, formatVersion)
+	}
+	return d, nil
+}
+
 // Load restores a group from its durable state: Empty, or Stable in the same generation with every session
 // beginning now. A nil state is a group that only stores offsets.
 func Load(limits *Limits, now time.Time, state []byte) (*Group, error) {
@@ -70,12 +80,9 @@ func Load(limits *Limits, now time.Time, state []byte) (*Group, error) {
 	if state == nil {
 		return g, nil
 	}
-	var d durableGroup
-	if err := decoding.Unmarshal(state, &d); err != nil {
-		return nil, fmt.Errorf("decode group state: %w", err)
-	}
-	if d.Version != formatVersion {
-		return nil, fmt.Errorf("group state has format version %d; this broker knows %d", d.Version, formatVersion)
+	d, err := decodeState(state)
+	if err != nil {
+		return nil, err
 	}
 	g.durable = true
 	g.generation, g.protocolType, g.protocol, g.leader = d.Generation, d.ProtocolType, d.Protocol, d.Leader

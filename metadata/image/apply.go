@@ -34,6 +34,9 @@ type Tx struct {
 	openGroups   map[string]*groupTx
 	openSessions map[kafka.BrokerID]*session
 	changes      Folder
+
+	traced  bool // see Trace
+	touches []Touch
 }
 
 // Begin starts a transaction on m.

@@ -90,6 +90,7 @@ func (tx *Tx) putGroup(c command.PutGroup) *Refusal {
 		g.Type, g.State = c.Type, bytes.Clone(c.State)
 	}
 	tx.changes.groups.add(c.Group)
+	tx.touch(TouchGroup, c.Group)
 	return nil
 }
 
@@ -125,6 +126,7 @@ func (tx *Tx) changeGroup(index uint64, c command.ChangeGroup) *Refusal {
 		g.clear()
 	}
 	tx.changes.groups.add(c.Group)
+	tx.touch(TouchGroup, c.Group)
 	return nil
 }
 
@@ -137,10 +139,12 @@ func (tx *Tx) deleteGroup(c command.DeleteGroup) *Refusal {
 		return refuse(ErrUnknownGroup, "%q", c.Group)
 	}
 	g.clear()
+	tx.touchOffsets(g)
 	g.offsets = txMap[*Offset]{tree: iradix.New[*Offset]()}
 	g.count = 0
 	g.pending, g.pendingCount = txMap[*pendingOffset]{tree: noPending}, 0
 	tx.changes.groups.add(c.Group)
+	tx.touch(TouchGroup, c.Group)
 	return nil
 }
 
@@ -160,6 +164,7 @@ func (tx *Tx) commitOffsets(index uint64, timeMs int64, c command.CommitOffsets)
 		if _, updated := g.offsets.write().Insert(k[:], &Offset{OffsetCommit: o, CommittedMs: timeMs}); !updated {
 			g.count++
 		}
+		tx.touchOffset(c.Group, o.Partition)
 		g.outdate(o.Partition, index+1) // whatever is pending was told before
 	}
 	return leftOut(left), nil
@@ -176,6 +181,7 @@ func (tx *Tx) deleteOffsets(c command.DeleteOffsets) *Refusal {
 	for _, p := range c.Partitions {
 		k := partitionKey(p)
 		if _, had := g.offsets.delete(k[:]); had {
+			tx.touchOffset(c.Group, p)
 			g.count--
 		}
 	}
@@ -187,6 +193,7 @@ func (tx *Tx) deleteOffsets(c command.DeleteOffsets) *Refusal {
 func (tx *Tx) noteGone(g *groupTx) {
 	if g.gone() {
 		tx.changes.groups.add(g.Name)
+		tx.touch(TouchGroup, g.Name)
 	}
 }
 
@@ -223,7 +230,11 @@ func (tx *Tx) dropOffsets(id kafka.TopicID) {
 
 func (tx *Tx) dropGroupOffsets(g *groupTx, id kafka.TopicID) {
 	var keys [][]byte
-	g.offsets.root().WalkPrefix(id[:], func(k []byte, _ *Offset) bool { keys = append(keys, k); return false })
+	g.offsets.root().WalkPrefix(id[:], func(k []byte, o *Offset) bool {
+		tx.touchOffset(g.Name, o.Partition)
+		keys = append(keys, k)
+		return false
+	})
 	for _, k := range keys {
 		if _, had := g.offsets.delete(k); had {
 			g.count--

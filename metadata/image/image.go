@@ -150,6 +150,10 @@ func (m *Image) TopicCount() int { return m.topics.Len() }
 // BrokerCount is the number of registered brokers.
 func (m *Image) BrokerCount() int { return m.brokers.Len() }
 
+// HasGroups tells whether there is any group, HasTransactions whether there is any transactional id.
+func (m *Image) HasGroups() bool       { return m.groups.Len() > 0 }
+func (m *Image) HasTransactions() bool { return m.transactions.Len() > 0 }
+
 // PartitionCount is the number of partitions of all topics.
 func (m *Image) PartitionCount() int { return m.partitions.Len() }
 

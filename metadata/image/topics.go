@@ -118,6 +118,7 @@ func (tx *Tx) deleteTopic(c command.DeleteTopic) *Refusal {
 	if !ok {
 		return refuse(ErrUnknownTopic, "id %s", c.ID)
 	}
+	tx.dropOffsets(t.ID)
 	tx.topics.delete(t.ID[:])
 	tx.names.delete([]byte(t.Name))
 	tx.partitions.deletePrefix(t.ID[:])
@@ -125,7 +126,6 @@ func (tx *Tx) deleteTopic(c command.DeleteTopic) *Refusal {
 		tx.configs.delete(configKey(command.Topic, t.Name))
 		tx.changes.configs.add(ConfigKey{command.Topic, t.Name})
 	}
-	tx.dropOffsets(t.ID)
 	tx.changes.topics.add(t.ID)
 	return nil
 }

@@ -82,6 +82,7 @@ func (tx *Tx) putTransaction(c command.PutTransaction) *Refusal {
 	}
 	t.Partitions, t.Groups = slices.Clone(t.Partitions), slices.Clone(t.Groups)
 	tx.transactions.put([]byte(t.ID), &t)
+	tx.touch(TouchTransaction, t.ID)
 	return nil
 }
 
@@ -106,6 +107,7 @@ func (tx *Tx) settle(t *command.Transaction, commit bool) {
 			if _, had := g.offsets.write().Insert(k[:], &offset); !had {
 				g.count++
 			}
+			tx.touchOffset(g.Name, o.Partition)
 		}
 		tx.noteGone(g)
 	}
@@ -152,6 +154,7 @@ func (tx *Tx) deleteTransaction(c command.DeleteTransaction) *Refusal {
 		return refuse(ErrTransactionState, "%q has a transaction under way", c.ID)
 	}
 	tx.transactions.delete([]byte(c.ID))
+	tx.touch(TouchTransaction, c.ID)
 	return nil
 }
 

@@ -24,6 +24,7 @@ type answer struct {
 type fsm struct {
 	image atomic.Pointer[image.Image]
 	subs  subscribers
+	watch watchers
 	fail  func(error)
 
 	// halted is set once, when an entry cannot be applied. From then on
@@ -76,7 +77,12 @@ func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 	if f.halted != nil {
 		return responses // none is a []answer: nobody takes them for success
 	}
+	f.watch.mu.Lock()
+	defer f.watch.mu.Unlock()
 	tx := image.Begin(f.image.Load())
+	if len(f.watch.list) > 0 {
+		tx.Trace()
+	}
 	expected := f.expected.Load()
 	var outcome []answer
 	for i, l := range logs {
@@ -101,6 +107,7 @@ func (f *fsm) ApplyBatch(logs []*raft.Log) []any {
 	}
 	next, changes := tx.Commit()
 	f.publish(next, changes)
+	f.watch.tell(next, tx.Touches(), false)
 	if outcome != nil {
 		expected.met(outcome)
 	}
@@ -241,7 +248,10 @@ func (f *fsm) Restore(r io.ReadCloser) error {
 	}
 	f.newest.index.Store(next.Index())
 	f.newest.bytes.Store(int64(size))
+	f.watch.mu.Lock()
 	f.publish(next, image.Diff(f.image.Load(), next))
+	f.watch.tell(next, nil, true)
+	f.watch.mu.Unlock()
 	if e := f.expected.Load(); e != nil {
 		select {
 		case e.skipped <- struct{}{}:

@@ -6,7 +6,7 @@ import (
 	"github.com/qanat-io/qanat/wire/kafka"
 )
 
-// Builder builds a batch record by record, for tools and tests; the data path never builds batches. Set the fields
+// Builder builds a batch record by record, for tools, tests and what is made up to be read (broker/statelog); the data path never builds batches. Set the fields
 // before the first Add. Not safe for concurrent use.
 type Builder struct {
 	BaseOffset    kafka.Offset
@@ -21,9 +21,9 @@ type Builder struct {
 	ProducerEpoch kafka.ProducerEpoch
 	BaseSequence  int32
 
-	count      int32
-	first, max int64 // timestamps, ms
-	records    []byte
+	count, next int32 // records; the offset after the last, less BaseOffset
+	first, max  int64 // timestamps, ms
+	records     []byte
 }
 
 // Header is one header of a record to be built.
@@ -34,13 +34,18 @@ type Header struct {
 
 // Add appends a record; nil keys and values are null. Its offset is the next one.
 func (b *Builder) Add(timestampMs int64, key, value []byte, headers ...Header) {
+	b.AddAt(b.BaseOffset+kafka.Offset(b.next), timestampMs, key, value, headers...)
+}
+
+// AddAt is Add at an offset that is not below the next one, and less than 2³¹ above BaseOffset.
+func (b *Builder) AddAt(offset kafka.Offset, timestampMs int64, key, value []byte, headers ...Header) {
 	if b.count == 0 {
 		b.first, b.max = timestampMs, timestampMs
 	}
 	b.max = max(b.max, timestampMs)
 	rec := []byte{0}
 	rec = binary.AppendVarint(rec, timestampMs-b.first)
-	rec = binary.AppendVarint(rec, int64(b.count))
+	rec = binary.AppendVarint(rec, int64(offset-b.BaseOffset))
 	rec = appendBytes(rec, key)
 	rec = appendBytes(rec, value)
 	rec = binary.AppendVarint(rec, int64(len(headers)))
@@ -52,7 +57,14 @@ func (b *Builder) Add(timestampMs int64, key, value []byte, headers ...Header) {
 	b.records = binary.AppendVarint(b.records, int64(len(rec)))
 	b.records = append(b.records, rec...)
 	b.count++
+	b.next = int32(offset-b.BaseOffset) + 1
 }
+
+// Through has the batch cover the offsets below next, with no records there: who reads it goes on at next. Not below what was added.
+func (b *Builder) Through(next kafka.Offset) { b.next = int32(next - b.BaseOffset) }
+
+// Count is how many records there are.
+func (b *Builder) Count() int { return int(b.count) }
 
 // Size is the number of bytes that the batch would have uncompressed.
 func (b *Builder) Size() int { return HeaderLen + len(b.records) }
@@ -71,7 +83,7 @@ func (b *Builder) Build() (View, error) {
 	}
 	be := binary.BigEndian
 	be.PutUint16(v[21:], a)
-	be.PutUint32(v[23:], uint32(b.count-1))
+	be.PutUint32(v[23:], uint32(b.next-1))
 	be.PutUint64(v[27:], uint64(b.first))
 	be.PutUint64(v[35:], uint64(b.max))
 	id, epoch, sequence := kafka.NoProducer, kafka.ProducerEpoch(-1), int32(-1)

@@ -27,7 +27,7 @@ func raw(timestampDelta, offsetDelta, keyLen int64, key []byte, valueLen int64, 
 // around makes a batch with a right CRC of records, which are taken as they are.
 func around(t testing.TB, codec Codec, records []byte, count int32) View {
 	t.Helper()
-	b := Builder{Codec: codec, count: count, first: 1000, max: 1000, records: records}
+	b := Builder{Codec: codec, count: count, next: count, first: 1000, max: 1000, records: records}
 	v, err := b.Build()
 	if err != nil {
 		t.Fatal(err)
