@@ -48,6 +48,12 @@ func newCluster(ctx context.Context, t *testing.T, n int, sets ...string) *clust
 // newClusterOf does so with another program than the one under test.
 func newClusterOf(ctx context.Context, t *testing.T, program string, n int, sets ...string) *cluster {
 	t.Helper()
+	return newClusterWith(ctx, t, program, n, func(*harness.Broker, int) {}, sets...)
+}
+
+// newClusterWith has each broker, with its node id, prepared before it starts.
+func newClusterWith(ctx context.Context, t *testing.T, program string, n int, prepare func(*harness.Broker, int), sets ...string) *cluster {
+	t.Helper()
 	c := &cluster{t: t}
 	bucket := "dir:" + filepath.Join(t.TempDir(), "bucket")
 	var peers []string
@@ -56,6 +62,7 @@ func newClusterOf(ctx context.Context, t *testing.T, program string, n int, sets
 		b.Bin, b.Bucket = program, bucket
 		b.Sets = append(b.Sets, fmt.Sprintf("node.id=%d", i+1))
 		peers = append(peers, fmt.Sprintf("%d@%s", i+1, b.Raft))
+		prepare(b, i+1)
 		c.b = append(c.b, b)
 	}
 	started := make(chan error, n)

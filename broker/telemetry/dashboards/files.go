@@ -199,9 +199,9 @@ receivers:
 exporters:
   debug:
     verbosity: basic
-  # otlphttp:                           # anything that speaks OTLP: Tempo, Jaeger, Loki, a vendor
+  # otlp_http:                          # anything that speaks OTLP: Tempo, Jaeger, Loki, a vendor; otlphttp in older Collectors
   #   endpoint: https://otlp.example.com
-  # prometheusremotewrite:              # metrics to Prometheus (--web.enable-remote-write-receiver)
+  # prometheus_remote_write:            # metrics to Prometheus (--web.enable-remote-write-receiver); prometheusremotewrite in older ones, of the contrib distribution
   #   endpoint: http://prometheus:9090/api/v1/write
   #   resource_to_telemetry_conversion: {enabled: true}
 
