@@ -270,7 +270,6 @@ func (l *Log) roll(snapshot, ask bool) (*tail, error) {
 func (l *Log) switchTo(t *tail, snapshot bool) {
 	v := l.view.Load()
 	old := v.tail
-	old.seg.seal(old.end, old.known)
 	l.release(old)
 	state := &stateFile{base: t.seg.base, epochs: l.Epochs(), prev: &prevSegment{old.seg.base, old.end.pos, old.known}}
 	if snapshot && l.state != nil {
@@ -279,6 +278,8 @@ func (l *Log) switchTo(t *tail, snapshot bool) {
 	if err := writeState(l.env.FS, l.dir, state); err != nil {
 		l.env.Log.Warn("state of a new segment not written", "partition", l.partition.String(), "error", err)
 	}
+	// Only now: what is sealed is taken to the bucket, with the state as of its end.
+	old.seg.seal(old.end, old.known)
 	l.indexSealed(old)
 	l.view.Store(&view{segments: append(v.segments[:len(v.segments):len(v.segments)], t.seg), tail: t})
 	old.file.Release()

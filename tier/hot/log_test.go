@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -313,6 +314,43 @@ func TestAsync(t *testing.T) {
 	w.append(1, 10)
 	if w.log.flushed.Load() != 4 || w.log.DurableEnd() != 4 {
 		t.Fatalf("flushed %d, durable %d", w.log.flushed.Load(), w.log.DurableEnd())
+	}
+}
+
+// watched has somebody look whenever a state file has been opened and nothing is in it yet.
+type watched struct {
+	vfs.FS
+	look func()
+}
+
+func (w *watched) OpenRW(name string) (vfs.File, error) {
+	f, err := w.FS.OpenRW(name)
+	if strings.HasSuffix(name, stateSuffix) && w.look != nil {
+		w.look()
+	}
+	return f, err
+}
+
+// False if it failed: "a segment that is taken to the bucket in the moment of the roll goes with the state as of its end, or not yet".
+func TestSealedWithItsState(t *testing.T) {
+	fsys := &watched{FS: vfs.NewCrash()}
+	w := newWorld(t, fsys, Config{})
+	w.append(3, 100)
+	w.flush()
+	looked := 0
+	fsys.look = func() {
+		looked++
+		s, err := w.log.OpenSealed(0)
+		if err == nil && string(s.State) != "3" {
+			t.Errorf("it is sealed, with state %q", s.State)
+		}
+	}
+	w.must(w.log.Roll())
+	if looked == 0 {
+		t.Error("no state was written")
+	}
+	if s, err := w.log.OpenSealed(0); err != nil || string(s.State) != "3" {
+		t.Errorf("after the roll: %+v, %v", s, err)
 	}
 }
 
