@@ -1,6 +1,7 @@
 package server
 
 import (
+	"encoding/binary"
 	"math/rand/v2"
 	"sync"
 	"testing"
@@ -193,5 +194,24 @@ func TestObserver(t *testing.T) {
 	}
 	if n := len(rec.requests); n != 3 || rec.requests[1].Failed || !rec.requests[2].Failed {
 		t.Errorf("%+v: the third of three was not answered", rec.requests)
+	}
+}
+
+// The observer hears of a request that nobody can make sense of, too: its connection is closed in place of an answer.
+func TestObserverOfMalformed(t *testing.T) {
+	rec := &recorder{}
+	_, addr := start(t, Config{}, newInbox(), rec)
+	p := dial(t, addr)
+	cut := encode(heartbeat(), 1)
+	cut = cut[:len(cut)-2]
+	binary.BigEndian.PutUint32(cut, uint32(len(cut)-4))
+	if _, err := p.nc.Write(cut); err != nil {
+		t.Fatal(err)
+	}
+	p.closed()
+	rec.mu.Lock()
+	defer rec.mu.Unlock()
+	if n := len(rec.requests); n != 1 || !rec.requests[0].Failed || rec.requests[0].Key != 12 {
+		t.Errorf("%+v", rec.requests)
 	}
 }

@@ -161,6 +161,7 @@ func (r *reader) dispatch(h *wire.Header, body []byte, frame *wire.Frame, charge
 			frame.Release()
 		}
 		c.refund(charge)
+		c.server.observer.Request(RequestStats{Listener: c.client.Listener, Key: h.Key, Version: h.Version, Request: size, Failed: true, ClientID: string(h.ClientID), Client: &c.client})
 		return err
 	}
 	if frame == nil && charge > 0 && charge <= keepCharged {
