@@ -78,7 +78,7 @@ func (h *Handler) produce(x *wire.Exchange) {
 		unverified = h.verifyProduce(x, req)
 	}
 	if x.Trace != nil {
-		c.trace(h, req)
+		c.trace(req)
 	}
 	h.produceAll(c, x, req, unverified)
 	if t := x.Trace; t != nil {
@@ -98,6 +98,11 @@ func (h *Handler) produceAll(c *produceCall, x *wire.Exchange, req *kmsg.Produce
 	for i := range req.Topics {
 		t := &req.Topics[i]
 		topic, err := producedTopic(m, x.Version, t)
+		if x.Trace != nil && x.Trace.Topic == "" && len(t.Partitions) > 0 {
+			if x.Trace.Topic = t.Topic; err == nil {
+				x.Trace.Topic = topic.Name
+			}
+		}
 		for j := range t.Partitions {
 			p := &t.Partitions[j]
 			h.produceTo(c, slot, topic, err, p, req, unverified)

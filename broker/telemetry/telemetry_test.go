@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -16,6 +17,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
+	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace/noop"
 )
 
@@ -429,5 +431,25 @@ func TestManySeries(t *testing.T) {
 	tm.Connect(s)
 	if n := len(scrape(t, tm)["kafka_partition_current_offset"].GetMetric()); n != 5000 {
 		t.Errorf("%d series", n)
+	}
+}
+
+// A value is counted in the first bucket whose bound is not below it, whatever its size.
+func TestBucketOfValue(t *testing.T) {
+	for name, d := range map[string]*distribution{
+		"seconds": newDistribution(secondsBuckets, float64(time.Second), attribute.NewSet()), "counts": newDistribution(countBuckets, 1, attribute.NewSet()),
+	} {
+		values := []int64{math.MinInt64, -1, 0, 1, math.MaxInt64}
+		for n := range 63 {
+			values = append(values, 1<<n-1, 1<<n, 1<<n+1)
+		}
+		for _, b := range d.bounds {
+			values = append(values, b-1, b, b+1)
+		}
+		for _, v := range values {
+			if want, _ := slices.BinarySearch(d.bounds, v); d.bucket(v) != want {
+				t.Errorf("%s: %d is in bucket %d, want %d", name, v, d.bucket(v), want)
+			}
+		}
 	}
 }
