@@ -117,6 +117,12 @@ func (b *Broker) members(group string) int {
 	if d, err := b.groups.ConsumerDescribe(group); err == nil {
 		return len(d.Members)
 	}
+	if d, err := b.groups.ShareDescribe(group); err == nil {
+		return len(d.Members)
+	}
+	if d, err := b.groups.StreamsDescribe(group); err == nil {
+		return len(d.Members)
+	}
 	return 0
 }
 

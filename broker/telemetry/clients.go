@@ -23,13 +23,19 @@ type clientCounts struct {
 	produce, fetch, others atomic.Int64 // requests
 }
 
-// otherClients share the counts of those for whom there was no place.
-const otherClients = "(other)"
+// otherClients share the counts of those for whom there was no place; unnamedClients of those that give no id.
+const (
+	otherClients   = "(other)"
+	unnamedClients = "(none)"
+)
 
 // longestClient is how much of an id is kept.
 const longestClient = 128
 
 func (c *clients) of(id string) *clientCounts {
+	if id == "" {
+		id = unnamedClients // Prometheus would take it for no label
+	}
 	c.mu.RLock()
 	n := c.known[id]
 	c.mu.RUnlock()

@@ -62,7 +62,7 @@ type line struct {
 const style = `body{background:#111217;color:#ccccdc;font:13px Inter,Helvetica,Arial,sans-serif;margin:12px;width:1560px}
 h1{font-size:18px;font-weight:500;margin:4px 0 12px}.grid{display:grid;grid-template-columns:repeat(24,1fr);gap:8px}
 .p{background:#181b1f;border:1px solid #2c3235;border-radius:3px;padding:8px;overflow:hidden}.t{font-weight:500;margin-bottom:4px;white-space:nowrap;overflow:hidden;text-overflow:ellipsis}
-.v{font-size:30px;font-weight:500;text-align:center;padding:10px 0}.l{font-size:11px;color:#9fa7b3;line-height:1.5;height:34px;overflow:hidden}.l i{display:inline-block;width:10px;height:3px;margin:0 4px 3px 8px}
+.v{font-size:30px;font-weight:500;text-align:center;padding:10px 0}.l{font-size:11px;color:#9fa7b3;line-height:1.5;height:50px;overflow:hidden}.l i{display:inline-block;width:10px;height:3px;margin:0 4px 3px 8px}
 text{fill:#9fa7b3;font-size:10px}`
 
 var colors = []string{"#73bf69", "#f2cc0c", "#5794f2", "#ff780a", "#b877d9", "#f2495c", "#37872d", "#fade2a", "#8ab8ff", "#ffb357"}
@@ -174,7 +174,7 @@ func graph(w *strings.Builder, p dashboards.Panel, lines []line, from, to float6
 	}
 	for i := 0; i <= 4; i++ {
 		at := from + (to-from)*float64(i)/4
-		fmt.Fprintf(w, `<text x="%.1f" y="%g" text-anchor="middle">%s</text>`, min(max(x(at), left+14), width-20), height-3, time.Unix(int64(at), 0).UTC().Format("15:04:05"))
+		fmt.Fprintf(w, `<text x="%.1f" y="%g" text-anchor="middle">%s</text>`, min(max(x(at), left+14), width-28), height-3, time.Unix(int64(at), 0).UTC().Format("15:04:05"))
 	}
 	for i := len(lines) - 1; i >= 0; i-- {
 		var path strings.Builder
@@ -182,6 +182,11 @@ func graph(w *strings.Builder, p dashboards.Panel, lines []line, from, to float6
 			fmt.Fprintf(&path, "%c%.1f %.1f", "ML"[min(j, 1)], x(v[0]), y(v[1]))
 		}
 		color := colors[i%len(colors)]
+		if v := lines[i].points; p.Stack && len(v) > 0 {
+			// Those below it are drawn over it.
+			fmt.Fprintf(w, `<path d="%sL%.1f %.1fL%.1f %.1fZ" fill="#181b1f"/><path d="%[1]sL%.1[2]f %.1[3]fL%.1[4]f %.1[5]fZ" fill="%[6]s" fill-opacity="0.4"/>`,
+				path.String(), x(v[len(v)-1][0]), y(0), x(v[0][0]), y(0), color)
+		}
 		fmt.Fprintf(w, `<path d="%s" fill="none" stroke="%s" stroke-width="1.5"/>`, path.String(), color)
 	}
 	w.WriteString("</svg><div class=l>")
@@ -228,7 +233,7 @@ func scaled(v float64, unit string) string {
 		suffix := map[string]string{"bytes": "B", "Bps": "B/s"}[unit]
 		for _, p := range []string{"", "Ki", "Mi", "Gi"} {
 			if v < 1024 || p == "Gi" {
-				return fmt.Sprintf("%.3g %s%s", v, p, suffix)
+				return fmt.Sprintf("%.*g %s%s", 3+int(v/1000), v, p, suffix)
 			}
 			v /= 1024
 		}
@@ -241,6 +246,9 @@ func scaled(v float64, unit string) string {
 		return fmt.Sprintf("%.3g M%s", v/1e6, suffix)
 	case v >= 2e3:
 		return fmt.Sprintf("%.3g k%s", v/1e3, suffix)
+	}
+	if v >= 100 {
+		v = math.Round(v)
 	}
 	return strconv.FormatFloat(math.Round(v*100)/100, 'g', 6, 64) + suffix
 }
