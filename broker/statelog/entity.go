@@ -97,12 +97,17 @@ func all(m *image.Image, t *image.Topic, index int32) []entity {
 			return true
 		})
 	}
-	slices.SortStableFunc(found, func(a, b entity) int { return cmp.Compare(a.timestamp(m), b.timestamp(m)) })
+	// Of a group it has to be read: once.
+	at := make(map[any]int64, len(found))
+	for i := range found {
+		at[found[i].of] = found[i].timestamp()
+	}
+	slices.SortStableFunc(found, func(a, b entity) int { return cmp.Compare(at[a.of], at[b.of]) })
 	return found
 }
 
 // timestamp is the record's; that of a classic group is the one of its last change of generation, or 0 where its state cannot be read.
-func (e *entity) timestamp(m *image.Image) int64 {
+func (e *entity) timestamp() int64 {
 	switch of := e.of.(type) {
 	case *image.Offset:
 		return of.CommittedMs
@@ -144,7 +149,7 @@ func (e *entity) encode(m *image.Image) (timestamp int64, key, value []byte, err
 			key = transactionKey(e.name)
 		}
 	}
-	return e.timestamp(m), key, value, nil
+	return e.timestamp(), key, value, nil
 }
 
 func offsetKey(name, topic string, partition int32) []byte {

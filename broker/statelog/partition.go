@@ -88,8 +88,9 @@ func (p *Partition) load() {
 	if p.state != loading {
 		return // another image has come as a snapshot; who wants to read comes again
 	}
-	p.end = kafka.Offset(p.since) * perEntry
-	p.start = max(p.end-kafka.Offset(len(found)), 0)
+	first := kafka.Offset(p.since) * perEntry
+	p.start = max(first-kafka.Offset(len(found)), 0)
+	p.end = max(p.end, first) // of the same entry there were records, when it was open before
 	p.records = make([]record, len(found))
 	for i, e := range found {
 		p.records[i] = record{p.start + kafka.Offset(i), e}
@@ -338,9 +339,11 @@ func (p *Partition) ListOffset(_ context.Context, timestamp int64, _ bool) (part
 	m := p.logs.quorum.Image()
 	found := nothing
 	for i := range p.records {
-		at := p.records[i].timestamp(m)
+		if timestamp < newest || !p.records[i].current(m) {
+			continue
+		}
+		at := p.records[i].timestamp()
 		switch {
-		case !p.records[i].current(m) || timestamp < newest:
 		case timestamp == newest && at > found.Timestamp:
 			found = partition.Listed{Offset: p.records[i].offset, Timestamp: at, Epoch: epoch}
 		case timestamp >= 0 && at >= timestamp:

@@ -407,6 +407,28 @@ func TestForgotten(t *testing.T) {
 	})
 }
 
+// A partition that is opened again while the metadata stand still would end before where it has ended, and its readers be ahead of it.
+func TestTheEndDoesNotGoBack(t *testing.T) {
+	c := newCluster(t)
+	c.on(1)
+	topic := c.topic("orders", 2)
+	p := New(1, c).Get(kafka.Partition{Topic: Offsets.ID, Index: PartitionOf("g")})
+	p.HighWatermark()
+	c.entry(commit("g", topic, 0, 1), commit("g", topic, 1, 1))
+	_, next := read(t, p, 0, 1<<20)
+	p.forget()
+	if end := p.HighWatermark(); end != next {
+		t.Errorf("it ends at %d, it has ended at %d", end, next)
+	}
+	c.entry(commit("g", topic, 1, 2))
+	if got, _ := read(t, p, next, 1<<20); len(got) != 1 {
+		t.Errorf("%d records since", len(got))
+	}
+	if got, _ := read(t, p, 0, 1<<20); len(got) != 2 {
+		t.Errorf("%d records from the beginning", len(got))
+	}
+}
+
 // Who is not the leader, or is asked beyond anything that there can be, would answer all the same.
 func TestRefusals(t *testing.T) {
 	c := newCluster(t)
