@@ -115,7 +115,7 @@ dist-test: ## the same twice, installed, started, upgraded and removed in a clea
 
 .PHONY: aws-test
 aws-test: ## the AWS module and its examples applied to a moto server, its user data run on machines here (needs root and terraform; AWS_TEST=-short: fewer replacements)
-	integration/scripts/aws $(GO) test -count=1 -v -timeout 20m $(AWS_TEST) ./integration/aws
+	integration/scripts/aws $(GO) test -count=1 -v -parallel 4 -timeout 20m $(AWS_TEST) ./integration/aws
 
 .PHONY: s3server
 s3server: ## build the S3 server that the tests use

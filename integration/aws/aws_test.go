@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -35,14 +36,14 @@ func needAWS(t *testing.T) {
 	}
 }
 
-// program builds qanat, once, without what a packaged one leaves out.
+// program builds qanat as it is packaged, so that little is left to compile where it has been.
 func program(t *testing.T) string {
 	t.Helper()
 	if bin := os.Getenv("QANAT_BIN"); bin != "" {
 		return bin
 	}
 	bin := filepath.Join(t.TempDir(), "qanat")
-	output(t, t.Context(), command(t.Context(), "", "env", "CGO_ENABLED=0", "go", "build", "-o", bin, root+"/cmd/qanat"))
+	output(t, t.Context(), command(t.Context(), "", "env", "CGO_ENABLED=0", "go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w", "-o", bin, root+"/cmd/qanat"))
 	return bin
 }
 
@@ -69,6 +70,7 @@ func output(t *testing.T, ctx context.Context, c *exec.Cmd) string {
 
 // stack is an example, in a directory of its own with the modules beside it, as somebody has it who has copied it.
 type stack struct {
+	t      *testing.T
 	dir    string
 	region region
 	envs   []string
@@ -83,7 +85,7 @@ func newStack(t *testing.T, ctx context.Context, example string, r region, varia
 			t.Fatal(err)
 		}
 	}
-	s := &stack{dir: filepath.Join(top, "examples", example), region: r, envs: r.env()}
+	s := &stack{t: t, dir: filepath.Join(top, "examples", example), region: r, envs: r.env()}
 	s.set(t, variables)
 	if out, err := s.run(ctx, "init", "-input=false"); err != nil {
 		t.Fatalf("init: %v\n%s", err, out)
@@ -110,8 +112,14 @@ func (s *stack) command(ctx context.Context, args ...string) *exec.Cmd {
 	return c
 }
 
+// slow is what Terraform says of a resource that took ten seconds or more.
+var slow = regexp.MustCompile(`\n\S+: (Creation|Destruction|Modifications) complete after (\d+m\d+|\d\d+)s`)
+
+// run says how long it took: most of these tests' time is Terraform's, or what its hooks wait for.
 func (s *stack) run(ctx context.Context, args ...string) (string, error) {
+	begin := time.Now()
 	out, err := s.command(ctx, args...).CombinedOutput()
+	s.t.Logf("terraform %s: %.1f s%s", args[0], time.Since(begin).Seconds(), strings.Join(slow.FindAllString(string(out), -1), ""))
 	return string(out), err
 }
 

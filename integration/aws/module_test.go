@@ -14,7 +14,7 @@ func TestModule(t *testing.T) {
 	output(t, ctx, command(ctx, root, "terraform", "fmt", "-check", "-recursive", "terraform/modules/aws", "terraform/examples"))
 	s := newStack(t, ctx, "aws-smallest", "eu-north-1", map[string]any{})
 	s.must(t, ctx, "validate")
-	module := &stack{dir: s.dir + "/../../modules/aws"}
+	module := &stack{t: t, dir: s.dir + "/../../modules/aws"}
 	module.must(t, ctx, "init", "-backend=false", "-input=false")
 	if out := module.must(t, ctx, "test"); !strings.Contains(out, " passed, 0 failed") {
 		t.Error(out)
