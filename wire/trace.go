@@ -50,10 +50,10 @@ const TraceparentLen = 55
 
 var traces = sync.Pool{New: func() any { return &Trace{Downloads: make([]Download, 0, MaxDownloads)} }}
 
-// NewTrace returns an empty trace that begins now.
-func NewTrace() *Trace {
+// NewTrace returns an empty trace that begins then.
+func NewTrace(start time.Time) *Trace {
 	t := traces.Get().(*Trace)
-	t.Start = time.Now()
+	t.Start = start
 	return t
 }
 

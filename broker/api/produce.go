@@ -77,12 +77,10 @@ func (h *Handler) produce(x *wire.Exchange) {
 	if req.TransactionID != nil {
 		unverified = h.verifyProduce(x, req)
 	}
-	if x.Trace != nil {
-		c.trace(req)
-	}
 	h.produceAll(c, x, req, unverified)
 	if t := x.Trace; t != nil {
 		t.Appended = t.Since()
+		c.trace(req) // whoever reads the records first waits for them to come from memory
 	}
 	c.finished()
 }

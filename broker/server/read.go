@@ -172,7 +172,7 @@ func (r *reader) dispatch(h *wire.Header, body []byte, frame *wire.Frame, charge
 	x.exchange = wire.Exchange{Client: &c.client, Key: h.Key, Version: h.Version, CorrelationID: h.CorrelationID, Request: req}
 	x.exchange.Own(x)
 	if c.server.cfg.Traces {
-		x.exchange.Trace = wire.NewTrace()
+		x.exchange.Trace = wire.NewTrace(c.server.at(x.began))
 	}
 	if string(h.ClientID) != c.lastClientID {
 		c.lastClientID = string(h.ClientID)

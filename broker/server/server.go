@@ -53,6 +53,9 @@ func New(cfg Config, handler wire.Handler, observer Observer, log *slog.Logger) 
 // now is the server's clock, monotonic and never 0.
 func (s *Server) now() int64 { return int64(time.Since(s.epoch)) + 1 }
 
+// at is when now was that.
+func (s *Server) at(now int64) time.Time { return s.epoch.Add(time.Duration(now - 1)) }
+
 // Connections is how many there are.
 func (s *Server) Connections() int {
 	s.mu.Lock()

@@ -196,6 +196,11 @@ func TestKeptTraces(t *testing.T) {
 	if !tm.Tracing() {
 		t.Fatal("nothing is traced")
 	}
+	requests := uint64(0)
+	tm.traces.drawn = func(every uint64) bool {
+		requests++
+		return requests%every == 0
+	}
 	for range 20 {
 		tm.Traced(answered(time.Millisecond, 0))
 	}
@@ -279,7 +284,7 @@ func TestTracesThatAreNotKeptAreFree(t *testing.T) {
 	tm, _, _ := pushing(t, c.server.URL, Config{TraceSlow: time.Second, TraceShare: 1e-9})
 	r := answered(time.Millisecond, 0)
 	if n := testing.AllocsPerRun(1000, func() {
-		x := wire.NewTrace()
+		x := wire.NewTrace(r.Start)
 		tm.Traced(r)
 		x.Free()
 	}); n != 0 {

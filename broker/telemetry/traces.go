@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"math"
+	"math/rand/v2"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -38,8 +39,9 @@ type traces struct {
 	tracer trace.Tracer // nil: nothing is traced
 	slow   time.Duration
 	every  uint64 // one of so many is kept in any case; 0: none
+	// drawn tells whether it is one of so many: by chance, as a counter would be written by all processors for each request.
+	drawn func(every uint64) bool
 
-	seen  atomic.Uint64
 	kept  atomic.Uint64 // seconds since the start, and below it how many slow and failed ones were kept in that second
 	start time.Time
 	fates [traceFates]atomic.Int64
@@ -47,6 +49,7 @@ type traces struct {
 
 func (t *traces) init(tracer trace.Tracer, cfg Config) {
 	t.tracer, t.slow, t.start = tracer, cfg.TraceSlow, time.Now()
+	t.drawn = func(every uint64) bool { return rand.Uint64N(every) == 0 }
 	if cfg.TraceShare > 0 {
 		t.every = uint64(max(1, math.Round(1/cfg.TraceShare)))
 	}
@@ -68,7 +71,7 @@ type RequestTrace struct {
 
 // fate decides what becomes of a request's trace; false: nothing, as of most.
 func (t *traces) fate(r *RequestTrace) (why int, ok bool) {
-	sampled := t.every > 0 && t.seen.Add(1)%t.every == 0
+	sampled := t.every > 0 && t.drawn(t.every)
 	switch {
 	case r.Closed || r.Error != 0:
 		why = traceFailed
@@ -247,6 +250,9 @@ func (t *Telemetry) Traced(r RequestTrace) {
 	if !ok {
 		return
 	}
+	// The wall clock may have been set since the server looked at it; how long ago it was is right.
+	now := time.Now()
+	r.Start = now.Add(-now.Sub(r.Start))
 	c := t.traces.spans(&r, why)
 	id, span := c.TraceID(), c.SpanID()
 	t.requests.list[apiSlot(r.Key)].exemplify(int64(r.Took), exemplar{trace: id, span: span, value: r.Took.Seconds(), at: r.Start.Add(r.Took)})
