@@ -57,11 +57,16 @@ func NewTrace(start time.Time) *Trace {
 	return t
 }
 
-// Free gives the trace back; nobody may use it any more.
-func (t *Trace) Free() {
+// Clear makes it the trace of another request, which begins when Start is set.
+func (t *Trace) Clear() {
 	downloads := t.Downloads
 	clear(downloads)
 	*t = Trace{Downloads: downloads[:0]}
+}
+
+// Free gives the trace back; nobody may use it any more.
+func (t *Trace) Free() {
+	t.Clear()
 	traces.Put(t)
 }
 

@@ -67,7 +67,8 @@ type conn struct {
 	draining   bool  // no further requests are read; the connection ends when those in flight are answered
 	closed     bool
 
-	handling atomic.Pointer[request] // what the reader's Handle is called for
+	handling atomic.Pointer[request]    // what the reader's Handle is called for
+	trace    atomic.Pointer[wire.Trace] // an empty one, of a request that has been answered
 
 	// The writer's.
 	out     *outbox

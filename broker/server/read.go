@@ -172,7 +172,7 @@ func (r *reader) dispatch(h *wire.Header, body []byte, frame *wire.Frame, charge
 	x.exchange = wire.Exchange{Client: &c.client, Key: h.Key, Version: h.Version, CorrelationID: h.CorrelationID, Request: req}
 	x.exchange.Own(x)
 	if c.server.cfg.Traces {
-		x.exchange.Trace = wire.NewTrace(c.server.at(x.began))
+		x.exchange.Trace = c.newTrace(c.server.at(x.began))
 	}
 	if string(h.ClientID) != c.lastClientID {
 		c.lastClientID = string(h.ClientID)
@@ -187,6 +187,23 @@ func (r *reader) dispatch(h *wire.Header, body []byte, frame *wire.Frame, charge
 	defer c.handled(x)
 	c.server.handler.Handle(&x.exchange)
 	return nil
+}
+
+// newTrace is the one of the request before, mostly: the pool is emptied by one processor and filled by another, where readers and writers are not the same.
+func (c *conn) newTrace(start time.Time) *wire.Trace {
+	t := c.trace.Swap(nil)
+	if t == nil {
+		return wire.NewTrace(start)
+	}
+	t.Start = start
+	return t
+}
+
+func (c *conn) freeTrace(t *wire.Trace) {
+	t.Clear()
+	if !c.trace.CompareAndSwap(nil, t) {
+		t.Free()
+	}
 }
 
 // handled follows Handle. When that panicked, whether anybody holds on to the request cannot be known: its frame is left

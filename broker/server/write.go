@@ -232,7 +232,7 @@ func (c *conn) sent() bool {
 			ClientID: x.exchange.ClientID, Client: &c.client, Trace: x.exchange.Trace})
 		if t := x.exchange.Trace; t != nil {
 			x.exchange.Trace = nil
-			t.Free()
+			c.freeTrace(t)
 		}
 	}
 	n := len(c.out.requests)
