@@ -26,8 +26,9 @@ type Handler func(ctx context.Context, from wire.Peer, version int16, body []byt
 // Mux answers private requests with the handlers registered for their keys, and passes all others on. It implements
 // wire.Handler. Keys may be registered at any time; until then they are answered with CodeNotReady.
 type Mux struct {
-	self func() wire.Peer
-	log  *slog.Logger
+	self    func() wire.Peer
+	log     *slog.Logger
+	workers workers
 
 	mu       sync.RWMutex
 	handlers map[int16]Handler
@@ -39,7 +40,7 @@ func NewMux(self func() wire.Peer, log *slog.Logger) *Mux {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Mux{self: self, log: log, handlers: map[int16]Handler{}}
+	return &Mux{self: self, log: log, workers: newWorkers(), handlers: map[int16]Handler{}}
 }
 
 // Register says what serves a key. Twice for one key is a mistake.
@@ -84,7 +85,7 @@ func (m *Mux) Handle(x *wire.Exchange) {
 			replyPrivate(x, p, nil, r)
 			return
 		}
-		go m.serve(x, *from, p, h)
+		m.workers.run(x.Client.Gone.Done(), func() { m.serve(x, *from, p, h) })
 	}
 }
 
