@@ -22,7 +22,7 @@ func (h *Handler) describeProducers(x *wire.Exchange) {
 			rp := &rt.Partitions[j]
 			*rp = kmsg.NewDescribeProducersResponseTopicPartition()
 			rp.Partition = index
-			l, err := h.leadingAt(m, t.Topic, index, kafka.NoEpoch)
+			l, err := h.readingAt(m, t.Topic, index, kafka.NoEpoch)
 			if err != nil {
 				rp.ErrorCode, rp.ErrorMessage = code(err), message(err)
 				continue

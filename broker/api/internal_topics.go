@@ -15,7 +15,7 @@ import (
 )
 
 // Kafka's internal topics, __consumer_offsets and __transaction_state, are views that package statelog makes of the image: Metadata,
-// DescribeTopicPartitions, DescribeConfigs, ListOffsets, OffsetForLeaderEpoch and Fetch know them, and whatever would change them is
+// DescribeTopicPartitions, DescribeConfigs, DescribeProducers, ListOffsets, OffsetForLeaderEpoch and Fetch know them, and whatever would change them is
 // refused with INVALID_TOPIC_EXCEPTION, as Kafka refuses to let clients write to them. They are in the list of all topics once there is a group, or a
 // transactional id: in Kafka they are created then. By name they can be found before.
 
@@ -90,7 +90,7 @@ func (l stateLog) ListOffset(ctx context.Context, timestamp int64, committed boo
 	return l.Partition.ListOffset(ctx, timestamp, committed)
 }
 
-// What it has none of: followers nearby, records on their way to a disk or in the bucket, bytes that count as served.
+// What it has none of: followers nearby, records on their way to a disk or in the bucket, bytes that count as served, producers.
 func (l stateLog) Near(kafka.Offset, func(kafka.BrokerID) bool) (kafka.BrokerID, bool) {
 	return kafka.NoBroker, false
 }
@@ -98,6 +98,8 @@ func (l stateLog) MayBlock(int64) bool    { return false }
 func (l stateLog) Unsettled() bool        { return false }
 func (l stateLog) Settle(context.Context) {}
 func (l stateLog) Served(int, bool, bool) {}
+
+func (l stateLog) Producers() []partition.ProducerInfo { return nil }
 
 // describeInternal is what Metadata says of a view: who serves it, and, as every broker has what it is made of, some others as its replicas.
 func describeInternal(m *image.Image, t *image.Topic) kmsg.MetadataResponseTopic {

@@ -98,6 +98,15 @@ func TestInternalTopicsAreRead(t *testing.T) {
 		}
 	}
 
+	// Who looks for hanging transactions asks for the producers of every partition of a broker, and takes one that refuses for all.
+	dp := kmsg.NewPtrDescribeProducersRequest()
+	dt := kmsg.NewDescribeProducersRequestTopic()
+	dt.Topic, dt.Partitions = "__consumer_offsets", []int32{index}
+	dp.Topics = append(dp.Topics, dt)
+	if r := ask[*kmsg.DescribeProducersResponse](s, dp, 0).Topics[0].Partitions[0]; r.ErrorCode != 0 || len(r.ActiveProducers) != 0 {
+		t.Errorf("producers: %+v", r)
+	}
+
 	s.propose1(command.PlaceCoordinators{Shards: []command.ShardPlacement{{Shard: index, Broker: 2, Expected: 1}}})
 	if r := ask[*kmsg.ListOffsetsResponse](s, l, 7).Topics[0].Partitions[0]; r.ErrorCode != kerr.NotLeaderForPartition.Code {
 		t.Errorf("where another broker serves it: %+v", r)
