@@ -267,6 +267,7 @@ func Take(limits *Limits, now time.Time, generation int32, from []group.Migrant,
 			names: sortedNames(s.topics), epoch: g.epoch, previous: g.epoch,
 			classic: &classic{session: x.Session, protocols: x.Protocols},
 		}
+		m.forget(g.epoch)
 		m.assigned = setOfNames(topics, has)
 		m.target = m.assigned
 		if slices.ContainsFunc(m.assigned, g.hasOwner) {

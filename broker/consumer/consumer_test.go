@@ -319,6 +319,43 @@ func TestInvalidHeartbeats(t *testing.T) {
 	}
 }
 
+// A commit that a new epoch has overtaken is refused although its partitions are still the member's, or taken although they are not, or were another's
+// in between (KIP-1251).
+func TestCommitsOfAnEpochBefore(t *testing.T) {
+	r := newRig(t, "a", 4)
+	commit := func(id string, epoch int32, want error, partitions ...any) {
+		t.Helper()
+		var offsets []command.OffsetCommit
+		for _, p := range set(append([]any{"a"}, partitions...)...) {
+			offsets = append(offsets, command.OffsetCommit{Partition: p, Offset: 1})
+		}
+		if err := r.g.Commit(r.now, group.Identity{MemberID: id, Generation: epoch, Offsets: offsets}); !errors.Is(err, want) {
+			t.Errorf("%s commits %v in epoch %d: %v, want %v", id, partitions, epoch, err, want)
+		}
+	}
+	r.say(joining("m1", "a"))
+	r.say(joining("m2", "a"))
+	r.say(beating("m1", 1)) // asked to give up 2 and 3
+	commit("m1", 1, nil, 0, 3)
+	r.wants(r.say(beating("m1", 1, "a", 0, 1)), 2)
+	r.wants(r.say(beating("m2", 2)), 2, "a", 2, 3)
+	commit("m1", 1, nil, 0, 1)
+	commit("m1", 1, ErrStaleEpoch, 0, 3)
+	commit("m1", 0, ErrStaleEpoch, 0)
+	commit("m1", 3, ErrStaleEpoch, 0)
+	commit("m2", 1, ErrStaleEpoch, 2)
+	commit("m2", 2, nil, 2)
+	r.say(beating("m2", Leaving))
+	r.wants(r.say(beating("m1", 2)), 3, "a", 0, 1, 2, 3)
+	commit("m1", 1, nil, 0, 1)
+	commit("m1", 1, ErrStaleEpoch, 2) // it was m2's in between
+	commit("m1", 2, ErrStaleEpoch, 2)
+	commit("m1", 3, nil, 2)
+	r.load() // by another coordinator
+	commit("m1", 1, ErrStaleEpoch, 0)
+	commit("m1", 3, nil, 0)
+}
+
 // Who may commit and fetch offsets is decided by the member's epoch.
 func TestOffsetsByEpoch(t *testing.T) {
 	r := newRig(t, "a", 2)

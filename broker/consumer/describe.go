@@ -44,7 +44,7 @@ func (g *Group) Describe() Description {
 }
 
 // Commit decides whether a member may commit offsets, and keeps its session if it uses the classic protocol, as that counts commits as signs
-// of life. Without members, anybody may (an administrator does).
+// of life. Without members, anybody may (an administrator does). One that says an epoch before its own may as well, for what has been its own since.
 func (g *Group) Commit(_ time.Time, who group.Identity) error {
 	if g.dead {
 		return group.ErrNotAvailable
@@ -52,8 +52,13 @@ func (g *Group) Commit(_ time.Time, who group.Identity) error {
 	if who.Generation < 0 && len(g.order) == 0 {
 		return nil
 	}
-	if m := g.members[who.MemberID]; m != nil && m.classic == nil && who.Old {
-		return ErrOldRequest
+	if m := g.members[who.MemberID]; m != nil && m.classic == nil {
+		if who.Old {
+			return ErrOldRequest
+		}
+		if m.epoch != who.Generation && m.mayCommit(who.Generation, who.Offsets) {
+			return nil
+		}
 	}
 	return g.checkMember(who.MemberID, who.Generation)
 }

@@ -225,6 +225,7 @@ func (g *Group) restore(now time.Time, session time.Duration, m *member, seen di
 	if err := g.learn(m.regex); err != nil {
 		return err
 	}
+	m.forget(g.epoch)
 	g.insert(m)
 	g.own(m, m.assigned)
 	g.own(m, m.revoking)

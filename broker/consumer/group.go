@@ -55,6 +55,11 @@ type member struct {
 	revoking        assign.Set // its own until it says that it has given them up; nothing of assigned
 	target          assign.Set
 
+	// grants are the newest of what it was given, oldest first; all else that it has it holds since the epoch held. Not durable: who loads the
+	// group takes it that all was given just now, and is as strict as can be for a while.
+	grants []grant
+	held   int32
+
 	topics   []kafka.TopicID // what names and regex come to, in order
 	deadline time.Time       // its session's end
 	limit    time.Time       // when it must have given up revoking; zero: it need not

@@ -197,6 +197,7 @@ func (g *Group) findInstance(id, instance string, out *Effects) (*member, error)
 	}
 	g.bytes -= m.classic.bytes()
 	m.epoch, m.previous, m.classic = Joining, Joining, nil
+	m.forget(g.epoch)
 	g.save(m, currentDirt|metaDirt)
 	return m, nil
 }

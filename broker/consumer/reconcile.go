@@ -85,6 +85,7 @@ func (g *Group) reconcile(now time.Time, m *member, owned assign.Set, told bool)
 	free := g.unowned(add)
 	g.own(m, free)
 	m.assigned, m.state = keep.Or(free), stable
+	m.granted(g.target, free)
 	if m.classic == nil { // else it is to sync
 		m.limit = time.Time{}
 	}

@@ -40,6 +40,7 @@ func (c *Coordinator) commit(name string, who group.Identity, in *Within, offset
 		if err := c.room(e); err != nil {
 			return err
 		}
+		who.Offsets = offsets
 		if err := in.admit(e.g, now, who); err != nil {
 			return err
 		}

@@ -1,6 +1,10 @@
 package group
 
-import "time"
+import (
+	"time"
+
+	"github.com/qanat-io/qanat/metadata/command"
+)
 
 // State of a classic group, with Kafka's names.
 type State uint8
@@ -118,6 +122,9 @@ type Identity struct {
 
 	// Old: the request is of a version in which Generation is never a member's epoch (KIP-848); no member of the consumer protocol sends it.
 	Old bool
+
+	// Offsets are what it commits; nil where that does not matter.
+	Offsets []command.OffsetCommit
 }
 
 // Leaver is one member of a LeaveGroup. MemberID "" with an InstanceID: removal by an administrator.
