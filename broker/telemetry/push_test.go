@@ -197,7 +197,7 @@ func TestKeptTraces(t *testing.T) {
 		t.Fatal("nothing is traced")
 	}
 	requests := uint64(0)
-	tm.traces.drawn = func(every uint64) bool {
+	tm.traces.drawn = func(every uint64, _ int64) bool {
 		requests++
 		return requests%every == 0
 	}
@@ -244,6 +244,25 @@ func TestKeptTraces(t *testing.T) {
 	}
 	if kept["slow"] != 1 || kept["failed"] != 1 || kept["sampled"] != 2 {
 		t.Errorf("kept %v", kept)
+	}
+}
+
+// One request in so many is sampled, in whatever steps the clock goes and however regularly they come.
+func TestDrawn(t *testing.T) {
+	const every, n = 100, 1_000_000
+	for _, step := range []int64{1, 41, 1000, 1_000_000, 999_999_937} {
+		got := 0
+		for i := range int64(n) {
+			if drawn(every, 1_700_000_000_000_000_000+i*step) {
+				got++
+			}
+		}
+		if got < n/every*8/10 || got > n/every*12/10 {
+			t.Errorf("in steps of %d ns: %d of %d", step, got, n)
+		}
+	}
+	if !drawn(1, 7) {
+		t.Error("one in one is not drawn")
 	}
 }
 

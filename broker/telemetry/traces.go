@@ -4,7 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"math"
-	"math/rand/v2"
+	"math/bits"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -39,8 +39,8 @@ type traces struct {
 	tracer trace.Tracer // nil: nothing is traced
 	slow   time.Duration
 	every  uint64 // one of so many is kept in any case; 0: none
-	// drawn tells whether it is one of so many: by chance, as a counter would be written by all processors for each request.
-	drawn func(every uint64) bool
+	// drawn tells whether it is one of so many: by the nanosecond at which it was answered, as a counter would be written by all processors for each request.
+	drawn func(every uint64, at int64) bool
 
 	kept  atomic.Uint64 // seconds since the start, and below it how many slow and failed ones were kept in that second
 	start time.Time
@@ -49,10 +49,18 @@ type traces struct {
 
 func (t *traces) init(tracer trace.Tracer, cfg Config) {
 	t.tracer, t.slow, t.start = tracer, cfg.TraceSlow, time.Now()
-	t.drawn = func(every uint64) bool { return rand.Uint64N(every) == 0 }
+	t.drawn = drawn
 	if cfg.TraceShare > 0 {
 		t.every = uint64(max(1, math.Round(1/cfg.TraceShare)))
 	}
+}
+
+// drawn scatters the time, whatever steps its clock goes in, and takes one part of so many.
+func drawn(every uint64, at int64) bool {
+	const golden = 0x9e3779b97f4a7c15 // 2^64 by the golden ratio: Knuth's multiplicative hashing, twice
+	h := uint64(at) * golden
+	part, _ := bits.Mul64((h^h>>32)*golden, every)
+	return part == 0
 }
 
 // Tracing tells whether requests are traced.
@@ -71,7 +79,7 @@ type RequestTrace struct {
 
 // fate decides what becomes of a request's trace; false: nothing, as of most.
 func (t *traces) fate(r *RequestTrace) (why int, ok bool) {
-	sampled := t.every > 0 && t.drawn(t.every)
+	sampled := t.every > 0 && t.drawn(t.every, r.Start.UnixNano()+int64(r.Took))
 	switch {
 	case r.Closed || r.Error != 0:
 		why = traceFailed
