@@ -85,7 +85,7 @@ func TestPanels(t *testing.T) {
 
 // drawn is how many lines a query has, and the greatest value of them.
 func (p *prometheus) drawn(q dashboards.Query, begin, end time.Time, whole string) (lines int, top float64, err error) {
-	expr := strings.NewReplacer("$__rate_interval", "15s", "$__range", whole).Replace(q.PromQL())
+	expr := strings.NewReplacer("$__rate_interval", "15s", "$__range", whole, "offset 30s", "offset 5s").Replace(q.PromQL())
 	expr = regexp.MustCompile(`\$[a-z]+`).ReplaceAllString(expr, ".*")
 	var r struct {
 		Data struct{ Result []struct{ Values [][2]any } }
