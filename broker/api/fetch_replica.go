@@ -71,7 +71,7 @@ func (f *fetcher) report() {
 			return // reading it will tell
 		}
 		// What it diverges in, and an epoch that is not the partition's, reading tells as well.
-		_, s.refused = s.leader.ReplicaFetched(*f.replica, s.currentEpoch, partition.Position{From: s.from, Last: s.lastFetchedEpoch})
+		_, s.refused = s.led.ReplicaFetched(*f.replica, s.currentEpoch, partition.Position{From: s.from, Last: s.lastFetchedEpoch})
 	})
 }
 

@@ -31,7 +31,8 @@ type slot struct {
 	currentEpoch     kafka.LeaderEpoch
 	lastFetchedEpoch kafka.LeaderEpoch
 
-	leader leader
+	leader readable
+	led    leader // the same, where a follower fetches
 	cancel func() // of the subscription; nil without one
 	// used: part of the fetch. News of a slot that no longer is are dropped.
 	used   bool
@@ -127,17 +128,21 @@ func (s *slot) resolve(h *Handler, m *image.Image, byID bool) error {
 	var t *image.Topic
 	var err error
 	switch {
-	case s.f.replica != nil: // by id
-		t, err = topicWithID(m, s.key.id)
+	case s.f.replica != nil: // by id, and none of what only readers are shown
+		if t, err = topicWithID(m, s.key.id); err == nil {
+			if s.led, err = h.leading(t, s.key.index); err == nil {
+				s.leader = s.led
+			}
+		}
+		return err
 	case byID:
 		t, err = h.readableWithID(m, s.key.id)
 	default:
 		t, err = h.readableNamed(m, s.key.name)
 	}
-	if err != nil {
-		return err
+	if err == nil {
+		s.leader, err = h.reading(t, s.key.index)
 	}
-	s.leader, err = h.reading(t, s.key.index)
 	return err
 }
 
@@ -146,7 +151,7 @@ func (s *slot) subscribe() {
 	switch {
 	case s.cancel != nil || s.leader == nil:
 	case s.f.replica != nil:
-		appends, watermarks := s.leader.SubscribeAppends(s), s.leader.Subscribe(later{s})
+		appends, watermarks := s.led.SubscribeAppends(s), s.led.Subscribe(later{s})
 		s.cancel = func() { appends(); watermarks() }
 	default:
 		s.cancel = s.leader.Subscribe(s)
@@ -164,7 +169,7 @@ func (s *slot) unsubscribe() {
 func (s *slot) leave() {
 	s.unsubscribe()
 	s.drop()
-	s.leader, s.used, s.key = nil, false, slotKey{}
+	s.leader, s.led, s.used, s.key = nil, nil, false, slotKey{}
 	s.sentHighWatermark, s.sentLogStart = -1, -1
 	s.loading, s.limit = false, throttle.Limit{}
 }
@@ -199,7 +204,7 @@ func (s *slot) stale(committed bool) bool {
 		return false
 	}
 	if s.f.replica != nil {
-		return l.LocalEnd() > s.from && r.Run.Len() == 0 || l.CheckEpoch(s.currentEpoch) != nil
+		return s.led.LocalEnd() > s.from && r.Run.Len() == 0 || l.CheckEpoch(s.currentEpoch) != nil
 	}
 	return l.HighWatermark() != r.HighWatermark || l.LogStart() != r.LogStart ||
 		committed && l.LastStable() != r.LastStable || l.CheckEpoch(s.currentEpoch) != nil && s.currentEpoch >= 0

@@ -106,33 +106,38 @@ type Handler struct {
 	configs   chan struct{} // a token: one read-modify-write of configurations at a time
 }
 
-// leader is what this package asks of a *partition.Partition; see there for each method.
-type leader interface {
+// readable is what this package asks of a *partition.Partition, or of a *statelog.Partition in its place, for who only reads; see there for each method.
+type readable interface {
 	ID() kafka.Partition
-	ProduceWithin(t partition.Transaction, records []byte, acks partition.Acks, timeout time.Duration, w partition.Waiter, slot int)
-	Enlists(records []byte) bool
-	AppendMarker(e partition.End, timeout time.Duration, w partition.Waiter, slot int)
-	Produce(records []byte, acks partition.Acks, timeout time.Duration, w partition.Waiter, slot int)
 	Read(r partition.ReadRequest) (partition.ReadResult, error)
 	Subscribe(l partition.Listener) (cancel func())
-	SubscribeAppends(l partition.Listener) (cancel func())
-	ReplicaFetched(r partition.Replica, current kafka.LeaderEpoch, at partition.Position) (*partition.EpochEnd, error)
 	Near(from kafka.Offset, wanted func(kafka.BrokerID) bool) (kafka.BrokerID, bool)
-	LocalEnd() kafka.Offset
 	LeaderEpoch() kafka.LeaderEpoch
 	HighWatermark() kafka.Offset
 	LastStable() kafka.Offset
 	LogStart() kafka.Offset
-	Settings() *config.Topic
 	ListOffset(ctx context.Context, timestamp int64, committed bool) (partition.Listed, error)
 	MayBlock(timestamp int64) bool
 	Unsettled() bool
 	Settle(ctx context.Context)
 	CheckEpoch(current kafka.LeaderEpoch) error
 	EpochEnd(requested kafka.LeaderEpoch) partition.EpochEnd
-	Sizes() (local, remote int64)
 	Served(n int, cold, replica bool)
 	Producers() []partition.ProducerInfo
+}
+
+// leader is what this package asks of a *partition.Partition; see there for each method.
+type leader interface {
+	readable
+	ProduceWithin(t partition.Transaction, records []byte, acks partition.Acks, timeout time.Duration, w partition.Waiter, slot int)
+	Enlists(records []byte) bool
+	AppendMarker(e partition.End, timeout time.Duration, w partition.Waiter, slot int)
+	Produce(records []byte, acks partition.Acks, timeout time.Duration, w partition.Waiter, slot int)
+	SubscribeAppends(l partition.Listener) (cancel func())
+	ReplicaFetched(r partition.Replica, current kafka.LeaderEpoch, at partition.Position) (*partition.EpochEnd, error)
+	LocalEnd() kafka.Offset
+	Settings() *config.Topic
+	Sizes() (local, remote int64)
 }
 
 // metadataQuorum is what this package asks of a *quorum.Quorum; see there for each method. An interface for the tests' sake.
@@ -148,7 +153,10 @@ type metadataQuorum interface {
 
 var _ metadataQuorum = (*quorum.Quorum)(nil)
 
-var _ leader = (*partition.Partition)(nil)
+var (
+	_ leader   = (*partition.Partition)(nil)
+	_ readable = (*statelog.Partition)(nil)
+)
 
 // settings are the static configuration values that requests consult, read once.
 type settings struct {

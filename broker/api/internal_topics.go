@@ -1,13 +1,11 @@
 package api
 
 import (
-	"context"
 	"slices"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"github.com/qanat-io/qanat/broker/partition"
 	"github.com/qanat-io/qanat/broker/statelog"
 	"github.com/qanat-io/qanat/metadata/command"
 	"github.com/qanat-io/qanat/metadata/image"
@@ -43,7 +41,7 @@ func (h *Handler) readableWithID(m *image.Image, id kafka.TopicID) (*image.Topic
 }
 
 // reading is leading for who only reads.
-func (h *Handler) reading(t *image.Topic, index int32) (leader, error) {
+func (h *Handler) reading(t *image.Topic, index int32) (readable, error) {
 	if statelog.Named(t.Name) != t {
 		return h.leading(t, index)
 	}
@@ -51,11 +49,11 @@ func (h *Handler) reading(t *image.Topic, index int32) (leader, error) {
 	if p == nil {
 		return nil, errNoPartition
 	}
-	return stateLog{Partition: p}, nil
+	return p, nil
 }
 
 // readingAt is leadingAt for who only reads.
-func (h *Handler) readingAt(m *image.Image, topic string, index int32, epoch kafka.LeaderEpoch) (leader, error) {
+func (h *Handler) readingAt(m *image.Image, topic string, index int32, epoch kafka.LeaderEpoch) (readable, error) {
 	t, err := h.readableNamed(m, topic)
 	if err != nil {
 		return nil, err
@@ -66,40 +64,6 @@ func (h *Handler) readingAt(m *image.Image, topic string, index int32, epoch kaf
 	}
 	return l, l.CheckEpoch(epoch)
 }
-
-// stateLog is a partition of a view as who reads asks it. The other methods of a leader are nobody's to call: only reading gives one out.
-type stateLog struct {
-	leader // nil
-	*statelog.Partition
-}
-
-func (l stateLog) ID() kafka.Partition                        { return l.Partition.ID() }
-func (l stateLog) LeaderEpoch() kafka.LeaderEpoch             { return l.Partition.LeaderEpoch() }
-func (l stateLog) CheckEpoch(current kafka.LeaderEpoch) error { return l.Partition.CheckEpoch(current) }
-func (l stateLog) HighWatermark() kafka.Offset                { return l.Partition.HighWatermark() }
-func (l stateLog) LastStable() kafka.Offset                   { return l.Partition.LastStable() }
-func (l stateLog) LogStart() kafka.Offset                     { return l.Partition.LogStart() }
-func (l stateLog) EpochEnd(requested kafka.LeaderEpoch) partition.EpochEnd {
-	return l.Partition.EpochEnd(requested)
-}
-func (l stateLog) Read(r partition.ReadRequest) (partition.ReadResult, error) {
-	return l.Partition.Read(r)
-}
-func (l stateLog) Subscribe(to partition.Listener) (cancel func()) { return l.Partition.Subscribe(to) }
-func (l stateLog) ListOffset(ctx context.Context, timestamp int64, committed bool) (partition.Listed, error) {
-	return l.Partition.ListOffset(ctx, timestamp, committed)
-}
-
-// What it has none of: followers nearby, records on their way to a disk or in the bucket, bytes that count as served, producers.
-func (l stateLog) Near(kafka.Offset, func(kafka.BrokerID) bool) (kafka.BrokerID, bool) {
-	return kafka.NoBroker, false
-}
-func (l stateLog) MayBlock(int64) bool    { return false }
-func (l stateLog) Unsettled() bool        { return false }
-func (l stateLog) Settle(context.Context) {}
-func (l stateLog) Served(int, bool, bool) {}
-
-func (l stateLog) Producers() []partition.ProducerInfo { return nil }
 
 // describeInternal is what Metadata says of a view: who serves it, and, as every broker has what it is made of, some others as its replicas.
 func describeInternal(m *image.Image, t *image.Topic) kmsg.MetadataResponseTopic {

@@ -30,7 +30,7 @@ const maxLookupWaitMs = 30_000
 
 // lookup is one partition's question that may have to wait, for the bucket or the disk.
 type lookup struct {
-	leader    leader
+	leader    readable
 	timestamp int64
 	answer    *kmsg.ListOffsetsResponseTopicPartition
 }
@@ -106,7 +106,7 @@ func repeatedPartitions(req *kmsg.ListOffsetsRequest) map[topicPartition]bool {
 }
 
 // listable finds the leader that answers, if the question is one that this version may ask.
-func (h *Handler) listable(m *image.Image, version int16, topic string, p *kmsg.ListOffsetsRequestTopicPartition) (leader, error) {
+func (h *Handler) listable(m *image.Image, version int16, topic string, p *kmsg.ListOffsetsRequestTopicPartition) (readable, error) {
 	if s := -p.Timestamp; p.Timestamp < 0 && (s < 0 || s >= int64(len(specialSince)) || version < specialSince[s]) {
 		return nil, refuse(kerr.UnsupportedVersion, "timestamp %d is not served in version %d", p.Timestamp, version)
 	}
@@ -118,7 +118,7 @@ func (h *Handler) listable(m *image.Image, version int16, topic string, p *kmsg.
 }
 
 // list asks one partition.
-func (h *Handler) list(ctx context.Context, l leader, timestamp int64, committed bool, rp *kmsg.ListOffsetsResponseTopicPartition) {
+func (h *Handler) list(ctx context.Context, l readable, timestamp int64, committed bool, rp *kmsg.ListOffsetsResponseTopicPartition) {
 	found, err := l.ListOffset(ctx, timestamp, committed)
 	if err != nil {
 		rp.ErrorCode = code(err)

@@ -64,13 +64,15 @@ func buildView(m *image.Image, internal bool) *view {
 	})
 	var unlisted []kmsg.MetadataResponseTopic
 	if internal {
-		for t, exists := range map[*image.Topic]bool{statelog.Offsets: m.HasGroups(), statelog.Transactions: m.HasTransactions()} {
+		add := func(t *image.Topic, exists bool) {
+			to := &unlisted
 			if exists {
-				v.topics = append(v.topics, describeInternal(m, t))
-			} else {
-				unlisted = append(unlisted, describeInternal(m, t))
+				to = &v.topics
 			}
+			*to = append(*to, describeInternal(m, t))
 		}
+		add(statelog.Offsets, m.HasGroups())
+		add(statelog.Transactions, m.HasTransactions())
 		slices.SortFunc(v.topics, func(a, b kmsg.MetadataResponseTopic) int { return strings.Compare(*a.Topic, *b.Topic) })
 	}
 	v.listed = len(v.topics)

@@ -15,7 +15,7 @@
 // was opened has no numbers of its own any more and lies directly below; who comes from before gets it all once more, each key's latest, as after a compaction that is late.
 //
 // What must stay true: a record shows what the image holds for its key, or held a moment ago; positions only grow; the goroutine that applies entries is
-// never kept waiting for a reader.
+// never kept waiting for a reader: readers encode what they took under the lock after they have let go of it.
 //
 // Start reading at Logs, then partition.go. docs/decisions/0014-state-logs.md says why it is like this.
 package statelog

@@ -2,7 +2,6 @@ package statelog
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"time"
 
@@ -123,20 +122,22 @@ func (e *entity) timestamp() int64 {
 	return 0
 }
 
-// encode is the record in Kafka's form: the oldest that says everything, since it is what the most programs read.
-func (e *entity) encode(m *image.Image) (timestamp int64, key, value []byte, err error) {
+// encode is the record in Kafka's form: the oldest that says everything, since it is what the most programs read. There is nothing to show, and ok is false, where
+// an offset's topic is gone, or a group's state is not what this broker can read, of which the group's coordinator tells.
+func (e *entity) encode(m *image.Image) (timestamp int64, key, value []byte, ok bool) {
 	switch of := e.of.(type) {
 	case *image.Offset:
-		t, ok := m.TopicByID(of.Partition.Topic)
-		if !ok {
-			return 0, nil, nil, fmt.Errorf("group %q has an offset of a topic that is gone, %s", e.name, of.Partition.Topic)
+		t, there := m.TopicByID(of.Partition.Topic)
+		if !there {
+			return 0, nil, nil, false
 		}
 		key, value = offsetKey(e.name, t.Name, of.Partition.Index), offsetValue(of)
 	case *classic:
-		key = groupKey(e.name)
-		if value, err = groupValue(of.state); err != nil {
-			return 0, nil, nil, fmt.Errorf("group %q: %w", e.name, err)
+		d, err := group.Durable(of.state)
+		if err != nil {
+			return 0, nil, nil, false
 		}
+		key, value = groupKey(e.name), groupValue(&d)
 	case *command.Transaction:
 		key, value = transactionKey(e.name), transactionValue(m, of)
 	case *tombstone:
@@ -149,7 +150,7 @@ func (e *entity) encode(m *image.Image) (timestamp int64, key, value []byte, err
 			key = transactionKey(e.name)
 		}
 	}
-	return e.timestamp(), key, value, nil
+	return e.timestamp(), key, value, true
 }
 
 func offsetKey(name, topic string, partition int32) []byte {
@@ -174,11 +175,7 @@ func groupKey(name string) []byte {
 	return k.AppendTo(nil)
 }
 
-func groupValue(state []byte) ([]byte, error) {
-	d, err := group.Durable(state)
-	if err != nil {
-		return nil, err
-	}
+func groupValue(d *group.DurableState) []byte {
 	v := kmsg.GroupMetadataValue{
 		Version: 2, ProtocolType: d.Type, Generation: d.Generation, Protocol: filled(d.Protocol), Leader: filled(d.Leader),
 		CurrentStateTimestamp: d.Since.UnixMilli(),
@@ -193,7 +190,7 @@ func groupValue(state []byte) ([]byte, error) {
 			Subscription: m.Metadata, Assignment: m.Assignment,
 		})
 	}
-	return v.AppendTo(nil), nil
+	return v.AppendTo(nil)
 }
 
 // filled is null for an empty string.

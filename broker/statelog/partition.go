@@ -36,20 +36,26 @@ type Partition struct {
 	topic *image.Topic
 	index int32
 
-	mu      sync.Mutex
-	state   state
-	since   uint64        // the image's index when it was opened
-	queued  []image.Touch // what came while it was being opened
-	records []record      // by offset
-	start   kafka.Offset
-	end     kafka.Offset
-	trimAt  int // how many records are worth a look
+	// mu is taken by who applies entries: never held over what a reader asks for.
+	mu     sync.Mutex
+	state  state
+	since  uint64        // the image's index when it was opened
+	queued []image.Touch // what came while it was being opened
+	shown
+	trimAt int // how many records are worth a look
 
 	entry   uint64 // of the last touch
 	ordinal kafka.Offset
 	read    time.Time // the last time
 
 	listeners []*partition.Listener
+}
+
+// shown is what there is at a moment. Nothing of it is written to: records are appended behind it, and what is dropped is dropped from a copy.
+type shown struct {
+	records []record // by offset
+	start   kafka.Offset
+	end     kafka.Offset
 }
 
 type state uint8
@@ -147,13 +153,18 @@ func (p *Partition) trim(m *image.Image) {
 			tombstones++
 		}
 	}
-	p.records = slices.DeleteFunc(p.records, func(r record) bool {
+	left := make([]record, 0, len(p.records)/2)
+	for _, r := range p.records {
 		if r.gone() {
-			tombstones--
-			return tombstones >= maxTombstones
+			if tombstones--; tombstones >= maxTombstones {
+				continue
+			}
+		} else if !r.current(m) {
+			continue
 		}
-		return !r.current(m)
-	})
+		left = append(left, r)
+	}
+	p.records = left
 	p.trimAt = max(fewRecords, 2*len(p.records))
 }
 
@@ -174,29 +185,23 @@ func (p *Partition) forgetUnread(before time.Time) bool {
 	return p.state == unread
 }
 
-// bounds opens the partition and tells where it begins and ends.
-func (p *Partition) bounds() (start, end kafka.Offset) {
-	if p.opened() != nil {
-		return 0, 0
-	}
-	defer p.mu.Unlock()
-	return p.start, p.end
-}
-
-// opened returns with mu held and the partition open, or with an error and without mu.
-func (p *Partition) opened() error {
+// look opens the partition, and returns what it shows.
+func (p *Partition) look() (shown, error) {
 	for range 3 {
 		p.mu.Lock()
-		if p.state == open {
+		now, is := p.shown, p.state
+		if is == open {
 			p.read = time.Now()
-			return nil
 		}
 		p.mu.Unlock()
+		if is == open {
+			return now, nil
+		}
 		if err := p.logs.open(p); err != nil {
-			return err
+			return shown{}, err
 		}
 	}
-	return fmt.Errorf("%w: snapshots of the metadata come faster than they can be read", partition.ErrStorage)
+	return shown{}, fmt.Errorf("%w: snapshots of the metadata come faster than they can be read", partition.ErrStorage)
 }
 
 // Subscribe has l told of new records, until cancel.
@@ -249,14 +254,21 @@ func (p *Partition) EpochEnd(requested kafka.LeaderEpoch) partition.EpochEnd {
 	return partition.EpochEnd{Epoch: requested, End: math.MaxInt64}
 }
 
-// HighWatermark is the offset after the last record.
-func (p *Partition) HighWatermark() kafka.Offset { _, end := p.bounds(); return end }
+// HighWatermark is the offset after the last record, 0 where it cannot be told: Read says why.
+func (p *Partition) HighWatermark() kafka.Offset {
+	now, _ := p.look()
+	return now.end
+}
 
 // LastStable is the same: there are no transactions.
 func (p *Partition) LastStable() kafka.Offset { return p.HighWatermark() }
 
-// LogStart is the first record's offset. Who asks for less gets this one: the view begins anew now and then, and that is no reason to be sent back.
-func (p *Partition) LogStart() kafka.Offset { start, _ := p.bounds(); return start }
+// LogStart is the first record's offset, 0 where it cannot be told. Who asks for less gets this one: the view begins anew now and then, and that is no reason
+// to be sent back.
+func (p *Partition) LogStart() kafka.Offset {
+	now, _ := p.look()
+	return now.start
+}
 
 // Read is that of partition.Partition: what there is from an offset on, or from the first there is, as one batch.
 func (p *Partition) Read(r partition.ReadRequest) (partition.ReadResult, error) {
@@ -264,19 +276,19 @@ func (p *Partition) Read(r partition.ReadRequest) (partition.ReadResult, error) 
 	if err := p.CheckEpoch(r.CurrentEpoch); err != nil {
 		return none, err
 	}
-	if err := p.opened(); err != nil {
+	now, err := p.look()
+	if err != nil {
 		return none, err
 	}
-	defer p.mu.Unlock()
 	m := p.logs.quorum.Image()
-	result := partition.ReadResult{HighWatermark: p.end, LastStable: p.end, LogStart: p.start}
+	result := partition.ReadResult{HighWatermark: now.end, LastStable: now.end, LogStart: now.start}
 	if r.From < 0 || r.From > kafka.Offset(m.Index()+ahead)*perEntry {
 		return result, partition.ErrOutOfRange
 	}
-	if r.From >= p.end {
+	if r.From >= now.end {
 		return result, nil
 	}
-	b, err := p.gather(m, max(r.From, p.start), r.MaxBytes)
+	b, err := now.gather(m, p.LeaderEpoch(), max(r.From, now.start), r.MaxBytes)
 	if err != nil {
 		return none, errors.Join(partition.ErrStorage, err)
 	}
@@ -284,13 +296,13 @@ func (p *Partition) Read(r partition.ReadRequest) (partition.ReadResult, error) 
 	return result, nil
 }
 
-// gather makes a batch of what is up to date from an offset below the end on: one record at least, unless none is left. mu is held.
-func (p *Partition) gather(m *image.Image, from kafka.Offset, maxBytes int) ([]byte, error) {
-	i := sort.Search(len(p.records), func(i int) bool { return p.records[i].offset >= from })
-	b := batch.Builder{BaseOffset: from, LeaderEpoch: p.LeaderEpoch()}
-	next := p.end
-	for ; i < len(p.records); i++ {
-		r := &p.records[i]
+// gather makes a batch of what is up to date from an offset below the end on: one record at least, unless none is left.
+func (s shown) gather(m *image.Image, epoch kafka.LeaderEpoch, from kafka.Offset, maxBytes int) ([]byte, error) {
+	i := sort.Search(len(s.records), func(i int) bool { return s.records[i].offset >= from })
+	b := batch.Builder{BaseOffset: from, LeaderEpoch: epoch}
+	next := s.end
+	for ; i < len(s.records); i++ {
+		r := &s.records[i]
 		if r.offset-b.BaseOffset >= math.MaxInt32 { // the furthest that a record may be from the first
 			if b.Count() > 0 {
 				next = r.offset
@@ -301,9 +313,9 @@ func (p *Partition) gather(m *image.Image, from kafka.Offset, maxBytes int) ([]b
 		if !r.current(m) {
 			continue
 		}
-		timestamp, key, value, err := r.encode(m)
-		if err != nil {
-			continue // what cannot be read is not shown
+		timestamp, key, value, ok := r.encode(m)
+		if !ok {
+			continue
 		}
 		if b.Count() > 0 && b.Size()+len(key)+len(value)+recordOverhead > maxBytes {
 			next = r.offset
@@ -311,10 +323,7 @@ func (p *Partition) gather(m *image.Image, from kafka.Offset, maxBytes int) ([]b
 		}
 		b.AddAt(r.offset, timestamp, key, value)
 	}
-	if next-b.BaseOffset > math.MaxInt32 {
-		next = b.BaseOffset + math.MaxInt32
-	}
-	b.Through(next) // over what is out of date, as a compacted log does
+	b.Through(min(next, b.BaseOffset+math.MaxInt32)) // over what is out of date, as a compacted log does
 	return b.Build()
 }
 
@@ -325,30 +334,41 @@ const recordOverhead = 32
 func (p *Partition) ListOffset(_ context.Context, timestamp int64, _ bool) (partition.Listed, error) {
 	nothing := partition.Listed{Offset: -1, Timestamp: -1, Epoch: kafka.NoEpoch}
 	epoch := p.LeaderEpoch()
-	if err := p.opened(); err != nil {
+	now, err := p.look()
+	if err != nil {
 		return nothing, err
 	}
-	defer p.mu.Unlock()
 	const latest, earliest, newest, earliestLocal = -1, -2, -3, -4
 	switch timestamp {
 	case latest:
-		return partition.Listed{Offset: p.end, Timestamp: -1, Epoch: epoch}, nil
+		return partition.Listed{Offset: now.end, Timestamp: -1, Epoch: epoch}, nil
 	case earliest, earliestLocal:
-		return partition.Listed{Offset: p.start, Timestamp: -1, Epoch: epoch}, nil
+		return partition.Listed{Offset: now.start, Timestamp: -1, Epoch: epoch}, nil
 	}
 	m := p.logs.quorum.Image()
 	found := nothing
-	for i := range p.records {
-		if timestamp < newest || !p.records[i].current(m) {
+	for i := range now.records {
+		if timestamp < newest || !now.records[i].current(m) {
 			continue
 		}
-		at := p.records[i].timestamp()
+		at := now.records[i].timestamp()
 		switch {
 		case timestamp == newest && at > found.Timestamp:
-			found = partition.Listed{Offset: p.records[i].offset, Timestamp: at, Epoch: epoch}
+			found = partition.Listed{Offset: now.records[i].offset, Timestamp: at, Epoch: epoch}
 		case timestamp >= 0 && at >= timestamp:
-			return partition.Listed{Offset: p.records[i].offset, Timestamp: at, Epoch: epoch}, nil
+			return partition.Listed{Offset: now.records[i].offset, Timestamp: at, Epoch: epoch}, nil
 		}
 	}
 	return found, nil
 }
+
+// What it has none of: followers nearby, records on their way to a disk or in the bucket, bytes that count as served, producers.
+
+func (p *Partition) Near(kafka.Offset, func(kafka.BrokerID) bool) (kafka.BrokerID, bool) {
+	return kafka.NoBroker, false
+}
+func (p *Partition) MayBlock(int64) bool                 { return false }
+func (p *Partition) Unsettled() bool                     { return false }
+func (p *Partition) Settle(context.Context)              {}
+func (p *Partition) Served(int, bool, bool)              {}
+func (p *Partition) Producers() []partition.ProducerInfo { return nil }
