@@ -485,11 +485,15 @@ func (c *collector) logsAre(t *testing.T, k *cluster) {
 		}
 		defer f.Close()
 		console := map[string]int{}
-		for lines := bufio.NewScanner(f); lines.Scan(); {
+		lines := bufio.NewScanner(f)
+		for lines.Scan() {
 			var line struct{ Level, Msg string }
 			if json.Unmarshal(lines.Bytes(), &line) == nil {
 				console[line.Level+" "+line.Msg]++
 			}
+		}
+		if err := lines.Err(); err != nil {
+			t.Errorf("broker %s: %v", id, err)
 		}
 		if len(console) < 3 {
 			t.Errorf("broker %s has logged %v", id, console)

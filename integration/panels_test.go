@@ -51,36 +51,50 @@ func TestPanels(t *testing.T) {
 		"quota.window.num=3", "max.connections.per.ip=200", "broker.session.timeout.ms=2000", "tier.sweep.interval.ms=5000")
 	p := startPrometheus(t, k.b...)
 	begin := time.Now()
-	l := &panelLoad{t: t, ctx: ctx, k: k, tls: kgo.DialTLSConfig(certs.config("")), public: public, proxy: proxy, share: 2}
-	if os.Getenv("QANAT_TEST_PANELS") != "" {
-		l.share = 1
-	}
+	l := &panelLoad{t: t, ctx: ctx, k: k, p: p, tls: kgo.DialTLSConfig(certs.config("")), public: public, proxy: proxy, drawn: os.Getenv("QANAT_TEST_PANELS")}
 	l.start()
 	l.disturb()
-	end := time.Now()
 
-	seconds := fmt.Sprint(max(20, int(end.Sub(begin).Seconds())))
+	var lacking []string
+	if err := harness.Until(within(t, 90*time.Second), func() (bool, error) {
+		lacking = p.lacking(begin, time.Now())
+		return len(lacking) == 0, nil
+	}); err != nil {
+		t.Errorf("%v:\n%s", err, strings.Join(lacking, "\n"))
+	}
+	p.sees(`count(sum by (group) (kafka_consumer_group_members) >= 1) == 4`, "four groups of three protocols have members")
+	p.draw(l.drawn, begin, time.Now())
+}
+
+// lacking names the panels' queries that have no data, or nothing but zeros.
+func (p *prometheus) lacking(begin, end time.Time) (names []string) {
+	whole := fmt.Sprintf("%ds", max(20, int(end.Sub(begin).Seconds())))
 	for _, d := range dashboards.Dashboards {
 		for _, panel := range d.Panels {
 			for _, q := range panel.Queries {
-				lines, top, err := p.drawn(q, begin, end, seconds+"s")
+				lines, top, err := p.drawn(q, begin, end, whole)
 				name := d.Title + ": " + panel.Title + " " + q.Legend
 				switch {
 				case err != nil:
-					t.Errorf("%s: %v", name, err)
+					names = append(names, fmt.Sprintf("%s: %v", name, err))
 				case lines == 0:
-					t.Errorf("%s: no data", name)
+					names = append(names, name+": no data")
 				case top == 0 && !slices.Contains(wellOff, panel.Title) && !slices.Contains(wellOff, panel.Title+"/"+q.Legend):
-					t.Errorf("%s: nothing but zeros", name)
+					names = append(names, name+": nothing but zeros")
 				}
 			}
 		}
 	}
-	members, err := p.query(`sum by (group) (kafka_consumer_group_members) >= 1`)
-	if err != nil || len(members) != 4 {
-		t.Errorf("%v; of four groups of three protocols these have members: %v", err, members)
-	}
-	p.draw(os.Getenv("QANAT_TEST_PANELS"), begin, end)
+	return names
+}
+
+// sees waits until an expression has a value.
+func (p *prometheus) sees(expr, what string) {
+	p.t.Helper()
+	until(p.t, what+": "+expr, func() bool {
+		found, err := p.query(expr)
+		return err == nil && len(found) > 0
+	})
 }
 
 // drawn is how many lines a query has, and the greatest value of them.
@@ -125,10 +139,11 @@ type panelLoad struct {
 	t      *testing.T
 	ctx    context.Context
 	k      *cluster
+	p      *prometheus
 	tls    kgo.Opt
 	public []string
 	proxy  *harness.S3Proxy
-	share  int // one in so many of what makes a picture is enough for data
+	drawn  string // where to; "": nowhere
 }
 
 func (l *panelLoad) client(id string, opts ...kgo.Opt) *kgo.Client {
@@ -227,13 +242,10 @@ func (l *panelLoad) transact() {
 	})
 }
 
-// pass lets the load go on for a while.
-func (l *panelLoad) pass(d time.Duration) {
-	l.t.Helper()
-	select {
-	case <-l.ctx.Done():
-		l.t.Fatal(l.ctx.Err())
-	case <-time.After(d / time.Duration(l.share)):
+// picture lets the load go on for a while, for a picture that shows it. Nothing depends on it.
+func (l *panelLoad) picture(d time.Duration) {
+	if l.drawn != "" {
+		<-time.After(d)
 	}
 }
 
@@ -241,7 +253,7 @@ func (l *panelLoad) pass(d time.Duration) {
 func (l *panelLoad) replay(records int) {
 	cl := l.client("replay", kgo.ConsumeTopics("clicks"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	defer cl.Close()
-	for n := 0; n < records/l.share && l.ctx.Err() == nil; {
+	for n := 0; n < records && l.ctx.Err() == nil; {
 		n += cl.PollRecords(l.ctx, 2000).NumRecords()
 	}
 }
@@ -252,19 +264,21 @@ var cutShort = []byte{0, 0, 0, 10, 0, 3, 0, 1, 0, 0, 0, 7, 0xff, 0xff}
 // disturb has things happen to the cluster, one after the other.
 func (l *panelLoad) disturb() {
 	t := l.t
-	l.pass(20 * time.Second)
+	l.p.sees(`sum(qanat_log_size_bytes{topic="clicks",tier="cold"}) > 4e6`, "there is history to replay")
+	l.picture(20 * time.Second)
 	var replays sync.WaitGroup
 	for range 2 {
-		replays.Go(func() { l.replay(20_000) })
+		replays.Go(func() { l.replay(10_000) })
 	}
 	replays.Wait()
 
 	l.proxy.Set(harness.SlowDown)
-	l.pass(8 * time.Second)
+	l.p.sees(`sum(qanat_tier_errors_total{operation="upload"}) > 0`, "uploads fail")
+	l.picture(8 * time.Second)
 	l.proxy.Set(harness.Healthy)
 
 	// Who speaks no TLS to one that wants it, and nonsense to the other.
-	strangers := every(t, 200*time.Millisecond, func(context.Context) {
+	every(t, 200*time.Millisecond, func(context.Context) {
 		for _, a := range []string{l.k.b[0].Listen, l.public[1]} {
 			if nc, err := net.DialTimeout("tcp", a, time.Second); err == nil {
 				_, _ = nc.Write(cutShort)
@@ -279,13 +293,12 @@ func (l *panelLoad) disturb() {
 			t.Error(err)
 		}
 	}
-	l.pass(5 * time.Second)
-	strangers()
 
 	if err := l.k.b[2].Kill(); err != nil {
 		t.Fatal(err)
 	}
-	l.pass(5 * time.Second)
+	l.p.sees(`max(qanat_brokers{state="fenced"}) > 0`, "a broker has gone")
+	l.picture(5 * time.Second)
 	if err := l.k.b[2].Start(l.ctx); err != nil {
 		t.Fatal(err)
 	}
@@ -295,6 +308,6 @@ func (l *panelLoad) disturb() {
 	if _, err := l.k.admin().AlterPartitionAssignments(l.ctx, move); err != nil {
 		t.Error(err)
 	}
-	l.replay(20_000)
-	l.pass(10 * time.Second)
+	l.replay(10_000)
+	l.picture(10 * time.Second)
 }
