@@ -292,15 +292,7 @@ func (l *fakeLog) Unsettled() bool { return false }
 func (l *fakeLog) Settle(context.Context) {}
 
 func (l *fakeLog) CheckEpoch(current kafka.LeaderEpoch) error {
-	switch epoch := l.LeaderEpoch(); {
-	case epoch < 0:
-		return partition.ErrNotLeader
-	case current < 0 || current == epoch:
-		return nil
-	case current < epoch:
-		return partition.ErrFencedEpoch
-	}
-	return partition.ErrUnknownEpoch
+	return partition.CompareEpochs(l.LeaderEpoch(), current)
 }
 
 func (l *fakeLog) EpochEnd(requested kafka.LeaderEpoch) partition.EpochEnd {

@@ -27,6 +27,7 @@ func (c *Coordinator) commit(name string, who group.Identity, in *Within, offset
 		reply(nil, err)
 		return
 	}
+	who.Offsets = offsets
 	// One share of pending is ours until the lock is released: a callback that comes at once must not reply under it.
 	p := &pendingCommit{c: c, within: in, reply: reply}
 	p.left.Store(1)
@@ -40,7 +41,6 @@ func (c *Coordinator) commit(name string, who group.Identity, in *Within, offset
 		if err := c.room(e); err != nil {
 			return err
 		}
-		who.Offsets = offsets
 		if err := in.admit(e.g, now, who); err != nil {
 			return err
 		}

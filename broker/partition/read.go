@@ -43,8 +43,11 @@ type EpochEnd struct {
 
 // CheckEpoch compares a request's current leader epoch (-1: unchecked) with
 // the partition's: ErrNotLeader, ErrFencedEpoch, ErrUnknownEpoch. Source: KIP-320.
-func (p *Partition) CheckEpoch(current kafka.LeaderEpoch) error {
-	switch epoch := p.LeaderEpoch(); {
+func (p *Partition) CheckEpoch(current kafka.LeaderEpoch) error { return CompareEpochs(p.LeaderEpoch(), current) }
+
+// CompareEpochs is CheckEpoch for a leader of that epoch, kafka.NoEpoch: of none.
+func CompareEpochs(epoch, current kafka.LeaderEpoch) error {
+	switch {
 	case epoch < 0:
 		return ErrNotLeader
 	case current < 0 || current == epoch:

@@ -238,15 +238,7 @@ func (p *Partition) LeaderEpoch() kafka.LeaderEpoch {
 
 // CheckEpoch is that of partition.Partition.
 func (p *Partition) CheckEpoch(current kafka.LeaderEpoch) error {
-	switch epoch := p.LeaderEpoch(); {
-	case epoch < 0:
-		return partition.ErrNotLeader
-	case current < 0 || current == epoch:
-		return nil
-	case current < epoch:
-		return partition.ErrFencedEpoch
-	}
-	return partition.ErrUnknownEpoch
+	return partition.CompareEpochs(p.LeaderEpoch(), current)
 }
 
 // EpochEnd says that nothing was ever truncated: what entries have done is done, whoever shows it.
