@@ -43,7 +43,9 @@ type EpochEnd struct {
 
 // CheckEpoch compares a request's current leader epoch (-1: unchecked) with
 // the partition's: ErrNotLeader, ErrFencedEpoch, ErrUnknownEpoch. Source: KIP-320.
-func (p *Partition) CheckEpoch(current kafka.LeaderEpoch) error { return CompareEpochs(p.LeaderEpoch(), current) }
+func (p *Partition) CheckEpoch(current kafka.LeaderEpoch) error {
+	return CompareEpochs(p.LeaderEpoch(), current)
+}
 
 // CompareEpochs is CheckEpoch for a leader of that epoch, kafka.NoEpoch: of none.
 func CompareEpochs(epoch, current kafka.LeaderEpoch) error {
