@@ -356,7 +356,7 @@ func alertsOfCluster(t *testing.T, seen, fired map[string]bool) {
 	if err := slow.ProduceSync(ctx, &kgo.Record{Value: []byte("x")}).FirstErr(); err != nil {
 		t.Fatal(err)
 	}
-	if err := c.b[2].Signal(syscall.SIGSTOP); err != nil {
+	if err := c.b[2].Pause(); err != nil {
 		t.Fatal(err)
 	}
 	stopSlow := every(t, 10*time.Millisecond, func(ctx context.Context) {

@@ -309,7 +309,7 @@ func slowProduce(ctx context.Context, t *testing.T, k *cluster) (leader string) 
 		t.Fatalf("broker 3 leads all of it: %v", topics["work"].Partitions)
 	}
 	produce(partition)
-	if err := k.b[2].Signal(syscall.SIGSTOP); err != nil {
+	if err := k.b[2].Pause(); err != nil {
 		t.Fatal(err)
 	}
 	produce(partition, kgo.RecordHeader{Key: "traceparent", Value: []byte("00-" + parentOfSlow + "-b7ad6b7169203331-01")})

@@ -20,6 +20,8 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // Broker is one broker that may be started, killed and started again on the
@@ -181,6 +183,18 @@ func (b *Broker) Signal(s syscall.Signal) error {
 		return errors.New("broker was never started")
 	}
 	return b.cmd.Process.Signal(s)
+}
+
+// Pause stops the process (SIGSTOP) and returns when none of its threads runs any more: the signal alone only asks for it. Signal with SIGCONT has it go on.
+func (b *Broker) Pause() error {
+	if err := b.Signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	for {
+		if err := unix.Waitid(unix.P_PID, b.PID(), nil, unix.WSTOPPED, nil); err != unix.EINTR {
+			return err
+		}
+	}
 }
 
 func (b *Broker) end(s syscall.Signal) error {
