@@ -214,7 +214,9 @@ func (l *panelLoad) start() {
 	l.produce("ticker", "prices", 10, 400, func(n int) string { return fmt.Sprint(n % 50) })
 	l.produce("scheduler", "jobs", 2, 100, distinct)
 	l.consume("billing", "orders", 1000, kgo.ConsumerGroup("billing"))
-	l.consume("search", "orders", 1000, kgo.ConsumerGroup("search"), kgo.WithContext(context.WithValue(ctx, "opt_in_kafka_next_gen_balancer_beta", true)))
+	//lint:ignore SA1029 franz-go asks for the consumer protocol under this key, a plain string.
+	consumerProtocol := context.WithValue(ctx, "opt_in_kafka_next_gen_balancer_beta", true)
+	l.consume("search", "orders", 1000, kgo.ConsumerGroup("search"), kgo.WithContext(consumerProtocol))
 	l.consume("reports", "clicks", 1, kgo.ConsumerGroup("reports"), kgo.FetchMaxBytes(10_000), kgo.FetchMaxPartitionBytes(4_000))
 	every(t, 10*time.Millisecond, func(ctx context.Context) {
 		share.PollFetches(ctx).EachRecord(func(r *kgo.Record) { r.Ack(kgo.AckAccept) })
