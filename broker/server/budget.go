@@ -52,6 +52,13 @@ func (b *budget) granted(cl *claim) bool {
 	return cl.granted
 }
 
+// isFirst tells whether a claim is the next to be granted.
+func (b *budget) isFirst(cl *claim) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.head == cl
+}
+
 // drop ends a queued claim: its bytes, if it was granted, go back.
 func (b *budget) drop(cl *claim) {
 	b.mu.Lock()

@@ -43,6 +43,7 @@ type Config struct {
 	ReadTimeout      time.Duration // for a frame to arrive once it has begun, and as much again per 2 MiB; 30 s
 	HandshakeTimeout time.Duration // for TLS, from the connection on; 10 s
 	MaxHandshakes    int           // under way at one time: for one more the oldest is cut off; 1024
+	StallTimeout     time.Duration // for a large frame to arrive slowly while others wait for the bytes that it takes; 1 s
 	WriteTimeout     time.Duration // for a client to take anything at all of an answer; 30 s
 	Grace            time.Duration // for requests in flight when the server stops; 5 s
 	Traces           bool          // every request has a wire.Trace, for the observer to look at
@@ -58,6 +59,7 @@ func (c *Config) defaults() {
 	def(&c.ReadTimeout, 30*time.Second)
 	def(&c.HandshakeTimeout, 10*time.Second)
 	def(&c.MaxHandshakes, 1024)
+	def(&c.StallTimeout, time.Second)
 	def(&c.WriteTimeout, 30*time.Second)
 	def(&c.Grace, 5*time.Second)
 }

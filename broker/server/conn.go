@@ -25,6 +25,7 @@ var (
 	errStopping = errors.New("the server stops")
 	errIdle     = errors.New("idle for too long")
 	errSlow     = errors.New("a request took too long to arrive")
+	errHoldsUp  = errors.New("a request arrives slowly, and others wait for the memory that it takes")
 	errStalled  = errors.New("the client does not take its answers")
 	errTooLarge = errors.New("request is larger than socket.request.max.bytes")
 	errPanic    = errors.New("panic")
@@ -51,6 +52,9 @@ type conn struct {
 	lastRead   atomic.Int64 // when something arrived last
 	frameUntil atomic.Int64 // when the frame being read must be whole
 	stuckSince atomic.Int64 // since when the socket takes nothing of an answer
+
+	// arriving is a large frame on its way in, see relief.go. The reader sets since last; 0: there is none.
+	arriving struct{ since, size, got atomic.Int64 }
 
 	lastClientID string // the reader's: clients send the same one every time
 

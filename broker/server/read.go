@@ -125,6 +125,7 @@ func (r *reader) large(size int) error {
 	n := copy(f.B, r.chunk[r.start+sizeLen:r.end])
 	r.start, r.end = 0, 0
 	r.free()
+	c.arrives(size, n)
 	for n < size {
 		m, err := r.read(f.B[n:])
 		if err != nil {
@@ -133,7 +134,9 @@ func (r *reader) large(size int) error {
 			return err
 		}
 		n += m
+		c.arriving.got.Store(int64(n))
 	}
+	c.arriving.since.Store(0)
 	c.frameUntil.Store(0)
 	h, body, err := c.parse(f.B)
 	if err != nil {
@@ -323,6 +326,7 @@ func (r *reader) admit(n int64) error {
 		return nil
 	}
 	claim := c.server.budget.acquire(n, c.wake)
+	look := c.server.now() + int64(c.server.cfg.StallTimeout)
 	for claim != nil && !c.server.budget.granted(claim) {
 		c.mu.Lock()
 		c.parked = true
@@ -332,7 +336,11 @@ func (r *reader) admit(n int64) error {
 		if c.server.budget.granted(claim) {
 			err = r.unpark()
 		} else {
-			err = r.park()
+			err = r.parkFor(c.server.cfg.StallTimeout)
+		}
+		if now := c.server.now(); err == nil && now >= look && c.server.budget.isFirst(claim) {
+			c.server.relieve(n)
+			look = now + int64(c.server.cfg.StallTimeout)
 		}
 		if err != nil {
 			c.server.budget.drop(claim)
