@@ -72,22 +72,24 @@ type Broker struct {
 	node    kafka.BrokerID
 	started time.Time
 
-	fs       vfs.FS
-	dir      *datadir.Dir
-	member   *member.Member
-	quorum   *quorum.Quorum // the member's
-	index    *index.Index
-	bucket   *object.Counting
-	flusher  *hot.Flusher
-	flushed  atomic.Int64 // when the flusher was last done, in Unix nanoseconds
-	cold     *cold.Reader
-	archive  *archive.Archive
-	hosted   *hosted.Set
-	fetchers *replica.Fetchers
-	keeper   *replica.Keeper
-	repair   *replica.Repair
-	throttle *throttle.Replication
-	quotas   *quota.Quotas
+	fs     vfs.FS
+	dir    *datadir.Dir
+	member *member.Member
+	quorum *quorum.Quorum // the member's
+	index  *index.Index
+	bucket *object.Counting
+	// uploadsInTurn: the bucket is a directory, whose objects are written one at a time.
+	uploadsInTurn bool
+	flusher       *hot.Flusher
+	flushed       atomic.Int64 // when the flusher was last done, in Unix nanoseconds
+	cold          *cold.Reader
+	archive       *archive.Archive
+	hosted        *hosted.Set
+	fetchers      *replica.Fetchers
+	keeper        *replica.Keeper
+	repair        *replica.Repair
+	throttle      *throttle.Replication
+	quotas        *quota.Quotas
 
 	clientMetrics *clientmetrics.Registry // nil where clients' metrics would go nowhere
 
@@ -232,6 +234,7 @@ func (b *Broker) openBucket(ctx context.Context) error {
 	}
 	if d, ok := bucket.(*object.Dir); ok {
 		d.Yield(b.uploadShare)
+		b.uploadsInTurn = true
 	}
 	b.bucket = object.NewCounting(bucket)
 	ctx, cancel := context.WithTimeout(ctx, bucketCheck)

@@ -178,9 +178,13 @@ func (b *Broker) archiveConfig() archive.Config {
 	if rate == math.MaxInt64 {
 		rate = 0 // without limit
 	}
+	workers := int(b.cfg.Int("remote.log.manager.copier.thread.pool.size"))
+	if b.uploadsInTurn {
+		workers = 1 // others would only read and check, beside the requests, what then waits for its turn
+	}
 	return archive.Config{
 		Cluster:        b.dir.Meta.ClusterID,
-		Workers:        int(b.cfg.Int("remote.log.manager.copier.thread.pool.size")),
+		Workers:        workers,
 		BytesPerSecond: rate,
 		StallTimeout:   b.cfg.Duration("tier.upload.stall.timeout.ms"),
 		Interval:       b.cfg.Duration("log.retention.check.interval.ms"),

@@ -424,7 +424,7 @@ func bucketKeys() []Key {
 			"Qanat's own. Where closed segments go: `dir:PATH`, `s3://NAME/PREFIX?region=…&endpoint=…` (AWS), `minio://NAME/PREFIX?endpoint=…` (anything S3-compatible). Empty: no tiering. Credentials come from the environment or the machine's role, not from here.",
 			allow(bucketURL()), readOnly),
 		define("remote.log.manager.copier.thread.pool.size", Int, "4",
-			"Uploads at one time. Kafka's default is 10; four fill most links, and leave processors to the clients.",
+			"Uploads at one time. Kafka's default is 10; four fill most links, and leave processors to the clients. A directory (dir:) takes one at a time.",
 			allow(between(1, 1024)), readOnly),
 		define("remote.log.manager.copy.max.bytes.per.second", Long, maxLong,
 			"Bytes a second that uploads may use together.",
