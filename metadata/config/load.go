@@ -161,9 +161,28 @@ func (b *Broker) check() []error {
 		}
 		errs = append(errs, fmt.Errorf("%s%s: %s", from, key, fmt.Sprintf(format, args...)))
 	}
+	b.checkGroups(fail)
+	b.checkTiers(fail)
+	b.checkListeners(fail)
+	return append(errs, b.checkTopics()...)
+}
+
+// failure notes what is wrong with a key, and where its value comes from.
+type failure func(key, format string, args ...any)
+
+func (b *Broker) checkTiers(fail failure) {
 	if o, ok := b.values["log.remote.storage.enable"]; ok && o.value == "true" && !b.HasBucket() {
 		fail("log.remote.storage.enable", "there is no bucket to keep segments in; set bucket.url")
 	}
+	if low, high := b.Int("tier.readahead.min.bytes"), b.Int("tier.readahead.max.bytes"); low > high {
+		fail("tier.readahead.min.bytes", "%d exceeds tier.readahead.max.bytes, which is %d", low, high)
+	}
+	if low, high := b.Int("tier.fetch.range.bytes"), b.Int("tier.fetch.inflight.bytes"); low > high {
+		fail("tier.fetch.range.bytes", "%d exceeds tier.fetch.inflight.bytes, which is %d", low, high)
+	}
+}
+
+func (b *Broker) checkGroups(fail failure) {
 	if low, high := b.Int("group.min.session.timeout.ms"), b.Int("group.max.session.timeout.ms"); low > high {
 		fail("group.min.session.timeout.ms", "%d exceeds group.max.session.timeout.ms, which is %d", low, high)
 	}
@@ -183,12 +202,9 @@ func (b *Broker) check() []error {
 	if n, most := b.Int("group.streams.num.standby.replicas"), b.Int("group.streams.max.standby.replicas"); n > most {
 		fail("group.streams.num.standby.replicas", "%d exceeds group.streams.max.standby.replicas, which is %d", n, most)
 	}
-	if low, high := b.Int("tier.readahead.min.bytes"), b.Int("tier.readahead.max.bytes"); low > high {
-		fail("tier.readahead.min.bytes", "%d exceeds tier.readahead.max.bytes, which is %d", low, high)
-	}
-	if low, high := b.Int("tier.fetch.range.bytes"), b.Int("tier.fetch.inflight.bytes"); low > high {
-		fail("tier.fetch.range.bytes", "%d exceeds tier.fetch.inflight.bytes, which is %d", low, high)
-	}
+}
+
+func (b *Broker) checkListeners(fail failure) {
 	names := map[string]bool{}
 	listeners, err := parseListeners(b.String("listeners"))
 	if err != nil {
@@ -214,6 +230,10 @@ func (b *Broker) check() []error {
 			fail("advertised.listeners", "%s is no listener; listeners has %s", l.Name, b.String("listeners"))
 		}
 	}
+}
+
+// checkTopics checks the defaults that the broker has for topics, as a topic's own configuration would be.
+func (b *Broker) checkTopics() (errs []error) {
 	overrides := map[string]string{}
 	for _, k := range registry[TopicScope].sorted {
 		for _, a := range k.Synonyms {
