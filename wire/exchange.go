@@ -35,6 +35,8 @@ type Exchange struct {
 	// Request is decoded. A Produce request's records alias the frame, which is gone after Reply; the bytes of all others
 	// may be kept. It is nil for an ApiVersions request that is newer than the table.
 	Request kmsg.Request
+	// Arrival is what was found out about a Produce request's records while its frame arrived, or nil.
+	Arrival *Arrival
 	// Trace is nil unless requests are traced.
 	Trace *Trace
 	// Throttle is how long the client is to wait after the answer, which tells it; the connection is not read meanwhile (KIP-219).

@@ -8,8 +8,9 @@ import (
 
 // Frame is a pooled buffer that holds a frame's bytes. Whoever got it releases it once, when nothing aliases it any more.
 type Frame struct {
-	B     []byte // as long as was asked for
-	class int8   // -1: too large to be kept
+	B       []byte  // as long as was asked for
+	Arrival Arrival // of B, as far as whoever filled it has told
+	class   int8    // -1: too large to be kept
 }
 
 // Classes are powers of two and an eighth, since what travels is often a power of two of records and a little header.
@@ -63,6 +64,7 @@ func (f *Frame) Release() {
 		f.B = nil
 		return
 	}
+	f.Arrival.End()
 	f.B = f.B[:cap(f.B)]
 	if poisonFrames {
 		for i := range f.B {

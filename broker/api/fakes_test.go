@@ -142,7 +142,7 @@ func (l *fakeLog) subscribers() int {
 	return len(l.listeners)
 }
 
-func (l *fakeLog) Produce(records []byte, acks partition.Acks, _ time.Duration, w partition.Waiter, slot int) {
+func (l *fakeLog) Produce(records []byte, _ *batch.Checked, acks partition.Acks, _ time.Duration, w partition.Waiter, slot int) {
 	l.mu.Lock()
 	if l.fail != nil || l.epoch < 0 {
 		err := l.fail
@@ -513,8 +513,8 @@ func (s *harness) nothingHeld() {
 	}
 }
 
-func (l *fakeLog) ProduceWithin(_ partition.Transaction, records []byte, acks partition.Acks, timeout time.Duration, w partition.Waiter, slot int) {
-	l.Produce(records, acks, timeout, w, slot)
+func (l *fakeLog) ProduceWithin(_ partition.Transaction, records []byte, seen *batch.Checked, acks partition.Acks, timeout time.Duration, w partition.Waiter, slot int) {
+	l.Produce(records, seen, acks, timeout, w, slot)
 }
 
 func (l *fakeLog) Enlists([]byte) bool { return false }

@@ -23,6 +23,7 @@ import (
 	"github.com/qanat-io/qanat/metadata/image"
 	"github.com/qanat-io/qanat/metadata/quorum"
 	"github.com/qanat-io/qanat/wire"
+	"github.com/qanat-io/qanat/wire/batch"
 	"github.com/qanat-io/qanat/wire/kafka"
 )
 
@@ -129,10 +130,10 @@ type readable interface {
 // leader is what this package asks of a *partition.Partition; see there for each method.
 type leader interface {
 	readable
-	ProduceWithin(t partition.Transaction, records []byte, acks partition.Acks, timeout time.Duration, w partition.Waiter, slot int)
+	ProduceWithin(t partition.Transaction, records []byte, seen *batch.Checked, acks partition.Acks, timeout time.Duration, w partition.Waiter, slot int)
 	Enlists(records []byte) bool
 	AppendMarker(e partition.End, timeout time.Duration, w partition.Waiter, slot int)
-	Produce(records []byte, acks partition.Acks, timeout time.Duration, w partition.Waiter, slot int)
+	Produce(records []byte, seen *batch.Checked, acks partition.Acks, timeout time.Duration, w partition.Waiter, slot int)
 	SubscribeAppends(l partition.Listener) (cancel func())
 	ReplicaFetched(r partition.Replica, current kafka.LeaderEpoch, at partition.Position) (*partition.EpochEnd, error)
 	LocalEnd() kafka.Offset

@@ -123,16 +123,17 @@ func (h *Handler) produceTo(c *produceCall, slot int, t *image.Topic, err error,
 		c.Produced(slot, partition.Produced{Err: err, Base: -1, LogAppendTime: -1, LogStart: -1})
 		return
 	}
+	seen := c.x.Arrival.Of(p.Records)
 	acks, timeout := partition.Acks(req.Acks), time.Duration(req.TimeoutMillis)*time.Millisecond
 	if req.TransactionID == nil || len(p.Records) < batch.HeaderLen {
-		l.Produce(p.Records, acks, timeout, c, slot)
+		l.Produce(p.Records, seen, acks, timeout, c, slot)
 		return
 	}
 	within := h.transaction(*req.TransactionID, c.x.Version, whoseBatch(p.Records), l.ID())
 	if unverified != nil {
 		within.Verify = func() error { return unverified }
 	}
-	l.ProduceWithin(within, p.Records, acks, timeout, c, slot)
+	l.ProduceWithin(within, p.Records, seen, acks, timeout, c, slot)
 }
 
 func whoseBatch(records []byte) txn.Identity {

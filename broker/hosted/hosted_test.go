@@ -167,7 +167,7 @@ func (w *world) produce(p kafka.Partition) partition.Produced {
 		w.t.Fatal(err)
 	}
 	a := make(answer, 1)
-	w.set.Get(p).Produce(v, -1, time.Minute, a, 0)
+	w.set.Get(p).Produce(v, nil, -1, time.Minute, a, 0)
 	return <-a
 }
 

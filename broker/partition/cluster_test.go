@@ -403,7 +403,7 @@ func (w *writer) send(n *node) {
 		b.Add(w.value, nil, fmt.Appendf(nil, "%d", w.value))
 	})
 	w.waiting++
-	n.p.Produce(b, -1, time.Hour, answerTo{w, w.value}, 0)
+	n.p.Produce(b, nil, -1, time.Hour, answerTo{w, w.value}, 0)
 	c.note(n)
 }
 

@@ -17,13 +17,13 @@ func TestProduceTimesOut(t *testing.T) {
 		release := w.hold()
 		began := time.Now()
 		short, long := make(timed, 1), make(timed, 1)
-		w.p.Produce(from(9, 0, 0, 2), -1, 300*time.Millisecond, short, 0)
-		w.p.Produce(plain(1), -1, time.Hour, long, 0)
+		w.p.Produce(from(9, 0, 0, 2), nil, -1, 300*time.Millisecond, short, 0)
+		w.p.Produce(plain(1), nil, -1, time.Hour, long, 0)
 		if got := <-short; !errors.Is(got.r.Err, ErrTimedOut) || got.r.Base != 1 || got.at.Sub(began) < 300*time.Millisecond || got.at.Sub(began) > 300*time.Millisecond+deadlineTick {
 			t.Fatalf("after %v: %+v", got.at.Sub(began), got.r)
 		}
 		retried := make(timed, 1)
-		w.p.Produce(from(9, 0, 0, 2), -1, 0, retried, 0)
+		w.p.Produce(from(9, 0, 0, 2), nil, -1, 0, retried, 0)
 		if got := <-retried; !errors.Is(got.r.Err, ErrTimedOut) || got.r.Base != 1 {
 			t.Fatalf("retried: %+v", got.r)
 		}
@@ -31,7 +31,7 @@ func TestProduceTimesOut(t *testing.T) {
 		if len(long) != 0 {
 			t.Fatalf("what may wait an hour was answered: %+v", <-long)
 		}
-		w.p.Produce(from(9, 0, 0, 2), -1, time.Hour, retried, 0)
+		w.p.Produce(from(9, 0, 0, 2), nil, -1, time.Hour, retried, 0)
 		release()
 		if got := <-long; got.r.Err != nil || got.r.Base != 3 {
 			t.Fatalf("flushed: %+v", got.r)
@@ -49,7 +49,7 @@ func TestProduceTimesOut(t *testing.T) {
 			t.Errorf("%d partitions are watched although nobody waits", len(d.watched))
 		}
 		release = w.hold()
-		w.p.Produce(plain(1), -1, time.Second, short, 0)
+		w.p.Produce(plain(1), nil, -1, time.Second, short, 0)
 		if got := <-short; !errors.Is(got.r.Err, ErrTimedOut) {
 			t.Errorf("watched again: %+v", got.r)
 		}

@@ -16,19 +16,19 @@ func (p *Partition) full() bool { return p.env.Full != nil && p.env.Full() }
 
 // Produce verifies, stamps in place and appends records, which must be one
 // batch, and has w answered when acks is satisfied, or with ErrTimedOut when they are not in time. The append has happened (or
-// been refused) when it returns; records may be written to until w is called.
-func (p *Partition) Produce(records []byte, acks Acks, timeout time.Duration, w Waiter, slot int) {
-	p.produce(nil, records, acks, timeout, w, slot)
+// been refused) when it returns; records may be written to until w is called. seen is what was found out about them while they arrived, or nil.
+func (p *Partition) Produce(records []byte, seen *batch.Checked, acks Acks, timeout time.Duration, w Waiter, slot int) {
+	p.produce(nil, records, seen, acks, timeout, w, slot)
 }
 
-func (p *Partition) produce(t *Transaction, records []byte, acks Acks, timeout time.Duration, w Waiter, slot int) {
+func (p *Partition) produce(t *Transaction, records []byte, seen *batch.Checked, acks Acks, timeout time.Duration, w Waiter, slot int) {
 	if p.full() {
 		p.refuse(w, slot, ErrNoSpace)
 		return
 	}
 	settings := p.settings.Load()
 	now := p.env.Clock()
-	v, err := verify(records, settings, now)
+	v, err := verify(records, seen, settings, now)
 	if err != nil {
 		p.refuse(w, slot, err)
 		return

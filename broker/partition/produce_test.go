@@ -24,11 +24,11 @@ func TestAcksAllWaitsForTheFlush(t *testing.T) {
 		w.must(plain(1), 0)
 		release := w.hold()
 		var all answers
-		w.p.Produce(plain(2), -1, time.Minute, &all, 7)
-		w.p.Produce(plain(3), -1, time.Minute, &all, 8)
+		w.p.Produce(plain(2), nil, -1, time.Minute, &all, 7)
+		w.p.Produce(plain(3), nil, -1, time.Minute, &all, 8)
 		var one answers
-		w.p.Produce(plain(1), 1, time.Minute, &one, 0)
-		w.p.Produce(plain(1), 0, time.Minute, &one, 1)
+		w.p.Produce(plain(1), nil, 1, time.Minute, &one, 0)
+		w.p.Produce(plain(1), nil, 0, time.Minute, &one, 1)
 		synctest.Wait()
 		if all.len() != 0 {
 			t.Error("acks=all was answered while the flush had not returned")
@@ -60,7 +60,7 @@ func TestSettle(t *testing.T) {
 		w.p.Settle(t.Context())
 		release := w.hold()
 		var one answers
-		w.p.Produce(plain(2), 1, time.Minute, &one, 0)
+		w.p.Produce(plain(2), nil, 1, time.Minute, &one, 0)
 		if one.len() != 1 || !w.p.Unsettled() {
 			t.Errorf("answered %d times; unsettled: %t", one.len(), w.p.Unsettled())
 		}
@@ -91,7 +91,7 @@ func TestSettle(t *testing.T) {
 		w.open()
 		defer w.close()
 		var one answers
-		w.p.Produce(plain(2), 1, time.Minute, &one, 0)
+		w.p.Produce(plain(2), nil, 1, time.Minute, &one, 0)
 		synctest.Wait()
 		if one.len() != 1 || w.p.HighWatermark() != 0 || w.p.Unsettled() {
 			t.Errorf("with a follower that has not fetched: %d answers, high watermark %d, unsettled %t", one.len(), w.p.HighWatermark(), w.p.Unsettled())
@@ -111,11 +111,11 @@ func TestTracedFlush(t *testing.T) {
 		var a answers
 		begun := time.Now()
 		release := w.hold()
-		w.p.Produce(plain(2), -1, time.Minute, &a, 0)
+		w.p.Produce(plain(2), nil, -1, time.Minute, &a, 0)
 		time.Sleep(time.Second)
 		release()
 		synctest.Wait()
-		w.p.Produce(plain(1), -1, time.Minute, &a, 1)
+		w.p.Produce(plain(1), nil, -1, time.Minute, &a, 1)
 		time.Sleep(time.Second)
 		if a.len() != 0 {
 			t.Fatal("answered before the replica has it")
@@ -147,7 +147,7 @@ func TestWaitersAreAnsweredInOrder(t *testing.T) {
 		var a answers
 		const n = 3000 // more than the queue keeps before it gives its front back
 		for i := range n {
-			w.p.Produce(plain(1), -1, time.Minute, &a, i)
+			w.p.Produce(plain(1), nil, -1, time.Minute, &a, i)
 		}
 		release()
 		synctest.Wait()
@@ -199,8 +199,8 @@ func TestDuplicates(t *testing.T) {
 		w.set(func(c *config.Topic) { c.SegmentBytes = 1 << 20 }) // a roll would wait for the held disk
 		release := w.hold()
 		var a answers
-		w.p.Produce(from(9, 0, 3, 2), -1, time.Minute, &a, 0)
-		w.p.Produce(from(9, 0, 3, 2), -1, time.Minute, &a, 1)
+		w.p.Produce(from(9, 0, 3, 2), nil, -1, time.Minute, &a, 0)
+		w.p.Produce(from(9, 0, 3, 2), nil, -1, time.Minute, &a, 1)
 		synctest.Wait()
 		if a.len() != 0 {
 			t.Error("the duplicate of a batch in flight was answered before the flush")
@@ -541,9 +541,9 @@ func TestAnswersEndWithTheirLeadership(t *testing.T) {
 				t.Fatal(err)
 			}
 			lead(3)
-			w.p.Produce(plain(1), -1, time.Minute, &late, 0)
+			w.p.Produce(plain(1), nil, -1, time.Minute, &late, 0)
 		})
-		w.p.Produce(plain(1), -1, time.Minute, between, 0)
+		w.p.Produce(plain(1), nil, -1, time.Minute, between, 0)
 		synctest.Wait() // flushed here, and waiting for the other replica
 		if _, err := w.p.ReplicaFetched(Replica{ID: 2, Epoch: 1}, 1, Position{From: 2, Last: 1}); err != nil {
 			t.Fatal(err)

@@ -179,7 +179,7 @@ func benchmark(b *testing.B, size int) {
 	b.SetBytes(int64(len(records)))
 	b.ReportAllocs()
 	for b.Loop() {
-		w.p.Produce(records, 1, time.Minute, d, 0)
+		w.p.Produce(records, nil, 1, time.Minute, d, 0)
 		<-d.done
 	}
 }

@@ -129,8 +129,8 @@ func TestResign(t *testing.T) {
 		defer w.p.Subscribe(&l)()
 		release := w.hold()
 		var a answers
-		w.p.Produce(plain(1), -1, time.Minute, &a, 0)
-		w.p.Produce(plain(1), -1, time.Minute, &a, 1)
+		w.p.Produce(plain(1), nil, -1, time.Minute, &a, 0)
+		w.p.Produce(plain(1), nil, -1, time.Minute, &a, 1)
 		w.p.Resign()
 		if !slices.Equal(a.order, []int{0, 1}) || !errors.Is(a.by[0][0].Err, ErrNotLeader) || !errors.Is(a.by[1][0].Err, ErrNotLeader) {
 			t.Errorf("answers %+v", a.by)
@@ -139,7 +139,7 @@ func TestResign(t *testing.T) {
 			t.Error("listeners were not told")
 		}
 		for _, acks := range []Acks{-1, 0, 1} {
-			w.p.Produce(plain(1), acks, time.Minute, &a, 2)
+			w.p.Produce(plain(1), nil, acks, time.Minute, &a, 2)
 			if r := a.by[2][len(a.by[2])-1]; !errors.Is(r.Err, ErrNotLeader) {
 				t.Errorf("acks %d without leadership: %+v", acks, r)
 			}
@@ -223,7 +223,7 @@ func TestListenersConcurrently(t *testing.T) {
 		for i := range 4 {
 			g.Go(func() {
 				for j := range 50 {
-					w.p.Produce(plain(1), -1, time.Minute, &a, i*50+j)
+					w.p.Produce(plain(1), nil, -1, time.Minute, &a, i*50+j)
 					_, _ = w.p.Read(all(0))
 				}
 			})
@@ -360,7 +360,7 @@ func TestUnreadableProducerState(t *testing.T) {
 		}
 		p.log.SetState(garbage{}, &p.appendMu)
 		p.Lead(Leadership{Replicas: w.isr, ISR: w.isr})
-		p.Produce(plain(1), -1, time.Minute, &answers{}, 0)
+		p.Produce(plain(1), nil, -1, time.Minute, &answers{}, 0)
 		synctest.Wait()
 		if err := p.log.Local().Roll(); err != nil {
 			t.Fatal(err)

@@ -25,7 +25,7 @@ func TestRollBesideAppends(t *testing.T) {
 			}
 		})
 		for id := range kafka.ProducerID(producers) {
-			w.p.Produce(from(id, 0, 0, 1), 1, time.Minute, &answers{}, 0) // answered when written: in the order of offsets
+			w.p.Produce(from(id, 0, 0, 1), nil, 1, time.Minute, &answers{}, 0) // answered when written: in the order of offsets
 		}
 		rolling.Wait()
 		synctest.Wait()

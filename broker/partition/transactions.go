@@ -23,8 +23,8 @@ type Transaction struct {
 }
 
 // ProduceWithin is Produce of a batch of a transaction.
-func (p *Partition) ProduceWithin(t Transaction, records []byte, acks Acks, timeout time.Duration, w Waiter, slot int) {
-	p.produce(&t, records, acks, timeout, w, slot)
+func (p *Partition) ProduceWithin(t Transaction, records []byte, seen *batch.Checked, acks Acks, timeout time.Duration, w Waiter, slot int) {
+	p.produce(&t, records, seen, acks, timeout, w, slot)
 }
 
 // Enlists tells whether the batch, were it appended now, would be the first of its producer's transaction in this partition: then

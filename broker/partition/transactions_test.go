@@ -28,7 +28,7 @@ var verified = Transaction{Verify: func() error { return nil }, FromZero: true}
 func (w *world) within(t Transaction, records []byte) Produced {
 	w.t.Helper()
 	o := make(once)
-	go w.p.ProduceWithin(t, records, -1, time.Minute, o, 0)
+	go w.p.ProduceWithin(t, records, nil, -1, time.Minute, o, 0)
 	r := <-o
 	synctest.Wait()
 	return r
@@ -281,7 +281,7 @@ func TestFollowersKnowTransactions(t *testing.T) {
 	lead := c.node(1)
 	o := &answers{}
 	put := func(n *node, records []byte) {
-		n.p.ProduceWithin(verified, records, 1, time.Minute, o, 0)
+		n.p.ProduceWithin(verified, records, nil, 1, time.Minute, o, 0)
 	}
 	put(lead, of(1, 0, 0, 1)) // 0: to be aborted
 	put(lead, of(2, 0, 0, 1)) // 1: to stay open

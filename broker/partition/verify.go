@@ -12,7 +12,7 @@ import (
 
 // verify checks what a client sent before anything is locked, and puts what
 // the topic's settings ask for into it: another codec, the broker's time.
-func verify(records []byte, settings *config.Topic, now time.Time) (batch.View, error) {
+func verify(records []byte, seen *batch.Checked, settings *config.Topic, now time.Time) (batch.View, error) {
 	if len(records) == 0 {
 		return nil, fmt.Errorf("%w: no record batch", ErrInvalidRecord)
 	}
@@ -29,11 +29,11 @@ func verify(records []byte, settings *config.Topic, now time.Time) (batch.View, 
 	if len(v) > int(settings.MaxMessageBytes) {
 		return nil, fmt.Errorf("%w: %d bytes, at most %d", ErrTooLarge, len(v), settings.MaxMessageBytes)
 	}
-	if err := v.CheckCRC(); err != nil {
+	if err := v.CheckCRCSeen(seen); err != nil {
 		return nil, translate(err)
 	}
 	l := limits(settings, now)
-	info, err := batch.Validate(v, l)
+	info, err := batch.ValidateSeen(v, l, seen)
 	if err != nil {
 		return nil, withAllKeyless(v, l, translate(err))
 	}

@@ -240,7 +240,7 @@ func (o once) Produced(_ int, r Produced) { o <- r }
 func (w *world) produce(records []byte, acks Acks) Produced {
 	w.t.Helper()
 	o := make(once)
-	go w.p.Produce(records, acks, time.Minute, o, 0)
+	go w.p.Produce(records, nil, acks, time.Minute, o, 0)
 	r := <-o
 	if !w.outside {
 		synctest.Wait()

@@ -171,7 +171,7 @@ func (h *host) produce(p *partition.Partition, size int) {
 		h.t.Fatal(err)
 	}
 	a := make(answer, 1)
-	p.Produce(v, 1, time.Minute, a, 0)
+	p.Produce(v, nil, 1, time.Minute, a, 0)
 	if r := <-a; r.Err != nil {
 		h.t.Fatal(r.Err)
 	}

@@ -23,6 +23,9 @@ const (
 	// tlsHandshake is how TLS begins, where the upper half of a frame's size would be: 369 MB.
 	tlsHandshake = 0x1603
 
+	// arrivesAtOnce is what of a large frame is read at a time: what a core's second-level cache still has when it is checked.
+	arrivesAtOnce = 128 << 10
+
 	// keepCharged is the size above which a request that does not keep its frame counts against the bounds all the same
 	// until it is answered: its decoded form is as large. Smaller ones are bounded by MaxPipelined.
 	keepCharged = 64 << 10
@@ -126,8 +129,9 @@ func (r *reader) large(size int) error {
 	r.start, r.end = 0, 0
 	r.free()
 	c.arrives(size, n)
+	f.Arrival.Begin(f.B)
 	for n < size {
-		m, err := r.read(f.B[n:])
+		m, err := r.read(f.B[n:min(size, n+arrivesAtOnce)])
 		if err != nil {
 			f.Release()
 			c.refund(int64(size))
@@ -135,6 +139,7 @@ func (r *reader) large(size int) error {
 		}
 		n += m
 		c.arriving.got.Store(int64(n))
+		f.Arrival.Arrived(n)
 	}
 	c.arriving.since.Store(0)
 	c.frameUntil.Store(0)
@@ -173,6 +178,9 @@ func (r *reader) dispatch(h *wire.Header, body []byte, frame *wire.Frame, charge
 	}
 	x := &request{conn: c, frame: frame, charge: charge, size: size, flexible: h.Flexible(), began: c.server.now()}
 	x.exchange = wire.Exchange{Client: &c.client, Key: h.Key, Version: h.Version, CorrelationID: h.CorrelationID, Request: req}
+	if frame != nil {
+		x.exchange.Arrival = &frame.Arrival
+	}
 	x.exchange.Own(x)
 	if c.server.cfg.Traces {
 		x.exchange.Trace = c.newTrace(c.server.at(x.began))

@@ -61,8 +61,10 @@ func Next(p []byte) (v View, rest []byte, err error) {
 }
 
 // CheckCRC compares the stored CRC32C with the bytes. It fails with ErrCorrupt.
-func (v View) CheckCRC() error {
-	if got := v.computeCRC(); got != v.CRC() {
+func (v View) CheckCRC() error { return v.compareCRC(v.computeCRC()) }
+
+func (v View) compareCRC(got uint32) error {
+	if got != v.CRC() {
 		return fmt.Errorf("%w: crc %08x, bytes have %08x", ErrCorrupt, v.CRC(), got)
 	}
 	return nil

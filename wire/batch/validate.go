@@ -23,6 +23,9 @@ type Limits struct {
 	MaxRatio int64
 }
 
+// bounds tells whether there are any for timestamps.
+func (l *Limits) bounds() bool { return l.Earliest != 0 || l.Latest != 0 }
+
 // RecordsInfo is what a walk over a batch's records found.
 type RecordsInfo struct {
 	// Count is the number of records.
@@ -63,7 +66,7 @@ func Validate(v View, limits Limits) (RecordsInfo, error) {
 	c := checker{limits: &limits, base: v.BaseTimestamp(), want: v.RecordCount()}
 	c.info.MaxTimestamp = -1
 	c.timestamps = !limits.LogAppendTime && !v.Attributes().LogAppendTime()
-	c.bounded = c.timestamps && (limits.Earliest != 0 || limits.Latest != 0)
+	c.bounded = c.timestamps && limits.bounds()
 	var err error
 	if v.Attributes().Codec() == None {
 		err = c.walk(v[HeaderLen:])
@@ -117,6 +120,7 @@ type checker struct {
 	timestamps bool  // the records' own timestamps count
 	bounded    bool  // and are held against limits
 	info       RecordsInfo
+	seen       *Checked // notes what limits may ask for, where those are not known yet; else nil
 }
 
 // walk checks records that lie in memory.
@@ -161,8 +165,13 @@ func (c *checker) record(p []byte) error {
 	if !ok {
 		return c.fail(ErrInvalid, "key is beyond the record")
 	}
-	if !hasKey && c.limits.RequireKeys {
-		return c.fail(ErrInvalid, ReasonNoKey)
+	if !hasKey {
+		if c.limits.RequireKeys {
+			return c.fail(ErrInvalid, ReasonNoKey)
+		}
+		if c.seen != nil {
+			c.seen.keyless = true
+		}
 	}
 	p, _, ok = skipBytes(p)
 	if !ok {
@@ -182,6 +191,9 @@ func (c *checker) deltas(ts, offset int64) error {
 	at := c.base + ts // wraps with a lying base, harmlessly: the bounds below refuse or nobody asked
 	if c.bounded && (at < c.limits.Earliest || at > c.limits.Latest) {
 		return c.fail(ErrTimestamp, fmt.Sprintf("timestamp %d is outside [%d, %d]", at, c.limits.Earliest, c.limits.Latest))
+	}
+	if c.seen != nil {
+		c.seen.time(at, c.index)
 	}
 	if at > c.info.MaxTimestamp {
 		c.info.MaxTimestamp, c.info.MaxTimestampDelta = at, c.index
