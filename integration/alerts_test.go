@@ -160,6 +160,9 @@ func (p *prometheus) silent(but ...string) {
 	p.t.Helper()
 	until(p.t, "alerts go on", func() bool {
 		now := p.firing()
+		if nearlyFull(p.t) {
+			delete(now, diskFilling)
+		}
 		maps.DeleteFunc(now, func(n, _ string) bool { return slices.Contains(but, n) })
 		return len(now) == 0
 	})
@@ -173,8 +176,21 @@ func (p *prometheus) calm() {
 		p.t.Fatal(err)
 	}
 	for _, s := range v {
-		p.t.Errorf("fired in a healthy run: %v", s.Metric)
+		if s.Metric["alertname"] != diskFilling || !nearlyFull(p.t) {
+			p.t.Errorf("fired in a healthy run: %v", s.Metric)
+		}
 	}
+}
+
+const diskFilling = "QanatDiskFilling"
+
+// nearlyFull tells whether the machine's own disk, on which a cluster's brokers lie, is what that alert is for.
+func nearlyFull(t *testing.T) bool {
+	var s syscall.Statfs_t
+	if err := syscall.Statfs(os.TempDir(), &s); err != nil {
+		t.Fatal(err)
+	}
+	return float64(s.Bavail) < 0.2*float64(s.Blocks)
 }
 
 // A panel or rule would ask for a metric that a loaded cluster does not have; or an alert would not fire for the fault that it is for,
@@ -327,14 +343,20 @@ func alertsOfCluster(t *testing.T, seen, fired map[string]bool) {
 	for _, b := range c.b {
 		archived(t, b)
 	}
-	replay := client(kgo.ConsumeTopics("history"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
-	for n := 0; n < 300; {
-		n += replay.PollFetches(ctx).NumRecords()
-		if ctx.Err() != nil {
-			t.Fatal("the replay does not end")
+	// Again and again: of what happens between two scrapes, before a counter is there, no rate tells.
+	replay := func() {
+		t.Helper()
+		cl := client(kgo.ConsumeTopics("history"), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+		defer cl.Close()
+		for n := 0; n < 300; {
+			n += cl.PollFetches(ctx).NumRecords()
+			if ctx.Err() != nil {
+				t.Fatal("the replay does not end")
+			}
 		}
 	}
 	until(t, "a whole range of a healthy load", func() bool {
+		replay()
 		v, err := p.query(`min(count_over_time(up[30s])) >= 20 and sum(rate(qanat_topic_consumed_bytes_total{tier="cold"}[30s])) > 0 and sum(kafka_consumer_group_lag_sum) >= 0`)
 		return err == nil && len(v) > 0
 	})
