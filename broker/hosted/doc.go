@@ -6,5 +6,5 @@
 //
 // What must stay true: a partition is open exactly when the newest applied
 // image names this broker among its replicas, and leads under the image's leader epoch;
-// but for one whose storage failed, which stays closed and is reported.
+// but for one whose storage failed, which stays closed, is reported, and is tried again (renew.go).
 package hosted

@@ -345,7 +345,8 @@ func (s *Set) dropFailed(m *image.Image) {
 	}
 }
 
-// retryFailed tries partitions anew whose storage failed: a bucket may answer again, a disk may have room.
+// retryFailed tries partitions anew whose storage failed: a bucket may answer again, a disk may have room. Those that the disk still does not
+// give, and others have, begin anew.
 func (s *Set) retryFailed(ctx context.Context) {
 	s.following.Lock()
 	defer s.following.Unlock()
@@ -359,6 +360,8 @@ func (s *Set) retryFailed(ctx context.Context) {
 		}
 	}
 	s.each(ctx, s.image, list)
+	s.each(ctx, s.image, s.renew(s.image))
+	s.fetch()
 }
 
 // reconfigure resolves the settings anew where a change touches them.

@@ -19,6 +19,7 @@ type Volume struct {
 
 	backing string
 	size    int64
+	failed  bool // since the last check: what ext4 has written of its own may be missing, too
 }
 
 // NewVolume makes and mounts a volume below dir.
@@ -48,18 +49,27 @@ func NewVolume(dir string, size int64) (*Volume, error) {
 
 func (v *Volume) image() string { return filepath.Join(v.backing, "image") }
 
-// Mount mounts the volume, after a check when it was not left clean.
+// Mount mounts the volume, after a check when it was not left clean: a whole one, as an operator makes it, when the device had failed, since
+// ext4 itself does not know what it has lost.
 func (v *Volume) Mount() error {
-	out, err := exec.Command("e2fsck", "-p", v.image()).CombinedOutput()
+	check := []string{"-p"}
+	if v.failed {
+		check = append(check, "-f")
+	}
+	out, err := exec.Command("e2fsck", append(check, v.image())...).CombinedOutput()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && exit.ExitCode() > 1 {
 		// What cannot be mended without questions is mended with every answer yes: the node finds what is left.
-		out, err = exec.Command("e2fsck", "-y", v.image()).CombinedOutput()
+		out, err = exec.Command("e2fsck", "-f", "-y", v.image()).CombinedOutput()
 	}
 	if errors.As(err, &exit) && exit.ExitCode() > 2 {
 		return fmt.Errorf("check the volume: %w: %s", err, out)
 	}
-	return run("mount", "-o", "loop,errors=remount-ro", v.image(), v.Dir)
+	if err := run("mount", "-o", "loop,errors=remount-ro", v.image(), v.Dir); err != nil {
+		return err
+	}
+	v.failed = false
+	return nil
 }
 
 // Unmount takes the volume away; no process may use it.
@@ -131,6 +141,7 @@ func (v *Volume) Cut() error {
 
 // Fail makes writes to what the device has not allocated yet fail with EIO, as on a disk that has run out of spare sectors.
 func (v *Volume) Fail() error {
+	v.failed = true
 	f, err := os.Create(v.spare())
 	if err != nil {
 		return err

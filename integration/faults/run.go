@@ -138,7 +138,9 @@ func (r *run) attack(ctx context.Context, b *nemesis.Bench, can []nemesis.Fault,
 	res.Died, res.ClientsEnded = b.Deaths(), k.ended
 	bounded, cancel = context.WithTimeout(ctx, finalWithin)
 	defer cancel()
-	final := b.Ready(bounded, topic)
+	whole, over := context.WithTimeout(bounded, readyWithin)
+	final := b.Ready(whole, topic) // what is there is read also when that is not all
+	over()
 	if r.shares() {
 		final = errors.Join(final, k.last(bounded, languages["franz-go"].command, workload.Drain))
 		k.spec.Group = "" // a share group has no committed offsets to ask for

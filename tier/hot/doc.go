@@ -10,6 +10,7 @@
 //	    00000000000000000000.damaged          found damaged, and shown to nobody since (check.go)
 //	    00000000000000000000.cleaned, .swap   what is about to replace segments (rewrite.go)
 //	    cleaned                               up to where compaction has come (cleaned.go)
+//	    owed                                  what the journal held and the files did not take (owed.go)
 //	    quarantine/                           damaged segments, set aside
 //
 //	                      start          recovery point   durable      end

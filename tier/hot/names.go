@@ -23,6 +23,7 @@ const (
 	deletedSuffix = ".deleted"   // a log's directory on its way out
 	quarantineDir = "quarantine" // in a log's directory: segments set aside because of damage
 	cleanedName   = "cleaned"    // in a log's directory: up to where compaction has come
+	owedName      = "owed"       // in a log's directory: what the journal held and its files did not take (owed.go)
 	recoveryName  = "recovery"   // in the data directory: recovery points of all logs
 	recoveryTemp  = "recovery.new"
 )

@@ -16,8 +16,8 @@ import (
 // onDurable is called, from the flusher's goroutine or from Append in async mode, without locks, each time DurableEnd has grown; by the
 // time it runs a Truncate may have taken DurableEnd back, so the offset is news, DurableEnd the truth.
 //
-// When Open returns, everything up to End is on disk. Bad data is no error: see Recovered.Damage. Logs may
-// be opened in parallel, and share their flushes.
+// When Open returns, everything up to End is on disk. Bad data is no error: see Recovered.Damage. Data that the disk does not give is
+// one, ErrUnreadable: nobody knows where the log ends. Logs may be opened in parallel, and share their flushes.
 func Open(env Env, dir string, p kafka.Partition, cfg Config, start kafka.Offset, onDurable func(kafka.Offset)) (*Log, Recovered, error) {
 	if at := Dir(env.Flusher.dir, p); filepath.Clean(dir) != at {
 		return nil, Recovered{}, fmt.Errorf("open log %s: %w: recovery would look for it in %s", dir, ErrInvalid, at)
@@ -25,6 +25,9 @@ func Open(env Env, dir string, p kafka.Partition, cfg Config, start kafka.Offset
 	l := &Log{env: env, dir: dir, partition: p, cfg: cfg, onDurable: onDurable}
 	o := opening{Log: l, start: start}
 	if err := o.run(); err != nil {
+		if isDamage(err) {
+			err = fmt.Errorf("%w: %w", ErrUnreadable, err)
+		}
 		return nil, o.found, fmt.Errorf("open log %s: %w", dir, err)
 	}
 	env.Flusher.register(l)
@@ -90,6 +93,11 @@ func (o *opening) look() error {
 	}
 	if err := o.env.Flusher.covers(o.dir); err != nil {
 		return err
+	}
+	if slices.Contains(names, owedName) {
+		if err := o.env.Flusher.payOwed(o.dir, o.partition); err != nil {
+			return err
+		}
 	}
 	o.files = parseNames(names)
 	o.rec, o.known, o.trusted = o.env.Flusher.recoveryPointOf(o.partition)

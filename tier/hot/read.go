@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"sort"
+	"syscall"
 
 	"github.com/qanat-io/qanat/tier/segment"
 	"github.com/qanat-io/qanat/wire/batch"
@@ -17,7 +18,7 @@ import (
 // Near the end of the log nothing is read and nothing allocated: the borders are in memory. Otherwise the run
 // ends on a batch border where that is cheaply known, else in the middle of a (small) batch.
 //
-// Errors: ErrOutOfRange, ErrDamaged, ErrClosed, or the disk's. A run that was handed out before a Truncate may, while it is
+// Errors: ErrOutOfRange, ErrDamaged, ErrUnreadable, ErrClosed, or the disk's. A run that was handed out before a Truncate may, while it is
 // sent, come to lie on bytes that are no longer part of the log; only what is above the high watermark is ever truncated.
 func (l *Log) Read(from, limit kafka.Offset, max int) (run batch.Run, err error) {
 	err = l.reading(func(v *view) error {
@@ -65,6 +66,9 @@ func (e *badSegment) Unwrap() error { return e.err }
 func blame(s *localSegment, err error) error {
 	if errors.Is(err, errBadBatch) || errors.Is(err, batch.ErrCorrupt) || errors.Is(err, fs.ErrNotExist) {
 		return &badSegment{s, err}
+	}
+	if errors.Is(err, syscall.EIO) {
+		return fmt.Errorf("%w: segment %d: %w", ErrUnreadable, s.base, err)
 	}
 	if err != nil {
 		return fmt.Errorf("read segment %d: %w", s.base, err)

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"strconv"
+	"syscall"
 
 	"github.com/qanat-io/qanat/tier/journal"
 	"github.com/qanat-io/qanat/tier/vfs"
@@ -49,21 +50,19 @@ func (f *Flusher) redo(j *journal.Journal) error {
 	if !j.Holds() {
 		return nil
 	}
-	r := redoing{fs: f.fs, dir: f.dir, files: make(map[string]*redoFile)}
+	r := newRedoing(f.fs, f.dir)
 	defer r.close()
-	if err := j.Replay(r.apply); err != nil {
+	if err := j.Replay(r.redo); err != nil {
 		return err
 	}
 	f.log.Info("journal replayed", "records", r.records, "missing", r.missing)
-	ok, err := f.volume.Sync()
-	if err == nil && !ok {
-		for _, file := range r.files {
-			if file != nil {
-				err = errors.Join(err, file.Sync())
-			}
+	for p, owed := range r.owed {
+		if owed == nil {
+			continue
 		}
+		f.log.Error("segments do not take what the journal held: it is kept beside them", "partition", p.String(), "file", filepath.Join(Dir(f.dir, p), owedName), "error", owed.reason)
 	}
-	if err != nil {
+	if err := r.sync(f.volume); err != nil {
 		return fmt.Errorf("flush what the journal held: %w", err)
 	}
 	return j.Retire()
@@ -73,9 +72,56 @@ func (f *Flusher) redo(j *journal.Journal) error {
 type redoing struct {
 	fs               vfs.FS
 	dir              string
-	files            map[string]*redoFile // nil: not there
+	files            map[string]*redoFile       // nil: not there
+	owed             map[kafka.Partition]*owing // of those seen; nil: nothing
 	buf              []byte
 	records, missing int
+}
+
+func newRedoing(fsys vfs.FS, dir string) *redoing {
+	return &redoing{fs: fsys, dir: dir, files: make(map[string]*redoFile), owed: make(map[kafka.Partition]*owing)}
+}
+
+// redo makes a segment hold the record, or keeps the record for a log of which the disk does not give a segment: one bad place is no reason not to start.
+func (r *redoing) redo(rec journal.Record) error {
+	r.records++
+	owed, seen := r.owed[rec.Partition]
+	if !seen {
+		// What a start that was cut short has kept of the log is in the journal still: nothing opened the log since.
+		r.owed[rec.Partition] = nil
+		if err := r.fs.Remove(filepath.Join(Dir(r.dir, rec.Partition), owedName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	if owed == nil {
+		err := r.apply(rec)
+		if !errors.Is(err, syscall.EIO) {
+			return err
+		}
+		if owed, err = r.owe(rec.Partition, err); err != nil {
+			return err
+		}
+	}
+	return owed.add(rec)
+}
+
+// sync makes durable what was written.
+func (r *redoing) sync(volume vfs.Volume) error {
+	ok, err := volume.Sync()
+	if err != nil || ok {
+		return err
+	}
+	for _, f := range r.files {
+		if f != nil {
+			err = errors.Join(err, f.Sync())
+		}
+	}
+	for p, o := range r.owed {
+		if o != nil {
+			err = errors.Join(err, o.file.Sync(), r.fs.SyncDir(Dir(r.dir, p)))
+		}
+	}
+	return err
 }
 
 type redoFile struct {
@@ -87,7 +133,6 @@ type redoFile struct {
 // lies between was on its way by another flush. It is written also where it is found: the disk may not have what the page cache
 // has, when the process before ended because it could not be written.
 func (r *redoing) apply(rec journal.Record) error {
-	r.records++
 	f, err := r.open(rec)
 	if err != nil || f == nil || rec.Pos > f.size {
 		return err
@@ -145,6 +190,11 @@ func (r *redoing) close() {
 	for _, f := range r.files {
 		if f != nil {
 			_ = f.Close() // synced, or given up
+		}
+	}
+	for _, o := range r.owed {
+		if o != nil {
+			_ = o.file.Close()
 		}
 	}
 }
