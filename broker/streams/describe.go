@@ -60,7 +60,8 @@ func (t *Topology) with(counts map[string]int32) *Topology {
 	return n
 }
 
-// Commit decides whether a member may commit offsets. Without members, anybody may (an administrator does).
+// Commit decides whether a member may commit offsets. Without members, anybody may (an administrator does). One that says an epoch before its own
+// may as well, for tasks that have been its own since.
 func (g *Group) Commit(_ time.Time, who group.Identity) error {
 	switch {
 	case g.dead:
@@ -69,6 +70,9 @@ func (g *Group) Commit(_ time.Time, who group.Identity) error {
 		return nil
 	case who.Old && g.members[who.MemberID] != nil:
 		return ErrOldRequest
+	}
+	if m := g.members[who.MemberID]; m != nil && m.epoch != who.Generation && g.mayCommit(m, who.Generation, who.Offsets) {
+		return nil
 	}
 	return g.checkMember(who.MemberID, who.Generation)
 }

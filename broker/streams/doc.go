@@ -23,6 +23,7 @@
 //   - A member learns of an epoch and of its tasks only when they are durable. One Change is under way at a time; a reply waits for the one that
 //     holds what it tells.
 //   - The group epoch only grows. The target's epoch is never ahead of it, a member's never ahead of the target's.
+//   - Offsets are committed in the member's epoch, or in one before it, for active tasks that have been the member's ever since (grants.go).
 //   - A topology is checked as a whole before anything of its request is kept. It stays for as long as the group is there.
 //   - When a Change fails, the machine is of no use any more: its owner answers what waits (Abort) and loads it anew.
 //

@@ -271,6 +271,7 @@ func (g *Group) restore(now time.Time, session time.Duration, m *member, seen di
 	g.insert(m)
 	g.own(m, m.assigned)
 	g.own(m, m.revoking)
+	m.held = m.epoch
 	g.touch(m, now, session)
 	if m.state == unrevoked {
 		m.limit = now.Add(m.rebalance)

@@ -67,6 +67,11 @@ type member struct {
 	revoking        Assignment // its own until it says that it has given them up; nothing of assigned
 	target          Assignment
 
+	// grants are the epochs in which it was given its active tasks; those that are not in it it has had since the epoch held. Not durable: who loads
+	// the group holds all that a member has to be given in the epoch that it is in.
+	grants map[Task]int32
+	held   int32
+
 	deadline time.Time // its session's end
 	limit    time.Time // when it must have given up revoking; zero: it need not
 

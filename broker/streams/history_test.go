@@ -20,6 +20,13 @@ type client struct {
 	ticket      string // its heartbeat that is not answered yet
 	lost        bool   // that answer will not reach it
 	dead        bool   // it sends nothing any more
+	sure        bool   // the coordinator that it heard last is still it
+}
+
+// once is a task that was a client's, and another's since.
+type once struct {
+	client string
+	task   Task
 }
 
 func (c *client) heartbeat(t *Topology) Heartbeat {
@@ -40,7 +47,7 @@ func (c *client) hear(t *rapid.T, reply Reply) {
 	case reply.Err != nil:
 		t.Fatalf("%s heard %v", c.id, reply.Err)
 	default:
-		c.epoch = reply.Epoch
+		c.epoch, c.sure = reply.Epoch, true
 		if reply.Assigned {
 			c.wanted = reply.Assignment
 		}
@@ -56,7 +63,9 @@ func (c *client) take() {
 }
 
 // In any history of joins, leaves, failures, lost answers, lost changes and moves of the coordinator: no task is active in two clients, none is in
-// one process in two roles; and when all that ends, everybody soon has what the group's target gives it, and every task is somebody's.
+// one process in two roles; whoever has a task may commit its offsets in the epoch that it knows, unless the coordinator has moved meanwhile, and
+// who had one that has been another's since may not in any epoch in which it had it, even if it has it again; what is remembered of a member is no
+// more than it has; and when all that ends, everybody soon has what the group's target gives it, and every task is somebody's.
 func TestOneOwner(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		r := newRig(t, "lines", 3)
@@ -65,6 +74,8 @@ func TestOneOwner(t *testing.T) {
 		r.w.Interval = time.Duration(rapid.IntRange(0, 1).Draw(t, "interval")) * time.Second
 		r.held = true
 		var clients []*client
+		had := map[once]int32{}  // the last epoch in which a client had a task
+		lost := map[once]int32{} // of those, what has been another's since
 		check := func() {
 			active, held := map[Task]string{}, map[place]string{}
 			for _, c := range clients {
@@ -73,6 +84,20 @@ func TestOneOwner(t *testing.T) {
 						t.Fatalf("%v is active in %s and in %s", task, o, c.id)
 					}
 					active[task] = c.id
+					for at, epoch := range had {
+						if at.task == task && at.client != c.id {
+							lost[at] = epoch
+							delete(had, at)
+						}
+					}
+					had[once{c.id, task}] = c.epoch
+				}
+				if m := r.g.members[c.id]; m != nil && c.sure {
+					for _, task := range c.has.Active {
+						if !m.hadIn(c.epoch, task) {
+							t.Fatalf("%s may not commit offsets of %v in epoch %d, its member is in %d", c.id, task, c.epoch, m.epoch)
+						}
+					}
 				}
 				for _, list := range []Tasks{c.has.Active, c.has.Standby} {
 					for _, task := range list {
@@ -81,6 +106,18 @@ func TestOneOwner(t *testing.T) {
 						}
 						held[place{c.process, task}] = c.id
 					}
+				}
+			}
+			for _, m := range r.g.order {
+				for task := range m.grants {
+					if !m.owns().Active.Has(task) {
+						t.Fatalf("it is remembered when %s was given %v, which it has no more", m.id, task)
+					}
+				}
+			}
+			for at, epoch := range lost {
+				if m := r.g.members[at.client]; m != nil && m.hadIn(epoch, at.task) {
+					t.Fatalf("%s may commit offsets of %v in epoch %d, and it has been another's since: its member is in %d", at.client, at.task, epoch, m.epoch)
 				}
 			}
 		}
@@ -122,9 +159,15 @@ func TestOneOwner(t *testing.T) {
 				clients = append(clients, &client{id: fmt.Sprint("m", n), process: fmt.Sprint("p", rapid.IntRange(0, 2).Draw(t, "process"))})
 			case step == 2 && r.change != nil:
 				r.fail()
+				for _, c := range clients {
+					c.sure = false
+				}
 				answered()
 			case step == 3 && r.change == nil: // another coordinator
 				r.fail()
+				for _, c := range clients {
+					c.sure = false
+				}
 				answered()
 			case step == 4: // time passes: whoever is dead for long enough has been thrown out when it has nothing any more
 				r.pass(time.Duration(rapid.IntRange(1, 15).Draw(t, "seconds")) * time.Second)

@@ -47,6 +47,7 @@ func (g *Group) reconcile(now time.Time, m *member, owned Assignment, told bool)
 			return false
 		}
 		g.free(m, m.revoking)
+		m.gaveUp(m.revoking.Active)
 		m.revoking = Assignment{}
 		epoch++ // it has done something: its next heartbeat brings a newer epoch than the last
 	}
@@ -61,9 +62,11 @@ func (g *Group) reconcile(now time.Time, m *member, owned Assignment, told bool)
 		return true
 	}
 	g.free(m, revoke)
+	m.gaveUp(revoke.Active)
 	add := m.target.minus(keep)
 	free := Assignment{Active: g.unheld(m, add.Active, true)}
 	g.own(m, free)
+	m.granted(g.target, free.Active)
 	free.Standby = g.unheld(m, add.Standby, false)
 	g.own(m, Assignment{Standby: free.Standby})
 	m.assigned, m.state, m.limit = keep.or(free), stable, time.Time{}

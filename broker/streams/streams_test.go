@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/qanat-io/qanat/broker/group"
+	"github.com/qanat-io/qanat/metadata/command"
+	"github.com/qanat-io/qanat/wire/kafka"
 )
 
 // The first member brings the topology, is told which internal topics are missing, and has all tasks when they are there.
@@ -445,6 +447,60 @@ func TestOffsetsByEpoch(t *testing.T) {
 	if r.g.Subscribed("a") || r.g.CheckDelete() != nil || !r.g.Idle() {
 		t.Error("a group without members")
 	}
+}
+
+// A commit that a new epoch has overtaken is refused although its tasks are still the member's, or taken although they are not, or were another's in
+// between, or no task reads what is committed.
+func TestCommitsOfAnEpochBefore(t *testing.T) {
+	r := ready(t, "p1")
+	commit := func(id string, epoch int32, want error, topic string, partitions ...int32) {
+		t.Helper()
+		var offsets []command.OffsetCommit
+		for _, p := range partitions {
+			found, ok := r.w.Topics.ByName(topic)
+			if !ok {
+				t.Fatalf("there is no topic %s", topic)
+			}
+			offsets = append(offsets, command.OffsetCommit{Partition: kafka.Partition{Topic: found.ID, Index: p}, Offset: 1})
+		}
+		who := group.Identity{MemberID: id, Generation: epoch, Offsets: offsets}
+		if err := r.g.Commit(r.now, who); !errors.Is(err, want) {
+			t.Errorf("%s commits %s %v in epoch %d: %v, want %v", id, topic, partitions, epoch, err, want)
+		}
+		if want != nil {
+			want = group.ErrIllegalGeneration
+		}
+		if err := r.g.CommitWithin(r.now, who); !errors.Is(err, want) {
+			t.Errorf("%s commits %s %v in a transaction in epoch %d: %v, want %v", id, topic, partitions, epoch, err, want)
+		}
+	}
+	low := Assignment{Active: ts(0, 0, 0, 1)}
+	r.say(joining("m2", "p2", table("a")))
+	r.wants(r.say(beating("m1", 2)), 2, &low) // asked to give up 2 and 3
+	commit("m1", 2, nil, "a", 0, 3)
+	r.wants(r.say(owning("m1", 2, r.g.topology, low)), 3, nil)
+	r.wants(r.say(beating("m2", 3)), 3, &Assignment{Active: ts(0, 2, 0, 3)})
+	commit("m1", 2, nil, "a", 0, 1)
+	commit("m1", 2, ErrStaleEpoch, "a", 0, 3)
+	commit("m1", 2, ErrStaleEpoch, "app-table", 0)
+	commit("m1", 1, ErrStaleEpoch, "a", 0)
+	commit("m1", 4, ErrStaleEpoch, "a", 0)
+	commit("m2", 2, ErrStaleEpoch, "a", 2)
+	commit("m2", 3, nil, "a", 2)
+	r.say(beating("m2", Leaving))
+	r.wants(r.say(beating("m1", 3)), 4, &Assignment{Active: ts(0, 0, 0, 1, 0, 2, 0, 3)})
+	commit("m1", 2, nil, "a", 0, 1)
+	commit("m1", 3, ErrStaleEpoch, "a", 2) // it was m2's in between
+	commit("m1", 4, nil, "a", 2)
+	r.fail() // another coordinator
+	commit("m1", 4, nil, "a", 0)
+	commit("m1", 3, ErrStaleEpoch, "a", 0)
+	r.say(joining("m2", "p2", table("a")))
+	commit("m1", 3, ErrStaleEpoch, "a", 0)
+	r.wants(r.say(beating("m1", 4)), 4, &low)
+	r.wants(r.say(owning("m1", 4, r.g.topology, low)), 5, nil)
+	commit("m1", 4, nil, "a", 0)
+	commit("m1", 3, ErrStaleEpoch, "a", 0)
 }
 
 // A heartbeat that changes nothing would allocate.
