@@ -1,6 +1,8 @@
 package api
 
 import (
+	"log/slog"
+
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/qanat-io/qanat/metadata/image"
@@ -24,7 +26,7 @@ func (h *Handler) describeLogDirs(x *wire.Exchange) {
 	if h.Volume.Space != nil {
 		total, usable, err := h.Volume.Space()
 		if err != nil {
-			h.Log.Warn("the data volume's space is not known", "dir", h.Volume.Dir, "error", err)
+			h.complain(x, slog.LevelWarn, "the data volume's space is not known", "dir", h.Volume.Dir, "error", err)
 		} else {
 			local.TotalBytes, local.UsableBytes = total, usable
 		}

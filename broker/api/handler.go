@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"log/slog"
+	"net"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/qanat-io/qanat/broker/clientmetrics"
 	"github.com/qanat-io/qanat/broker/coordinator"
+	"github.com/qanat-io/qanat/broker/hush"
 	"github.com/qanat-io/qanat/broker/partition"
 	"github.com/qanat-io/qanat/broker/quota"
 	"github.com/qanat-io/qanat/broker/shareleader"
@@ -103,6 +105,7 @@ type Handler struct {
 	produces  sync.Pool // *produceCall
 	producers producerIDs
 	stopping  atomic.Bool   // see Stop
+	said      *hush.Log     // lines that clients cause
 	lookups   chan struct{} // a token per ListOffsets lookup that may wait for the bucket
 	configs   chan struct{} // a token: one read-modify-write of configurations at a time
 }
@@ -181,7 +184,7 @@ func New(d Deps) *Handler {
 	if d.Clock == nil {
 		d.Clock = time.Now
 	}
-	h := &Handler{Deps: d, lookups: make(chan struct{}, lookupTokens), configs: make(chan struct{}, 1)}
+	h := &Handler{Deps: d, said: hush.New(d.Log), lookups: make(chan struct{}, lookupTokens), configs: make(chan struct{}, 1)}
 	h.find = func(p kafka.Partition) leader {
 		if q := d.Partitions.Get(p); q != nil {
 			return q
@@ -219,6 +222,16 @@ func (h *Handler) Stop() {
 	for _, s := range h.sessions.all() {
 		s.f.wake()
 	}
+	h.said.Flush()
+}
+
+// complain writes a line that a client can cause as often as it asks.
+func (h *Handler) complain(x *wire.Exchange, level slog.Level, line string, args ...any) {
+	var from net.Addr
+	if x.Client != nil {
+		from = x.Client.Addr
+	}
+	h.said.Say(level, line, from, line, args...)
 }
 
 // Handle implements wire.Handler.

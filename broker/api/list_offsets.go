@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"log/slog"
 	"sync"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -60,7 +61,7 @@ func (h *Handler) listOffsets(x *wire.Exchange) {
 			case l.MayBlock(p.Timestamp), dependsOnEnd(p.Timestamp) && l.Unsettled():
 				waiting = append(waiting, lookup{l, p.Timestamp, rp})
 			default:
-				h.list(context.Background(), l, p.Timestamp, committed, rp)
+				h.list(context.Background(), x, l, p.Timestamp, committed, rp)
 			}
 		}
 	}
@@ -75,7 +76,7 @@ func (h *Handler) listOffsets(x *wire.Exchange) {
 	go func() {
 		ctx, cancel := within(x, timeoutMs)
 		defer cancel()
-		h.listAll(ctx, waiting, committed)
+		h.listAll(ctx, x, waiting, committed)
 		reply(x, resp)
 	}()
 }
@@ -118,14 +119,14 @@ func (h *Handler) listable(m *image.Image, version int16, topic string, p *kmsg.
 }
 
 // list asks one partition.
-func (h *Handler) list(ctx context.Context, l readable, timestamp int64, committed bool, rp *kmsg.ListOffsetsResponseTopicPartition) {
+func (h *Handler) list(ctx context.Context, x *wire.Exchange, l readable, timestamp int64, committed bool, rp *kmsg.ListOffsetsResponseTopicPartition) {
 	found, err := l.ListOffset(ctx, timestamp, committed)
 	if err != nil {
 		rp.ErrorCode = code(err)
 		if known(err) == nil {
 			// The bucket does not answer or answers badly. Clients retry a storage error; they would not retry another.
 			rp.ErrorCode = kerr.KafkaStorageError.Code
-			h.Log.Warn("offset lookup failed", "partition", l.ID(), "timestamp", timestamp, "error", err)
+			h.complain(x, slog.LevelWarn, "offset lookup failed", "partition", l.ID(), "timestamp", timestamp, "error", err)
 		}
 		return
 	}
@@ -139,7 +140,7 @@ const lookupsPerRequest = 8
 func dependsOnEnd(timestamp int64) bool { return timestamp >= -1 || timestamp == -3 }
 
 // listAll runs lookups on a few goroutines, each taking a token of the broker's for every one that may need the bucket.
-func (h *Handler) listAll(ctx context.Context, waiting []lookup, committed bool) {
+func (h *Handler) listAll(ctx context.Context, x *wire.Exchange, waiting []lookup, committed bool) {
 	work := make(chan lookup)
 	var wg sync.WaitGroup
 	for range min(lookupsPerRequest, len(waiting)) {
@@ -149,12 +150,12 @@ func (h *Handler) listAll(ctx context.Context, waiting []lookup, committed bool)
 					w.leader.Settle(ctx)
 				}
 				if !w.leader.MayBlock(w.timestamp) {
-					h.list(ctx, w.leader, w.timestamp, committed, w.answer)
+					h.list(ctx, x, w.leader, w.timestamp, committed, w.answer)
 					continue
 				}
 				select {
 				case h.lookups <- struct{}{}:
-					h.list(ctx, w.leader, w.timestamp, committed, w.answer)
+					h.list(ctx, x, w.leader, w.timestamp, committed, w.answer)
 					<-h.lookups
 				case <-ctx.Done():
 					w.answer.ErrorCode = code(ctx.Err())

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"log/slog"
 	"slices"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -179,7 +180,7 @@ func (h *Handler) autoCreate(x *wire.Exchange, req *kmsg.MetadataRequest) map[st
 	for i, err := range outcomes {
 		if err != nil && code(err) != kerr.TopicAlreadyExists.Code { // another client was faster: all the same
 			failed[names[i]] = err
-			h.Log.Warn("topic was not created on demand", "topic", names[i], "error", err)
+			h.complain(x, slog.LevelWarn, "topic was not created on demand", "topic", names[i], "error", err)
 		}
 	}
 	h.awaitHosted(ctx, commands, outcomes)

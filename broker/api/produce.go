@@ -2,6 +2,7 @@ package api
 
 import (
 	"fmt"
+	"log/slog"
 	"sync/atomic"
 	"time"
 
@@ -239,7 +240,7 @@ func (c *produceCall) Produced(slot int, r partition.Produced) {
 			c.failed.CompareAndSwap(nil, &err)
 		}
 		if known(r.Err) == nil {
-			c.h.Log.Error("produce failed for a reason without a code", "error", r.Err)
+			c.h.complain(c.x, slog.LevelError, "produce failed for a reason without a code", "error", r.Err)
 		}
 	}
 	if t := c.x.Trace; t != nil && !r.Flushed.IsZero() {

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/qanat-io/qanat/broker/hush"
 	"github.com/qanat-io/qanat/broker/secure"
 )
 
@@ -65,6 +66,8 @@ const (
 
 // Run serves until ctx ends, then lets requests under way finish for a moment.
 func (s *Server) Run(ctx context.Context) error {
+	said := hush.New(s.log)
+	defer said.Flush()
 	server := &http.Server{
 		Handler:           s.Handler(),
 		ReadHeaderTimeout: readTimeout,
@@ -72,7 +75,7 @@ func (s *Server) Run(ctx context.Context) error {
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          log.New(&complaints{log: s.log}, "", 0),
+		ErrorLog:          log.New(complaints{said}, "", 0),
 		BaseContext:       func(net.Listener) context.Context { return context.WithoutCancel(ctx) },
 	}
 	failed := make(chan error, 1)

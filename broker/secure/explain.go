@@ -9,7 +9,6 @@ import (
 	"net"
 	"os"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 )
@@ -118,39 +117,4 @@ func explainInvalid(err error, invalid x509.CertificateInvalidError, say func(li
 		return say(text, text)
 	}
 	return say(err.Error(), err.Error())
-}
-
-// Rarely lets the same thing be said once a minute. The zero value is ready; safe for concurrent use.
-type Rarely struct {
-	mu   sync.Mutex
-	said map[string]time.Time
-}
-
-const (
-	sayAgain  = time.Minute
-	mostKinds = 1000 // that are remembered; of more than that nothing is said
-)
-
-// Say tells whether it is time to say this.
-func (r *Rarely) Say(what string, now time.Time) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if at, ok := r.said[what]; ok && now.Sub(at) < sayAgain {
-		return false
-	}
-	if _, ok := r.said[what]; !ok && len(r.said) >= mostKinds {
-		for k, at := range r.said {
-			if now.Sub(at) >= sayAgain {
-				delete(r.said, k)
-			}
-		}
-		if len(r.said) >= mostKinds {
-			return false
-		}
-	}
-	if r.said == nil {
-		r.said = map[string]time.Time{}
-	}
-	r.said[what] = now
-	return true
 }

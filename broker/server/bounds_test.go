@@ -182,6 +182,36 @@ func TestBadFrames(t *testing.T) {
 	}
 }
 
+// Whoever sends nonsense in a loop fills the log, a line for each connection.
+func TestNonsenseDoesNotFillTheLog(t *testing.T) {
+	log := new(lines)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := New(Config{Listeners: []Listener{{Name: "PLAINTEXT", Listener: l}}}, handlerFunc(answer), nil, slog.New(slog.NewTextHandler(log, nil)))
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	for range 500 {
+		p := dial(t, l.Addr().String())
+		if _, err := p.nc.Write([]byte("GET / HTTP/1.1\r\n\r\n")); err != nil {
+			t.Fatal(err)
+		}
+		p.closed()
+	}
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if n := log.count("connection closed"); n == 0 || n > 10 {
+		t.Errorf("%d lines of 500 connections", n)
+	}
+	if log.count("lines were left out") != 1 || log.count("addresses=1") != 1 {
+		t.Error("nothing is said of those left out")
+	}
+}
+
 // A handler's panic ends its connection, answers nothing, and leaves the others alone; what it took comes back.
 func TestPanicIsContained(t *testing.T) {
 	_, addr := start(t, Config{}, handlerFunc(func(x *wire.Exchange) {

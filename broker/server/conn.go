@@ -136,7 +136,7 @@ func (c *conn) serve() {
 }
 
 func (c *conn) panicked(p any) {
-	c.server.log.Error("panic on a connection", "client", c.client.Addr, "connection", c.client.ID, "panic", p,
+	c.server.said.Say(slog.LevelError, "panic", c.client.Addr, "panic on a connection", "connection", c.client.ID, "panic", p,
 		"stack", string(debug.Stack()))
 	c.shutdown(fmt.Errorf("%w: %v", errPanic, p))
 }
@@ -171,16 +171,30 @@ func (c *conn) shutdown(why error) {
 	for _, r := range unsent {
 		r.dropAnswer()
 	}
-	level := slog.LevelInfo
-	if errors.Is(why, errTLS) {
-		level = slog.LevelWarn
-	}
-	if why == nil || errors.Is(why, errHangup) || errors.Is(why, errIdle) || errors.Is(why, errStopping) || errors.Is(why, errShaking) ||
-		errors.Is(why, errTLS) && !c.server.said.Say(c.client.Listener+" plain", time.Now()) {
-		level = slog.LevelDebug
-	}
-	c.server.log.Log(context.Background(), level, "connection closed", "client", c.client.Addr, "connection", c.client.ID, "cause", why)
+	level, kind := severity(why)
+	c.server.said.Say(level, c.client.Listener+": "+kind, c.client.Addr, "connection closed", "connection", c.client.ID, "cause", why)
 	c.server.forget(c)
+}
+
+// severity is how loudly the end of a connection is told of, and which ends are alike.
+func severity(why error) (level slog.Level, kind string) {
+	if why == nil {
+		return slog.LevelDebug, ""
+	}
+	for _, quiet := range []error{errHangup, errIdle, errStopping, errShaking} {
+		if errors.Is(why, quiet) {
+			return slog.LevelDebug, quiet.Error()
+		}
+	}
+	if errors.Is(why, errTLS) {
+		return slog.LevelWarn, errTLS.Error()
+	}
+	for _, known := range []error{errSlow, errHoldsUp, errStalled, errTooLarge, errPanic} {
+		if errors.Is(why, known) {
+			return slog.LevelInfo, known.Error()
+		}
+	}
+	return slog.LevelInfo, "malformed, or the network" // the error's own text may be of the client's choosing
 }
 
 // drain stops reading and ends the connection when nothing is in flight any more.

@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/qanat-io/qanat/broker/secure"
+	"github.com/qanat-io/qanat/broker/hush"
 	"github.com/qanat-io/qanat/wire"
 )
 
@@ -32,7 +32,7 @@ type Server struct {
 	emptied  chan struct{} // closed when stopping and the last connection has gone
 
 	goroutines sync.WaitGroup // readers and writers
-	said       secure.Rarely
+	said       *hush.Log      // lines that clients cause
 	held       held
 }
 
@@ -47,7 +47,7 @@ func New(cfg Config, handler wire.Handler, observer Observer, log *slog.Logger) 
 		log = slog.New(slog.DiscardHandler)
 	}
 	return &Server{cfg: cfg, handler: handler, observer: observer, log: log, budget: newBudget(cfg.MaxBytes),
-		epoch: time.Now(), conns: map[*conn]struct{}{}, perIP: map[netip.Addr]int{}, shaking: map[*conn]struct{}{}, emptied: make(chan struct{})}
+		epoch: time.Now(), conns: map[*conn]struct{}{}, perIP: map[netip.Addr]int{}, shaking: map[*conn]struct{}{}, emptied: make(chan struct{}), said: hush.New(log)}
 }
 
 // now is the server's clock, monotonic and never 0.
@@ -92,6 +92,7 @@ func (s *Server) Run(ctx context.Context) error {
 	accepting.Wait()
 	s.held.release()
 	s.stop()
+	s.said.Flush()
 	select {
 	case err := <-failed:
 		return err
@@ -151,7 +152,7 @@ func (s *Server) accept(ctx context.Context, l Listener) error {
 		case !isTemporary(err):
 			return err
 		}
-		s.log.Warn("accept a connection", "listener", l.Name, "error", err, "pause", pause)
+		s.said.Say(slog.LevelWarn, l.Name+": accept", nil, "accept a connection", "listener", l.Name, "error", err, "pause", pause)
 		select {
 		case <-ctx.Done():
 			return nil

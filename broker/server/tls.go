@@ -1,7 +1,6 @@
 package server
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -37,11 +36,11 @@ func (c *conn) handshake() error {
 	cause := secure.Explain(err, secure.Listener)
 	s.observer.Handshake(c.client.Listener, cause)
 	if err != nil {
-		level := slog.LevelDebug
-		if !cause.Quiet && s.said.Say(c.client.Listener+" "+cause.Text, time.Now()) {
-			level = slog.LevelWarn
+		level := slog.LevelWarn
+		if cause.Quiet {
+			level = slog.LevelDebug
 		}
-		s.log.Log(context.Background(), level, "no TLS with a client", "listener", c.client.Listener, "client", c.client.Addr.String(), "cause", cause.Text, "error", err)
+		s.said.Say(level, c.client.Listener+": "+cause.Text, c.client.Addr, "no TLS with a client", "listener", c.client.Listener, "cause", cause.Text, "error", err)
 		return fmt.Errorf("%w: %w", errShaking, err)
 	}
 	c.shake = nil

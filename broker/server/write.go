@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"runtime/debug"
 	"sync"
@@ -146,7 +147,7 @@ func (c *conn) gather(wait bool) bool {
 func (c *conn) encode(o *outbox) (ok bool) {
 	defer func() {
 		if p := recover(); p != nil {
-			c.server.log.Error("panic while encoding an answer", "client", c.client.Addr, "panic", p, "stack", string(debug.Stack()))
+			c.server.said.Say(slog.LevelError, "panic", c.client.Addr, "panic while encoding an answer", "panic", p, "stack", string(debug.Stack()))
 			c.abortWrite(fmt.Errorf("%w: %v", errPanic, p))
 			ok = false
 		}
