@@ -41,9 +41,11 @@ type Stats struct {
 	Transactions               int   // whose commit was asked for
 	Read                       int64 // records that were polled
 	Committed, CommitUnknown   int
+	Dropped                    int // commits within transactions that were aborted
 	Fetched, Resumed, Assigned int // committed offsets compared, first polls after an assignment, assignments
 	FinalReads                 int // partitions read to their end, by any process
 	Taken, Settled, Started    int // records by members of a share group, words on them that were answered, and starts of shares compared
+	Derived                    int // records that were made of others, and are there
 	Repeated                   int // values written twice by producers that do not promise otherwise
 	Nodes, Edges               int // of the dependency graph
 }
@@ -72,6 +74,7 @@ func Check(h *history.History, options Options) *Report {
 	c.transactions()
 	c.appends()
 	c.groups()
+	c.derived()
 	c.shares()
 	c.cycles()
 	slices.SortStableFunc(c.report.Violations, func(a, b Violation) int {
@@ -157,9 +160,12 @@ func (c *check) count() {
 	}
 	for i := range c.Commits {
 		c.start = min(c.start, c.Commits[i].Invoked)
-		if c.Commits[i].Outcome == history.OK {
+		switch c.Commits[i].Outcome {
+		case history.OK:
 			s.Committed++
-		} else {
+		case history.Failed:
+			s.Dropped++
+		default:
 			s.CommitUnknown++
 		}
 	}
@@ -174,6 +180,9 @@ func (r *Report) Write(w io.Writer) error {
 		fmt.Fprintf(&b, "commits of %d transactions asked for\n", s.Transactions)
 	}
 	fmt.Fprintf(&b, "commits %d, %d unknown; %d committed offsets and %d resumed positions compared; %d assignments\n", s.Committed, s.CommitUnknown, s.Fetched, s.Resumed, s.Assigned)
+	if s.Derived > 0 {
+		fmt.Fprintf(&b, "%d records made of others; %d commits were of transactions that were aborted\n", s.Derived, s.Dropped)
+	}
 	if s.Taken > 0 {
 		fmt.Fprintf(&b, "share group: %d records taken, %d settled, %d starts compared\n", s.Taken, s.Settled, s.Started)
 	}

@@ -125,4 +125,16 @@ func TestNothingIsNotClean(t *testing.T) {
 	if r := Check(s.parse(t), Options{}); r.Clean() || len(r.Unfinished) != 2 {
 		t.Errorf("an empty history is clean: %+v", r)
 	}
+	unasked := story{text: `1 begin p idempotent
+1 topic t 2
+1 derive g 1
+1 send s0 0
+1 ok s0 0
+3 begin r final
+3 poll 0 0 1.0
+3 final 0 1
+3 final 1 0`}
+	if r := Check(unasked.parse(t), Options{}); r.Clean() || len(r.Counts) > 0 {
+		t.Errorf("what a group has committed in the end was not asked for, and the history is clean, or blamed: %+v", r)
+	}
 }

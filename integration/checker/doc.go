@@ -6,6 +6,7 @@
 //	                                        ├► reading   positions neither go back nor skip; the final read finds all
 //	                                        ├► appends   a producer's own order, and real time
 //	                                        ├► groups    committed offsets, resumed positions, owners, fencing
+//	                                        ├► derived   one record made of each that a group has consumed, and committed
 //	                                        ├► shares    who had the lock of a record, what was said of it, whether everything was given out
 //	                                        └► cycles    the dependency graph of all sends and polls
 //

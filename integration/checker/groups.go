@@ -18,6 +18,8 @@ type slot struct {
 type register struct {
 	slot
 	commits []*history.Commit // by invocation
+	// dropped are those of transactions that were aborted: they never were.
+	dropped []*history.Commit
 	// done are the acknowledged ones by completion; newest[i] is the latest invocation among done[:i+1], generation[i]
 	// the highest generation.
 	done       []*history.Commit
@@ -53,6 +55,10 @@ func (c *check) registers() map[slot]*register {
 		at := slot{m.Group, m.Partition}
 		if all[at] == nil {
 			all[at] = &register{slot: at}
+		}
+		if m.Outcome == history.Failed {
+			all[at].dropped = append(all[at].dropped, m)
+			continue
 		}
 		all[at].commits = append(all[at].commits, m)
 	}
@@ -113,12 +119,15 @@ func (c *check) fetched(r *register, f *history.Fetch) {
 	if slices.ContainsFunc(possible, func(m *history.Commit) bool { return m.Offset == f.Offset }) {
 		return
 	}
-	what, ever := LostCommit, f.Offset == history.NoOffset
-	if r != nil {
-		ever = ever || slices.ContainsFunc(r.commits, func(m *history.Commit) bool { return m.Offset == f.Offset })
+	told := func(all []*history.Commit) bool {
+		return slices.ContainsFunc(all, func(m *history.Commit) bool { return m.Offset == f.Offset && m.Invoked <= f.Completed })
 	}
-	if !ever {
-		what = MadeUpCommit
+	what := MadeUpCommit
+	switch {
+	case f.Offset == history.NoOffset || r != nil && told(r.commits):
+		what = LostCommit
+	case r != nil && told(r.dropped):
+		what = AbortedCommit
 	}
 	c.broken(what, f.Partition, f.Offset, func() []string { return c.tellCommits(r, f.Invoked, f.Completed) },
 		"group %s: process %d asked in [%s, %s] and was told %d", f.Group, f.Process, c.at(f.Invoked), c.at(f.Completed), f.Offset)
@@ -204,6 +213,11 @@ func (c *check) tellCommits(r *register, from, to int64) []string {
 	near := r.commits[:sort.Search(len(r.commits), func(i int) bool { return r.commits[i].Invoked > to })]
 	for _, m := range near[max(0, len(near)-most):] {
 		lines = append(lines, fmt.Sprintf("process %d generation %d committed %d in [%s, %s]: %s %s", m.Process, m.Generation, m.Offset, c.at(m.Invoked), c.at(m.Completed), m.Outcome, m.Code))
+	}
+	for _, m := range r.dropped[max(0, len(r.dropped)-most):] {
+		if m.Invoked <= to {
+			lines = append(lines, fmt.Sprintf("process %d generation %d offered %d at %s to a transaction that was aborted", m.Process, m.Generation, m.Offset, c.at(m.Invoked)))
+		}
 	}
 	if n := r.before(from); n > 0 {
 		m := r.done[n-1]

@@ -37,6 +37,14 @@ const (
 	LostCommit Invariant = "committed offset regressed"
 	// MadeUpCommit: a committed offset is one that nobody committed.
 	MadeUpCommit Invariant = "committed offset made up"
+	// AbortedCommit: a committed offset is one of a transaction that was aborted.
+	AbortedCommit Invariant = "committed offset of an aborted transaction"
+	// DerivedTwice: two records were made of one.
+	DerivedTwice Invariant = "record derived twice"
+	// NotDerived: no record was made of one that lies before what the group has committed.
+	NotDerived Invariant = "record not derived"
+	// HalfDone: a record was made of one that lies behind what the group has committed.
+	HalfDone Invariant = "record derived, offset not committed"
 	// ResumeSkip: a group's member began after records that the group had not committed.
 	ResumeSkip Invariant = "group skipped"
 	// ResumeBack: a group's member began before what the group had committed.
@@ -58,5 +66,5 @@ const (
 // Invariants is all of them, in the order of reports.
 var Invariants = []Invariant{
 	InconsistentOffset, Duplicate, Phantom, FailedRead, AbortedRead, TornTransaction, LostWrite, Unseen, Hole, PollBack, PollSkip, SendOrder, AppendOrder, Cycle,
-	LostCommit, MadeUpCommit, ResumeSkip, ResumeBack, TwoOwners, Unfenced, TwoHolders, ServedAgain, StartBack, NotServed,
+	LostCommit, MadeUpCommit, AbortedCommit, DerivedTwice, NotDerived, HalfDone, ResumeSkip, ResumeBack, TwoOwners, Unfenced, TwoHolders, ServedAgain, StartBack, NotServed,
 }

@@ -14,9 +14,11 @@
 //
 //	begin CLIENT FLAG…                 first line of a process; flags: idempotent final transactional
 //	topic NAME PARTITIONS FLAG…        what the history is about; flags: dense
-//	send sN PARTITION                  value PROCESS.N is about to be sent; N counts from 0
+//	derive GROUP SOURCES               members of this group make of each record of the first so many partitions one of another, in the
+//	                                   transaction that commits the record's offset
+//	send sN PARTITION [VALUE]          value PROCESS.N is about to be sent; N counts from 0; VALUE is what it was made of
 //	transaction sN sM                  sends N to M are a transaction whose commit is about to be asked for
-//	commit cN GROUP GENERATION P OFF   a commit is about to be sent
+//	commit cN GROUP GENERATION P OFF   a commit is about to be sent; within a transaction it is completed when that is
 //	fetch fN GROUP P                   a committed offset is about to be asked for, with RequireStable
 //	ok OP [OFFSET]                     it was done: sends and fetches say the offset, -1 for none
 //	fail OP CODE                       it was not done and never will be
@@ -52,7 +54,7 @@
 //
 // One history is about one topic. The sends of a transactional process are
 // completed when their transaction is: ok when its commit was, fail when an abort
-// was asked for. Who reads beside such a process reads what is committed.
+// was asked for. So are commits that are sent within it. Who reads beside such a process reads what is committed.
 //
 // Start reading at history.go (what is kept), read.go (text to History),
 // write.go (what the Go client uses), payload.go (how a value becomes bytes).

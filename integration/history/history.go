@@ -126,6 +126,13 @@ type Share struct {
 	Steady bool
 }
 
+// Derive says that each record of the first Sources partitions has one of another partition made of it, within the transaction that commits
+// its offset for Group.
+type Derive struct {
+	Group   string
+	Sources int32
+}
+
 // Take is a run of records that a member of the share group was handed. It has a lock of each, given out after Joined.
 type Take struct {
 	Poll
@@ -188,7 +195,8 @@ type Process struct {
 	Final         bool // reads everything after the faults
 	Ended         bool // in order, not by a crash
 
-	Sends        []Send // by N
+	Sends        []Send          // by N
+	Derived      map[int32]Value // of which record a send's was made, by N
 	Transactions []Transaction
 	Polls        []Poll
 	Moves        []Move
@@ -212,6 +220,7 @@ type History struct {
 	Fetches   []Fetch
 	Share     *Share  // nil: nobody shares
 	Starts    []Fetch // of the share group
+	Derive    *Derive // nil: nothing is made of anything
 	Bads      []Bad
 
 	byNumber map[int32]*Process

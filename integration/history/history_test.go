@@ -26,6 +26,10 @@ func TestWrittenIsRead(t *testing.T) {
 	x, y := w.Commit("g", 7, 1, 42), w.Commit("g", 7, 0, 18)
 	w.Committed(x)
 	w.NotCommitted(y, "ILLEGAL_GENERATION")
+	z := w.Commit("g", 7, 2, 3)
+	w.Dropped(z)
+	w.Derive("g", 2)
+	made := w.Derived(3, a)
 	f, g := w.Fetch("g", 1), w.Fetch("g", 0)
 	w.Fetched(f, 42)
 	w.NotFetched(g, "timeout")
@@ -55,7 +59,10 @@ func TestWrittenIsRead(t *testing.T) {
 		!slices.Equal(p.Moves[1].Partitions, []int32{1}) || p.Moves[2].Kind != Revoke || p.Moves[0].Seq <= p.Polls[0].Seq {
 		t.Errorf("moves are %+v", p.Moves)
 	}
-	if len(h.Commits) != 2 || h.Commits[0].Outcome != OK || h.Commits[0].Offset != 42 || h.Commits[1].Outcome != Unknown || h.Commits[1].Completed != Never {
+	if h.Derive == nil || *h.Derive != (Derive{"g", 2}) || len(p.Derived) != 1 || p.Derived[made.N()] != a {
+		t.Errorf("made of others are %+v, by %+v", p.Derived, h.Derive)
+	}
+	if len(h.Commits) != 3 || h.Commits[2].Outcome != Failed || h.Commits[0].Outcome != OK || h.Commits[0].Offset != 42 || h.Commits[1].Outcome != Unknown || h.Commits[1].Completed != Never {
 		t.Errorf("commits are %+v", h.Commits)
 	}
 	if len(h.Fetches) != 2 || h.Fetches[0].Offset != 42 || h.Fetches[1].Outcome != Unknown {

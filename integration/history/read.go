@@ -156,6 +156,8 @@ func (p *parser) event(process int32, at int64, verb string, w *words) error {
 	case "share":
 		p.h.Share = &Share{Group: p.intern(w.word()), Lock: w.number(), Lease: w.number()}
 		p.h.Share.Steady = string(w.rest) == "steady"
+	case "derive":
+		p.h.Derive = &Derive{Group: p.intern(w.word()), Sources: w.small()}
 	case "drained":
 		p.process.Drained = append(p.process.Drained, Final{Partition: w.small(), Offset: w.number()})
 	case "ok", "fail", "unknown":
@@ -231,6 +233,12 @@ func (p *parser) send(at int64, seq int32, w *words) error {
 	partition := w.small()
 	if w.err == nil && int(n) != len(p.process.Sends) {
 		return fmt.Errorf("send %d follows %d sends", n, len(p.process.Sends))
+	}
+	if len(w.rest) > 0 {
+		if p.process.Derived == nil {
+			p.process.Derived = map[int32]Value{}
+		}
+		p.process.Derived[n] = w.value()
 	}
 	p.process.Sends = append(p.process.Sends, Send{Partition: partition, Seq: seq, Invoked: at, Completed: Never, Offset: NoOffset})
 	return nil

@@ -99,7 +99,10 @@ func (w *Writer) Topic(name string, partitions int32, flags ...string) {
 }
 
 // Send announces the process's next value to a partition.
-func (w *Writer) Send(partition int32) Value {
+func (w *Writer) Send(partition int32) Value { return w.Derived(partition, None) }
+
+// Derived is Send of a value that is made of another, or of None.
+func (w *Writer) Derived(partition int32, of Value) Value {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	v := ValueOf(w.process, w.sends)
@@ -107,8 +110,20 @@ func (w *Writer) Send(partition int32) Value {
 	w.verb("send")
 	w.op('s', v.N())
 	w.integer(int64(partition))
+	if of != None {
+		w.value(of)
+	}
 	w.flush()
 	return v
+}
+
+// Derive says that the members of a group make a record of each of the first partitions, so many of them.
+func (w *Writer) Derive(group string, sources int32) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.verb("derive", group)
+	w.integer(int64(sources))
+	w.flush()
 }
 
 // Transaction announces that the commit of a transaction is asked for, whose sends are those from first to last.
@@ -148,6 +163,9 @@ func (w *Writer) Committed(n int32) { w.ok('c', n, NoOffset) }
 
 // NotCommitted completes a commit that may have failed.
 func (w *Writer) NotCommitted(n int32, code string) { w.not('c', n, false, code) }
+
+// Dropped completes a commit within a transaction whose commit nobody asks for.
+func (w *Writer) Dropped(n int32) { w.not('c', n, true, "aborted") }
 
 // Fetch announces a question for a committed offset.
 func (w *Writer) Fetch(group string, partition int32) int32 {
@@ -274,10 +292,14 @@ func (w *Writer) run(verb string, partition int32, offset int64, values []Value)
 	w.integer(int64(partition))
 	w.integer(offset)
 	for _, v := range values {
-		w.integer(int64(v.Process()))
-		w.buf = strconv.AppendInt(append(w.buf, '.'), int64(v.N()), 10)
+		w.value(v)
 	}
 	w.done()
+}
+
+func (w *Writer) value(v Value) {
+	w.integer(int64(v.Process()))
+	w.buf = strconv.AppendInt(append(w.buf, '.'), int64(v.N()), 10)
 }
 
 // Bad notes a record that is no value.
