@@ -113,4 +113,43 @@ func TestFuzzTargetsHaveSeeds(t *testing.T) {
 	}
 }
 
+// A deliberate bug, with which the fault runs are tried, could be in a program that nobody has asked to have it, or in none.
+func TestBugsAreOff(t *testing.T) {
+	constraint := regexp.MustCompile(`(?m)^//go:build .*qanat_bug.*$`)
+	on := regexp.MustCompile(`^//go:build qanat_bug_([a-z]+)\n\npackage \w+\n\n(?:const (bug[A-Z]\w*) = true\n$|func \(\w+ \*\w+\) (bug[A-Z]\w*)\(\) \{\n)`)
+	off := regexp.MustCompile(`^//go:build !qanat_bug_([a-z]+)\n\npackage \w+\n\n(?://.*\n)+(?:const (bug[A-Z]\w*) = false\n$|func \(\w+ \*\w+\) (bug[A-Z]\w*)\(\) \{\}\n$)`)
+	switches := map[string]string{} // a constant or method of a package → that it is there with its tag, and does nothing without
+	err := filepath.WalkDir("..", func(path string, _ fs.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, ".go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		if err != nil || !constraint.Match(text) {
+			return err
+		}
+		for _, way := range []struct {
+			of, file string
+			text     *regexp.Regexp
+		}{{"on ", "_on.go", on}, {"off ", "_off.go", off}} {
+			if m := way.text.FindSubmatch(text); m != nil && filepath.Base(path) == "bug_"+string(m[1])+way.file {
+				switches[filepath.Dir(path)+" "+string(m[2])+string(m[3])] += way.of
+				return nil
+			}
+		}
+		t.Errorf("%s is built by a bug's tag, and is not what switches that bug on or off", path)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for s, ways := range switches {
+		if ways != "off on " {
+			t.Errorf("%s is switched %sonly", s, ways)
+		}
+	}
+	if len(switches) < 10 {
+		t.Errorf("only %d deliberate bugs were found: this test looks in the wrong place", len(switches))
+	}
+}
+
 func placed(rank map[string]int, p string) bool { _, ok := rank[p]; return ok }

@@ -160,7 +160,7 @@ func byID(m *member, id string) int { return strings.Compare(m.id, id) }
 // own and free keep active and held in step with a member's tasks.
 func (g *Group) own(m *member, a Assignment) {
 	for _, t := range a.Active {
-		if o := g.active[t]; o != nil && o != m {
+		if o := g.active[t]; o != nil && o != m && !bugTask {
 			panic(fmt.Sprintf("task %v is given to %s while it is %s's", t, m.id, o.id))
 		}
 		g.active[t] = m

@@ -95,7 +95,7 @@ func (g *Group) step(m *member, epoch int32) {
 func (g *Group) unheld(m *member, ts Tasks, active bool) Tasks {
 	out := make(Tasks, 0, len(ts))
 	for _, t := range ts {
-		if (!active || g.active[t] == nil) && g.held[place{m.process, t}] == 0 {
+		if (!active || g.active[t] == nil || bugTask) && g.held[place{m.process, t}] == 0 {
 			out = append(out, t)
 		}
 	}

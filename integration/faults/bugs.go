@@ -30,6 +30,9 @@ var bugs = []bug{
 	{"commit", "offset commit answered before applied", "kill -9 one", 1, ""},
 	{"stable", "read_committed up to the high watermark", "none", 1, "transactions"},
 	{"torn", "a commit's marker that is sent again is an abort's", "kill -9 one,leader storm", 6, "transactions"},
+	{"aborted", "offsets of an aborted transaction are committed", "none", 1, "pipeline"},
+	{"forgotten", "one of the offsets of a committed transaction is not", "none", 1, "pipeline"},
+	{"task", "a streams group's task is given away before its owner has given it up", "none", 1, "streams"},
 	{"lock", "a share group's lock is given out twice", "none", 1, "share"},
 	{"settle", "a share group's acknowledgement is answered, and not made durable", "kill -9 one,leader storm", 6, "share"},
 }

@@ -48,7 +48,7 @@ func (s *settings) parse(matrix bool, args []string) error {
 	f.StringVar(&s.dir, "dir", "bin/faults", "where runs are kept")
 	f.StringVar(&s.faults, "faults", "all", "names of faults, comma separated, each a prefix; all; or none")
 	f.StringVar(&s.skip, "skip", "", "prefixes of faults to leave out")
-	f.StringVar(&s.workloads, "workloads", "franz-go", "franz-go, transactions, share, consumer, consumer-java, migrating, java, librdkafka, mixed; a matrix takes several")
+	f.StringVar(&s.workloads, "workloads", "franz-go", "franz-go, transactions, pipeline, streams, share, consumer, consumer-java, migrating, java, librdkafka, mixed; a matrix takes several")
 	f.DurationVar(&s.time, "time", time.Minute, "how long each run's faults go on")
 	f.BoolVar(&s.grouped, "grouped", false, "of a matrix: a run for each kind of faults and for all of them at once, instead of one for each fault")
 	f.DurationVar(&s.total, "total", 0, "of a matrix: begin no more runs after this time, and go round again while it lasts; 0 is each run once")
@@ -105,6 +105,8 @@ func (s *settings) under() (cluster.System, error) {
 			"log.retention.check.interval.ms=1000", "raft.snapshot.entries=100",
 			// Members of the consumer protocol are given up as soon as those of the classic one, which ask for ten seconds themselves.
 			"group.consumer.session.timeout.ms=10000", "group.consumer.min.session.timeout.ms=10000",
+			"group.streams.session.timeout.ms=10000", "group.streams.min.session.timeout.ms=10000",
+			"group.streams.heartbeat.interval.ms=1000", "group.streams.min.heartbeat.interval.ms=1000", "group.streams.initial.rebalance.delay.ms=0",
 			"group.consumer.heartbeat.interval.ms=1000", "group.consumer.min.heartbeat.interval.ms=1000",
 		}}
 		if s.sets != "" {

@@ -69,6 +69,16 @@ func cast(workloadName string, languages map[string]language) ([]*member, error)
 		for i, m := range all {
 			m.transactionalID = fmt.Sprintf("place-%d", i)
 		}
+	case "streams": // the same, in a group of the streams protocol (KIP-1071)
+		all = of("franz-go", produce, workload.Transact, workload.Streams, workload.Streams, workload.Streams, read, committed)
+		for i, m := range all {
+			m.transactionalID = fmt.Sprintf("place-%d", i)
+		}
+	case "pipeline": // what is consumed, what is made of it, and its offsets in one transaction
+		all = of("franz-go", produce, workload.Transact, workload.Pipe, workload.Pipe, workload.Pipe, read, committed)
+		for i, m := range all {
+			m.transactionalID = fmt.Sprintf("place-%d", i)
+		}
 	case "share": // a share group (KIP-932)
 		all = of("franz-go", produce, produce, refused, read, workload.Share, workload.Share, workload.Share, workload.Starts)
 	case "consumer": // a group of the consumer protocol (KIP-848)

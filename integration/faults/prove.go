@@ -32,6 +32,10 @@ var lies = []lie{
 	{"a commit is forgotten", forget, []checker.Invariant{checker.LostCommit, checker.ResumeBack}},
 	{"an old generation commits", zombie, []checker.Invariant{checker.Unfenced}},
 	{"a partition has two owners", share, []checker.Invariant{checker.TwoOwners}},
+	{"an aborted transaction's offset is committed", commitAborted, []checker.Invariant{checker.AbortedCommit}},
+	{"two records are made of one", deriveTwice, []checker.Invariant{checker.DerivedTwice}},
+	{"no record is made of one", deriveNone, []checker.Invariant{checker.NotDerived}},
+	{"a transaction's records are there, its offset is not", halve, []checker.Invariant{checker.HalfDone}},
 	{"a share's lock is given out twice", lockTwice, []checker.Invariant{checker.TwoHolders}},
 	{"a share's settled record is served again", serveAgain, []checker.Invariant{checker.ServedAgain}},
 	{"a share starts further back", startBack, []checker.Invariant{checker.StartBack}},
@@ -57,7 +61,7 @@ func prove(w io.Writer, files []string) error {
 			verdict = fmt.Sprintf("NOT CAUGHT: %v", r.Counts)
 			missed++
 		}
-		if _, err := fmt.Fprintf(w, "%-40s %s\n", l.name, verdict); err != nil {
+		if _, err := fmt.Fprintf(w, "%-54s %s\n", l.name, verdict); err != nil {
 			return err
 		}
 	}
@@ -278,6 +282,93 @@ func share(h *history.History) bool {
 			}
 			first, owned = p, m
 		}
+	}
+	return false
+}
+
+// commitAborted answers a question for a committed offset with one that only an aborted transaction had.
+func commitAborted(h *history.History) bool {
+	for i := len(h.Fetches) - 1; i >= 0; i-- {
+		f := &h.Fetches[i]
+		of := func(c history.Commit) bool {
+			return c.Group == f.Group && c.Partition == f.Partition && c.Invoked < f.Invoked
+		}
+		for _, c := range h.Commits {
+			if f.Outcome == history.OK && of(c) && c.Outcome == history.Failed &&
+				!slices.ContainsFunc(h.Commits, func(o history.Commit) bool { return of(o) && o.Outcome != history.Failed && o.Offset == c.Offset }) {
+				f.Offset = c.Offset
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// derived is a process with two acknowledged sends that were made of others.
+func derived(h *history.History) (p *history.Process, first, second int32) {
+	for _, p := range h.Processes {
+		first := int32(-1)
+		for n := range int32(len(p.Sends)) {
+			if _, ok := p.Derived[n]; !ok || p.Sends[n].Outcome != history.OK {
+				continue
+			}
+			if first >= 0 {
+				return p, first, n
+			}
+			first = n
+		}
+	}
+	return nil, 0, 0
+}
+
+func deriveTwice(h *history.History) bool {
+	p, first, second := derived(h)
+	if p == nil {
+		return false
+	}
+	p.Derived[second] = p.Derived[first]
+	return true
+}
+
+func deriveNone(h *history.History) bool {
+	p, first, _ := derived(h)
+	if p == nil {
+		return false
+	}
+	delete(p.Derived, first)
+	return true
+}
+
+// halve loses the last offset that was committed for a source, by a transaction whose outcome its client does not know, and leaves what was made.
+func halve(h *history.History) bool {
+	if h.Derive == nil {
+		return false
+	}
+	for i := range h.Fetches {
+		f := &h.Fetches[i]
+		of := func(c *history.Commit) bool { return c.Group == f.Group && c.Partition == f.Partition }
+		if f.Group != h.Derive.Group || f.Partition >= h.Derive.Sources || f.Outcome != history.OK || !h.Process(f.Process).Final {
+			continue
+		}
+		end, before := f.Offset, history.NoOffset
+		for j := range h.Commits {
+			if c := &h.Commits[j]; of(c) && c.Outcome == history.OK && c.Offset < end {
+				before = max(before, c.Offset)
+			}
+		}
+		if p, _ := reader(h, true, func(p *history.Process, i int) bool {
+			q := &p.Polls[i]
+			return q.Partition == f.Partition && len(q.Values) > 0 && q.Offset < end && q.Offset+int64(len(q.Values)) > before
+		}); p == nil {
+			continue
+		}
+		for j := range h.Commits {
+			if c := &h.Commits[j]; of(c) && c.Offset == end && c.Outcome == history.OK {
+				c.Outcome, c.Completed = history.Unknown, history.Never
+			}
+		}
+		f.Offset = before
+		return true
 	}
 	return false
 }

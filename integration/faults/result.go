@@ -61,7 +61,8 @@ func (r *result) judge(trouble error, system cluster.System, b *nemesis.Bench) {
 	case trouble != nil:
 	case len(r.ClientsEnded) > 0:
 		r.Trouble = "a client ended by itself: " + r.ClientsEnded[0]
-	case s.Acked == 0 || s.Read == 0 || (s.Committed+s.CommitUnknown == 0 || s.Fetched == 0) && s.Taken == 0, s.Taken > 0 && (s.Settled == 0 || s.Started == 0):
+	case s.Acked == 0 || s.Read == 0 || (s.Committed+s.CommitUnknown == 0 || s.Fetched == 0) && s.Taken == 0, s.Taken > 0 && (s.Settled == 0 || s.Started == 0),
+		(r.Workload == "pipeline" || r.Workload == "streams") && s.Derived == 0:
 		r.Trouble = fmt.Sprintf("clients have done too little: %+v", s)
 	}
 	for _, d := range b.Mended {

@@ -127,7 +127,7 @@ func (r *run) attack(ctx context.Context, b *nemesis.Bench, can []nemesis.Fault,
 	}
 	defer file.Close()
 	k := &clients{c: b.Cluster, dir: histories, rng: rand.New(rand.NewPCG(r.seed, 2)), members: members, log: file, next: 1,
-		spec: workload.Spec{Bootstrap: b.Bootstrap(), Topic: topic, Partitions: r.partitions, Group: group, Assignor: r.assignor(), Rate: r.rate, Size: 256}}
+		spec: workload.Spec{Bootstrap: b.Bootstrap(), Topic: topic, Partitions: r.partitions, Group: group, Assignor: r.assignor(), Rate: r.rate, Size: 256, Sources: r.sources()}}
 	if err := k.begin(); err != nil {
 		return err
 	}
@@ -201,7 +201,7 @@ func (r *run) assignor() string {
 	switch {
 	case r.workload == "consumer" || r.workload == "consumer-java":
 		return "broker"
-	case (r.workload == "franz-go" || r.workload == "transactions" || r.workload == "migrating") && r.seed%2 == 1:
+	case (r.workload == "franz-go" || r.workload == "transactions" || r.workload == "pipeline" || r.workload == "migrating") && r.seed%2 == 1:
 		return "cooperative-sticky"
 	}
 	return "range"
@@ -212,6 +212,14 @@ const lease = 3 * time.Second
 
 // shares tells whether the group is a share group.
 func (r *run) shares() bool { return r.workload == "share" }
+
+// sources are the partitions of which records are made for the others; 0: nothing is made.
+func (r *run) sources() int {
+	if r.workload != "pipeline" && r.workload != "streams" {
+		return 0
+	}
+	return max(1, r.partitions/2)
+}
 
 // plague makes the faults while clients come and go.
 func (r *run) plague(ctx context.Context, b *nemesis.Bench, can []nemesis.Fault, k *clients) error {
@@ -279,10 +287,13 @@ func (r *run) prepare(ctx context.Context, b *nemesis.Bench, histories string) e
 		return err
 	}
 	w := history.NewWriter(f, 0, "harness")
-	if r.workload == "transactions" {
+	if r.workload == "transactions" || r.sources() > 0 {
 		w.Topic(topic, int32(r.partitions)) // markers lie between the records
 	} else {
 		w.Topic(topic, int32(r.partitions), "dense")
+	}
+	if r.sources() > 0 {
+		w.Derive(group, int32(r.sources()))
 	}
 	switch {
 	case r.shares() && len(r.faults) == 0:

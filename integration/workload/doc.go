@@ -5,6 +5,9 @@
 // the clients' network. It plays one role:
 //
 //	produce    sends values to random partitions, pipelined, at a rate
+//	transact   sends in transactions, of which it aborts some
+//	pipe       consumes in a group, and sends in transactions, with the offsets, what it makes of it
+//	streams    pipe in a streams group
 //	refused    sends one at a time, some with a timestamp that brokers refuse
 //	read       assigns itself every partition and follows them, seeking back at times
 //	group      subscribes in a group, commits what it has been handed

@@ -36,12 +36,12 @@ func Run(ctx context.Context, s Spec) (err error) {
 	switch s.Role {
 	case Final:
 		flags = append(flags, "final")
-	case Transact:
+	case Transact, Pipe, Streams:
 		flags = append(flags, "transactional")
 	}
 	c := &client{Spec: s, Writer: history.NewWriter(file, int32(s.Process), "franz-go", flags...), rng: rand.New(rand.NewPCG(s.Seed, uint64(s.Process)))}
 	role, known := map[Role]func(context.Context) error{
-		Produce: c.produce, Transact: c.transact, Refused: c.refused, Read: c.read, Group: c.group, Committed: c.committed, Final: c.final,
+		Produce: c.produce, Transact: c.transact, Pipe: c.pipe, Streams: c.streams, Refused: c.refused, Read: c.read, Group: c.group, Committed: c.committed, Final: c.final,
 		Share: c.share, Starts: c.starts, Drain: c.drain,
 	}[s.Role]
 	if !known {
@@ -71,6 +71,14 @@ func (c *client) record(partition int32) (history.Value, *kgo.Record) {
 	return v, &kgo.Record{Partition: partition, Value: history.Payload(v, c.Size/2+c.rng.IntN(c.Size))}
 }
 
+// source is a partition to send to.
+func (c *client) source() int32 {
+	if c.Sources > 0 {
+		return int32(c.rng.IntN(c.Sources))
+	}
+	return int32(c.rng.IntN(c.Partitions))
+}
+
 // sent completes a value.
 func (c *client) sent(v history.Value, r *kgo.Record, err error) {
 	if err == nil {
@@ -97,7 +105,7 @@ func (c *client) produce(ctx context.Context) error {
 	longer, cancel := outliving(ctx, 20*time.Second)
 	defer cancel()
 	every(ctx, time.Second/time.Duration(c.Rate), func() {
-		v, r := c.record(int32(c.rng.IntN(c.Partitions)))
+		v, r := c.record(c.source())
 		// A full buffer blocks until the oldest are answered: the client's own back-pressure.
 		cl.Produce(longer, r, func(r *kgo.Record, err error) { c.sent(v, r, err) })
 	})
@@ -135,7 +143,7 @@ func (c *client) refused(ctx context.Context) error {
 	}
 	defer cl.Close()
 	every(ctx, time.Second/time.Duration(c.Rate), func() {
-		v, r := c.record(int32(c.rng.IntN(c.Partitions)))
+		v, r := c.record(c.source())
 		if c.rng.IntN(3) == 0 {
 			r.Timestamp = time.Now().Add(TooLate)
 		}

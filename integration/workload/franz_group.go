@@ -28,18 +28,7 @@ type member struct {
 // Polling holds rebalances off, so that what is polled is owned.
 func (c *client) group(ctx context.Context) error {
 	m := &member{client: c, next: make([]int64, c.Partitions), dirty: map[int32]bool{}}
-	opts := []kgo.Opt{
-		kgo.ConsumerGroup(c.Spec.Group), kgo.ConsumeTopics(c.Spec.Topic), kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll(),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.SessionTimeout(10 * time.Second), kgo.RebalanceTimeout(15 * time.Second), kgo.FetchMaxWait(500 * time.Millisecond),
-		kgo.OnPartitionsAssigned(m.assigned), kgo.OnPartitionsRevoked(m.revoked), kgo.OnPartitionsLost(m.lost),
-	}
-	switch c.Assignor {
-	case "range":
-		opts = append(opts, kgo.Balancers(kgo.RangeBalancer()))
-	case "broker":
-		opts = append(opts, kgo.ServerSideBalancer())
-	}
-	cl, err := c.connect(opts...)
+	cl, err := c.connect(append(m.joining(), kgo.OnPartitionsAssigned(m.assigned), kgo.OnPartitionsRevoked(m.revoked), kgo.OnPartitionsLost(m.lost))...)
 	if err != nil {
 		return err
 	}
@@ -50,6 +39,21 @@ func (c *client) group(ctx context.Context) error {
 		cl.AllowRebalance()
 	}
 	return nil
+}
+
+// joining is what every member says.
+func (c *client) joining() []kgo.Opt {
+	opts := []kgo.Opt{
+		kgo.ConsumerGroup(c.Spec.Group), kgo.ConsumeTopics(c.Spec.Topic), kgo.DisableAutoCommit(), kgo.BlockRebalanceOnPoll(),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.SessionTimeout(10 * time.Second), kgo.RebalanceTimeout(15 * time.Second), kgo.FetchMaxWait(500 * time.Millisecond),
+	}
+	switch c.Assignor {
+	case "range":
+		opts = append(opts, kgo.Balancers(kgo.RangeBalancer()))
+	case "broker":
+		opts = append(opts, kgo.ServerSideBalancer())
+	}
+	return opts
 }
 
 func (m *member) poll(ctx context.Context) {
@@ -151,10 +155,17 @@ func (c *client) committed(ctx context.Context) error {
 
 // ask asks for the group's offset in every partition. The error is one that left questions without an answer.
 func (c *client) ask(ctx context.Context, cl *kgo.Client) error {
+	_, err := c.offsets(ctx, cl, func(*kmsg.OffsetFetchRequestGroup) {})
+	return err
+}
+
+// offsets is ask, by somebody, and what was answered.
+func (c *client) offsets(ctx context.Context, cl *kgo.Client, by func(*kmsg.OffsetFetchRequestGroup)) (map[int32]int64, error) {
 	req := kmsg.NewPtrOffsetFetchRequest()
 	req.RequireStable = true // or the answer may be one that a newer coordinator has overtaken
 	group := kmsg.NewOffsetFetchRequestGroup()
 	group.Group = c.Spec.Group
+	by(&group)
 	topic := kmsg.NewOffsetFetchRequestGroupTopic()
 	topic.Topic = c.Spec.Topic
 	ops := make([]int32, c.Partitions)
@@ -172,8 +183,9 @@ func (c *client) ask(ctx context.Context, cl *kgo.Client) error {
 		for _, op := range ops {
 			c.NotFetched(op, code(err))
 		}
-		return err
+		return nil, err
 	}
+	told := map[int32]int64{}
 	for _, g := range resp.Groups {
 		for _, t := range g.Topics {
 			for _, p := range t.Partitions {
@@ -182,9 +194,10 @@ func (c *client) ask(ctx context.Context, cl *kgo.Client) error {
 					c.NotFetched(ops[p.Partition], code(e))
 					continue
 				}
-				c.Fetched(ops[p.Partition], max(p.Offset, history.NoOffset))
+				told[p.Partition] = max(p.Offset, history.NoOffset)
+				c.Fetched(ops[p.Partition], told[p.Partition])
 			}
 		}
 	}
-	return err
+	return told, err
 }

@@ -12,11 +12,16 @@ import (
 // transactionTimeout is what the cluster gives a transaction whose client has crashed and has no successor.
 const transactionTimeout = 6 * time.Second
 
+// transacting is what every writer of transactions says.
+func (c *client) transacting() []kgo.Opt {
+	return []kgo.Opt{kgo.TransactionalID(c.TransactionalID), kgo.TransactionTimeout(transactionTimeout), kgo.ProducerLinger(0)}
+}
+
 // transact sends in transactions of a few records, of which it aborts a quarter. Its successor in its place has the same
 // transactional id, and ends what it has left open.
 func (c *client) transact(ctx context.Context) error {
 	for ctx.Err() == nil {
-		cl, err := c.connect(kgo.TransactionalID(c.TransactionalID), kgo.TransactionTimeout(transactionTimeout), kgo.ProducerLinger(0))
+		cl, err := c.connect(c.transacting()...)
 		if err != nil {
 			return err
 		}
@@ -43,7 +48,7 @@ func (c *client) transaction(ctx context.Context, cl *kgo.Client) bool {
 	values := make([]history.Value, 1+c.rng.IntN(7))
 	records := make([]*kgo.Record, len(values))
 	for i := range values {
-		values[i], records[i] = c.record(int32(c.rng.IntN(c.Partitions)))
+		values[i], records[i] = c.record(c.source())
 	}
 	err := cl.ProduceSync(ctx, records...).FirstErr()
 	if err != nil || c.rng.IntN(4) == 0 {

@@ -11,8 +11,12 @@ type Role string
 
 // The roles.
 const (
-	Produce   Role = "produce"
-	Transact  Role = "transact" // franz-go's alone
+	Produce  Role = "produce"
+	Transact Role = "transact" // franz-go's alone
+	// Pipe is a member of the group that writes in transactions what it makes of what it reads. franz-go's alone.
+	Pipe Role = "pipe"
+	// Streams is Pipe in a streams group (KIP-1071). franz-go's alone.
+	Streams   Role = "streams"
 	Refused   Role = "refused"
 	Read      Role = "read"
 	Group     Role = "group"
@@ -39,13 +43,15 @@ type Spec struct {
 	Rate       int    // sends a second
 	Size       int    // bytes of a record
 	Seed       uint64
+	// Sources are the partitions that are sent to, the first ones, where the others are a Pipe's; 0: all are.
+	Sources int
 	// TransactionalID is who writes in transactions; not empty with other roles: only what is committed is read. franz-go's alone.
 	TransactionalID string
 }
 
 // Flags registers the spec's fields.
 func (s *Spec) Flags(f *flag.FlagSet) {
-	f.StringVar((*string)(&s.Role), "role", "", "produce, transact, refused, read, group, committed, final, share, starts, drain or follow")
+	f.StringVar((*string)(&s.Role), "role", "", "produce, transact, pipe, streams, refused, read, group, committed, final, share, starts, drain or follow")
 	f.StringVar(&s.Bootstrap, "bootstrap", "", "HOST:PORT,… of brokers")
 	f.StringVar(&s.Topic, "topic", "", "topic")
 	f.IntVar(&s.Partitions, "partitions", 0, "its partitions")
@@ -56,6 +62,7 @@ func (s *Spec) Flags(f *flag.FlagSet) {
 	f.IntVar(&s.Rate, "rate", 200, "sends a second")
 	f.IntVar(&s.Size, "size", 256, "bytes of a record")
 	f.Uint64Var(&s.Seed, "seed", 0, "of what is random")
+	f.IntVar(&s.Sources, "sources", 0, "partitions that producers send to, the first ones; 0: all (franz-go)")
 	f.StringVar(&s.TransactionalID, "transactional-id", "", "of who writes in transactions; with other roles, not empty: read what is committed (franz-go)")
 }
 
@@ -69,12 +76,18 @@ func (s *Spec) Args() []string {
 	if s.TransactionalID != "" {
 		args = append(args, "-transactional-id="+s.TransactionalID)
 	}
+	if s.Sources > 0 {
+		args = append(args, "-sources="+strconv.Itoa(s.Sources))
+	}
 	return args
 }
 
 func (s *Spec) check() error {
 	if s.Bootstrap == "" || s.Topic == "" || s.Partitions <= 0 || s.Process < 0 || s.History == "" || s.Rate <= 0 {
 		return fmt.Errorf("bootstrap, topic, partitions, process, history and rate are needed: %+v", *s)
+	}
+	if s.Sources < 0 || s.Sources >= s.Partitions || (s.Role == Pipe || s.Role == Streams) && s.Sources == 0 {
+		return fmt.Errorf("%d of %d partitions are sources", s.Sources, s.Partitions)
 	}
 	return nil
 }

@@ -96,10 +96,13 @@ func (tx *Tx) settle(t *command.Transaction, commit bool) {
 		var own []*pendingOffset
 		prefix := pendingPrefix(t.ID)
 		g.pending.root().WalkPrefix(prefix, func(_ []byte, o *pendingOffset) bool { own = append(own, o); return false })
-		for _, o := range own {
+		for i, o := range own {
 			g.dropPending(o)
 			k := partitionKey(o.Partition)
-			if _, exists := tx.partitions.get(k[:]); !commit || !exists {
+			if bugForgotten && i > 0 {
+				continue
+			}
+			if _, exists := tx.partitions.get(k[:]); !commit && !bugAborted || !exists {
 				continue
 			}
 			g.outdate(o.Partition, o.index)

@@ -1,0 +1,5 @@
+//go:build qanat_bug_task
+
+package streams
+
+const bugTask = true

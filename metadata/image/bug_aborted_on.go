@@ -1,0 +1,5 @@
+//go:build qanat_bug_aborted
+
+package image
+
+const bugAborted = true

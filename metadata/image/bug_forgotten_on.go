@@ -1,0 +1,5 @@
+//go:build qanat_bug_forgotten
+
+package image
+
+const bugForgotten = true
