@@ -49,7 +49,7 @@ func TestGoneWhileWaitingForBytes(t *testing.T) {
 	gone := box.next(t)
 	q.send(produce(9_000), 2)
 	done := gone.Client.Gone
-	for !waitingForBytes(s) {
+	for !waitingForBytes(s, 9_000) {
 		runtime.Gosched()
 	}
 	q.nc.Close()
@@ -62,10 +62,12 @@ func TestGoneWhileWaitingForBytes(t *testing.T) {
 	p.receive()
 }
 
-func waitingForBytes(s *Server) bool {
-	s.budget.mu.Lock()
-	defer s.budget.mu.Unlock()
-	return s.budget.head != nil
+// waitingForBytes tells whether a request waits for the bytes of those of size n.
+func waitingForBytes(s *Server, n int64) bool {
+	b := s.budgets.of(n)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.head != nil
 }
 
 // At most MaxPipelined requests of a connection are handled and not answered; one more for each answer.

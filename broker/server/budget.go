@@ -1,8 +1,45 @@
 package server
 
-import "sync"
+import (
+	"math"
+	"sync"
+)
 
-// budget is the bytes of requests in flight of all connections. It is given out first come, first served, so that a large
+// budgets divide the bytes of requests in flight by the requests' sizes: whoever announces large requests and comes back when cut off would
+// otherwise be in front of each small one, in one queue.
+//
+// Invariant: a request waits for requests of its own class only. So small ones are not delayed by large ones, and these are not
+// starved by small ones that come without pause.
+type budgets [len(classes)]*budget
+
+// classes are the sizes that requests have up to, and the eighths of all bytes that they may have: what comes for a group or with linger.ms=0,
+// batches up to max.request.size of producers (and a header), and what somebody has allowed.
+var classes = [...]struct{ most, eighths int64 }{{64 << 10, 1}, {1<<20 + 64<<10, 2}, {math.MaxInt64, 5}}
+
+func newBudgets(total int64) (b budgets) {
+	for i, c := range classes {
+		b[i] = newBudget(total / 8 * c.eighths)
+	}
+	return b
+}
+
+// of is the budget for requests of n bytes.
+func (b *budgets) of(n int64) *budget {
+	i := 0
+	for n > classes[i].most {
+		i++
+	}
+	return b[i]
+}
+
+func (b *budgets) inFlight() (n int64) {
+	for _, c := range b {
+		n += c.inFlight()
+	}
+	return n
+}
+
+// budget is the bytes of requests in flight of all connections, of one class. It is given out first come, first served, so that a large
 // request is not starved by small ones; one that is larger than the whole budget goes alone. A connection asks for one
 // piece at a time, so there are no more waiters than connections.
 type budget struct {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"math"
 	"net"
 	"net/netip"
 	"time"
@@ -32,7 +33,7 @@ type Config struct {
 
 	MaxRequestBytes       int   // socket.request.max.bytes; 100 MiB
 	MaxBytesPerConnection int64 // of requests in flight; 32 MiB; one larger request may be alone
-	MaxBytes              int64 // the same of all connections together (queued.max.request.bytes); 256 MiB
+	MaxBytes              int64 // the same of all connections together (queued.max.request.bytes); 256 MiB; negative: without limit
 	MaxPipelined          int   // requests of a connection that are not answered; 128
 	MaxConnections        int   // max.connections; 65,536
 	MaxConnectionsPerIP   int   // max.connections.per.ip; unbounded
@@ -53,6 +54,9 @@ func (c *Config) defaults() {
 	def(&c.MaxRequestBytes, 100<<20)
 	def(&c.MaxBytesPerConnection, 32<<20)
 	def(&c.MaxBytes, 256<<20)
+	if c.MaxBytes < 0 {
+		c.MaxBytes = math.MaxInt64
+	}
 	def(&c.MaxPipelined, 128)
 	def(&c.MaxConnections, 65_536)
 	def(&c.MaxIdle, 10*time.Minute)

@@ -164,7 +164,7 @@ func (x *request) free() {
 	}
 	wire.Recycle(x.exchange.Request)
 	x.exchange.Request = nil
-	x.conn.server.budget.release(x.charge)
+	x.conn.server.budgets.of(x.charge).release(x.charge)
 }
 
 // abandon gives up a request that cannot be answered. Its frame is left to whoever may still look at it.
@@ -183,7 +183,7 @@ func (x *request) abandon() {
 	if x.frame != nil {
 		x.frame.Leave()
 	}
-	c.server.budget.release(x.charge)
+	c.server.budgets.of(x.charge).release(x.charge)
 }
 
 // dropAnswer lets go of an answer that will not be sent.

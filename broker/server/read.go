@@ -333,25 +333,26 @@ func (r *reader) admit(n int64) error {
 	if n == 0 {
 		return nil
 	}
-	claim := c.server.budget.acquire(n, c.wake)
+	b := c.server.budgets.of(n)
+	claim := b.acquire(n, c.wake)
 	look := c.server.now() + int64(c.server.cfg.StallTimeout)
-	for claim != nil && !c.server.budget.granted(claim) {
+	for claim != nil && !b.granted(claim) {
 		c.mu.Lock()
 		c.parked = true
 		c.mu.Unlock()
 		// The grant may have come before parked was set, when waking did nothing: look once more.
 		var err error
-		if c.server.budget.granted(claim) {
+		if b.granted(claim) {
 			err = r.unpark()
 		} else {
 			err = r.parkFor(c.server.cfg.StallTimeout)
 		}
-		if now := c.server.now(); err == nil && now >= look && c.server.budget.isFirst(claim) {
-			c.server.relieve(n)
+		if now := c.server.now(); err == nil && now >= look && b.isFirst(claim) {
+			c.server.relieve(b, n)
 			look = now + int64(c.server.cfg.StallTimeout)
 		}
 		if err != nil {
-			c.server.budget.drop(claim)
+			b.drop(claim)
 			c.release(n)
 			return err
 		}
@@ -373,7 +374,7 @@ func (c *conn) release(n int64) {
 // refund returns what admit took.
 func (c *conn) refund(n int64) {
 	c.release(n)
-	c.server.budget.release(n)
+	c.server.budgets.of(n).release(n)
 }
 
 // park waits until the connection is woken. Meanwhile nothing is read, and yet a client that hangs up is noticed: the

@@ -10,7 +10,7 @@ import (
 // A large frame takes its bytes of the budget before it has arrived, or frames that are all half there could wait for each other for ever.
 // So a few clients that announce much and send nothing, because they are cut off or mean it, could keep all others waiting until
 // ReadTimeout has passed. Whoever is first in line therefore looks, each StallTimeout, who holds it up: frames that arrive slowly may hold
-// half of the budget, and what the one in front needs beyond that is taken from them, their connections with it.
+// half of their budget, and what the one in front needs beyond that is taken from them, their connections with it.
 
 // slowArrival is the bytes per second below which a frame arrives slowly.
 const slowArrival = 1 << 20
@@ -36,8 +36,8 @@ func (c *conn) slowly(now int64) (charged, missing int64) {
 	return size, size - got
 }
 
-// relieve cuts off those whose frames arrive slowly and are in the way of a request of need bytes: who lacks most goes first. It returns how many.
-func (s *Server) relieve(need int64) (cut int) {
+// relieve cuts off those whose frames arrive slowly and are in the way of a request of need bytes, who waits for the same budget: who lacks most goes first. It returns how many.
+func (s *Server) relieve(b *budget, need int64) (cut int) {
 	type slow struct {
 		c                *conn
 		charged, missing int64
@@ -46,14 +46,14 @@ func (s *Server) relieve(need int64) (cut int) {
 	var all []slow
 	var held int64
 	for _, c := range s.all() {
-		if charged, missing := c.slowly(now); charged > 0 {
+		if charged, missing := c.slowly(now); charged > 0 && s.budgets.of(charged) == b {
 			all = append(all, slow{c, charged, missing})
 			held += charged
 		}
 	}
 	slices.SortFunc(all, func(a, b slow) int { return cmp.Compare(b.missing, a.missing) })
 	for _, f := range all {
-		if held <= s.cfg.MaxBytes/2 && s.cfg.MaxBytes-held >= need {
+		if held <= b.total/2 && b.total-held >= need {
 			break
 		}
 		f.c.shutdown(fmt.Errorf("%w: %d of its %d bytes are missing", errHoldsUp, f.missing, f.charged))

@@ -20,7 +20,7 @@ type Server struct {
 	handler  wire.Handler
 	observer Observer
 	log      *slog.Logger
-	budget   *budget
+	budgets  budgets
 	epoch    time.Time // where the server's clock starts
 
 	mu       sync.Mutex
@@ -46,7 +46,7 @@ func New(cfg Config, handler wire.Handler, observer Observer, log *slog.Logger) 
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Server{cfg: cfg, handler: handler, observer: observer, log: log, budget: newBudget(cfg.MaxBytes),
+	return &Server{cfg: cfg, handler: handler, observer: observer, log: log, budgets: newBudgets(cfg.MaxBytes),
 		epoch: time.Now(), conns: map[*conn]struct{}{}, perIP: map[netip.Addr]int{}, shaking: map[*conn]struct{}{}, emptied: make(chan struct{}), said: hush.New(log)}
 }
 
@@ -64,7 +64,7 @@ func (s *Server) Connections() int {
 }
 
 // BytesInFlight is the bytes of requests that count against Config.MaxBytes.
-func (s *Server) BytesInFlight() int64 { return s.budget.inFlight() }
+func (s *Server) BytesInFlight() int64 { return s.budgets.inFlight() }
 
 // Run serves until ctx is done, and then stops: no connection is accepted and no request read any more, those in flight
 // are answered, and what is left after Config.Grace is cut off. It returns nil then, and the error of a listener that
