@@ -14,7 +14,7 @@ type budgets [len(classes)]*budget
 
 // classes are the sizes that requests have up to, and the eighths of all bytes that they may have: what comes for a group or with linger.ms=0,
 // batches up to max.request.size of producers (and a header), and what somebody has allowed.
-var classes = [...]struct{ most, eighths int64 }{{64 << 10, 1}, {1<<20 + 64<<10, 2}, {math.MaxInt64, 5}}
+var classes = [...]struct{ most, eighths int64 }{{64 << 10, 1}, {1<<20 + 64<<10, 4}, {math.MaxInt64, 3}}
 
 func newBudgets(total int64) (b budgets) {
 	for i, c := range classes {

@@ -219,7 +219,7 @@ func limitKeys() []Key {
 			"The largest request that is read; a larger one closes its connection.",
 			allow(between(1*kiB, 1<<31-1)), readOnly),
 		define("queued.max.request.bytes", Long, number(256*miB),
-			"Bytes of requests being read or answered, in all connections together; beyond it, reading pauses. An eighth is for requests of up to 64 KiB, a quarter for those of up to 1 MiB, so that they do not wait for larger ones. Kafka's default is -1, without limit.",
+			"Bytes of requests being read or answered, in all connections together; beyond it, reading pauses. An eighth is for requests of up to 64 KiB, half for those of up to 1 MiB, so that they do not wait for larger ones. Kafka's default is -1, without limit.",
 			allow(either(atLeast(1*miB), oneOf("-1"))), readOnly),
 		define("connection.queued.max.request.bytes", Long, number(64*miB),
 			"Qanat's own. The same, of one connection; a single larger request is still taken.",
