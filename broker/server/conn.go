@@ -57,8 +57,9 @@ type conn struct {
 	// arriving is a large frame on its way in, see relief.go. The reader sets since last; 0: there is none.
 	arriving struct{ since, size, got atomic.Int64 }
 
-	// leaving is answers that a writer who may wait sends, see relief.go. The writer sets since last; 0: there are none.
-	leaving struct{ since, sent atomic.Int64 }
+	// leaving is answers that a writer who may wait sends, see relief.go. The writer sets since last; 0: there are none. sent only grows, and before is
+	// what it was then: who looks may set that late, and finds more sent than was, never less.
+	leaving struct{ since, before, sent atomic.Int64 }
 
 	lastClientID string // the reader's: clients send the same one every time
 

@@ -69,7 +69,7 @@ func (s *Server) relieve(b *budget, need int64) (cut int) {
 
 // leaves begins answers that are sent as fast as the client takes them.
 func (c *conn) leaves() {
-	c.leaving.sent.Store(0)
+	c.leaving.before.Store(c.leaving.sent.Load())
 	c.leaving.since.Store(c.server.now())
 }
 
@@ -81,11 +81,11 @@ func (c *conn) TakesSlowly() (rate int64, slowly bool) {
 	if since == 0 || took < int64(c.server.cfg.StallTimeout) {
 		return 0, false
 	}
-	if rate = perSecond(sent, took); rate < slow {
+	if rate = perSecond(sent-c.leaving.before.Load(), took); rate < slow {
 		return rate, c.leaving.since.Load() == since
 	}
 	if c.leaving.since.CompareAndSwap(since, now) {
-		c.leaving.sent.Add(-sent)
+		c.leaving.before.Store(sent)
 	}
 	return rate, false
 }
