@@ -22,6 +22,8 @@ type piper struct {
 	topic kmsg.TxnOffsetCommitRequestTopic
 	// who the group has it by, and in which generation or epoch.
 	who func() (memberID string, generation int32)
+	// overtake, if not nil, has something reach the group before offsets do that were made ready for it.
+	overtake func(context.Context)
 }
 
 func (c *client) piper() piper {
@@ -185,6 +187,9 @@ func (p *piper) offer(ctx context.Context) (ops []int32, err error) {
 	}
 	if err != nil {
 		return ops, fmt.Errorf("add the group to the transaction: %w", err)
+	}
+	if p.overtake != nil {
+		p.overtake(ctx)
 	}
 	req := kmsg.NewPtrTxnOffsetCommitRequest()
 	req.TransactionalID, req.Group, req.ProducerID, req.ProducerEpoch = p.TransactionalID, p.Spec.Group, id, epoch
