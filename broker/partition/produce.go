@@ -49,6 +49,12 @@ func (p *Partition) produce(t *Transaction, records []byte, seen *batch.Checked,
 	}
 	p.appended.notify(p)
 	if acks != -1 {
+		if acks == 1 { // survives the process
+			if err := p.log.Written(); err != nil {
+				p.refuse(w, slot, fmt.Errorf("%w: %w", ErrStorage, err))
+				return
+			}
+		}
 		w.Produced(slot, r)
 		return
 	}

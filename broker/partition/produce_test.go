@@ -460,18 +460,18 @@ func TestNoSpace(t *testing.T) {
 		defer w.close()
 		w.must(from(1, 0, 0, 1), 0)
 		w.fs.SetHook(func(op vfs.Op) error {
-			if op.Kind == vfs.KindWrite {
+			if op.Kind == vfs.KindWrite && strings.HasSuffix(op.Path, ".log") { // what is small, and the journal, have their room
 				return &vfs.Partial{N: 10, Err: syscall.ENOSPC}
 			}
 			return nil
 		})
 		for _, acks := range []Acks{-1, 1} {
-			if r := w.produce(from(1, 0, 1, 1), acks); !errors.Is(r.Err, ErrNoSpace) || r.Base != -1 {
+			if r := w.produce(from(1, 0, 1, 300), acks); !errors.Is(r.Err, ErrNoSpace) || r.Base != -1 {
 				t.Errorf("acks %d: %+v", acks, r)
 			}
 		}
 		w.fs.SetHook(nil)
-		w.must(from(1, 0, 1, 1), 1)
+		w.must(from(1, 0, 1, 300), 1)
 		w.reopen()
 		if n := len(w.read(0)); n != 2 {
 			t.Errorf("%d batches, want 2", n)
@@ -491,7 +491,7 @@ func TestStorageError(t *testing.T) {
 			}
 			return nil
 		})
-		if r := w.produce(plain(1), -1); !errors.Is(r.Err, ErrStorage) {
+		if r := w.produce(plain(1000), -1); !errors.Is(r.Err, ErrStorage) { // too large to be written later
 			t.Errorf("%+v", r)
 		}
 		if ended != 1 {

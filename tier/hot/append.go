@@ -11,7 +11,7 @@ import (
 )
 
 // Append writes batches, contiguous from End, with one vectored write, and asks for a flush unless async. It may roll
-// first. It returns when the bytes are written (visible to readers up to End), not durable.
+// first. It returns when the bytes are visible to readers up to End, not durable; small ones need not be in the file yet: see Written.
 //
 // Either all batches are appended or none. Errors: ErrNoSpace (undone, may be tried again), ErrDamaged, ErrBroken,
 // ErrFlush, ErrClosed; ErrInvalid for batches that do not continue the log.
@@ -27,6 +27,14 @@ func (l *Log) Append(batches []batch.View) error {
 		l.onDurable(l.DurableEnd())
 	}
 	return err
+}
+
+// Written returns when the file system has what was appended, so that it survives the process, though not a power cut.
+func (l *Log) Written() error {
+	if err := l.view.Load().tail.file.upTo(noneLate); err != nil {
+		return l.env.Flusher.fail(fmt.Errorf("partition %s: %w", l.partition, err))
+	}
+	return nil
 }
 
 // appendTo appends; ask says whether to ask for the flush, too. mu is held.
@@ -50,8 +58,14 @@ func (l *Log) appendTo(batches []batch.View, ask bool) error {
 	if total > l.cfg.segmentBytes() && len(batches) > 1 {
 		return l.appendSpread(t, batches, ask)
 	}
-	if err := l.write(t, batches); err != nil {
-		return l.undo(t, err)
+	kept, err := l.keep(t, batches, total)
+	if err != nil {
+		return l.breaks("append", err)
+	}
+	if !kept {
+		if err := l.write(t, batches); err != nil {
+			return l.undo(t, err)
+		}
 	}
 	at := t.end.pos
 	l.publish(t, batches)
@@ -82,9 +96,27 @@ func (l *Log) checkBatches(batches []batch.View) (total int64, err error) {
 	return total, nil
 }
 
+// keep has small batches written later: see late.go. An error is that of writing what was late before. Nothing is published.
+func (l *Log) keep(t *tail, batches []batch.View, total int64) (bool, error) {
+	if l.cfg.Async || total > lateAppend || t.file.late == nil {
+		return false, nil
+	}
+	if !l.reserve(t, t.end.pos+total, lateBytes) {
+		return false, nil
+	}
+	return t.file.keep(batches, total, t.end.pos)
+}
+
 // write puts the batches behind the tail's end. Nothing is published.
 func (l *Log) write(t *tail, batches []batch.View) error {
-	l.reserve(t, batches)
+	if err := t.file.upTo(noneLate); err != nil {
+		return err
+	}
+	end := t.end.pos
+	for _, v := range batches {
+		end += int64(len(v))
+	}
+	l.reserve(t, end, reserveLeast)
 	l.bufs = l.bufs[:0]
 	for _, v := range batches {
 		l.bufs = append(l.bufs, v)
@@ -96,24 +128,29 @@ func (l *Log) write(t *tail, batches []batch.View) error {
 
 // reserve asks for room ahead of a segment that grows, in steps of a quarter of its size: what many logs write in turns would
 // otherwise lie scattered on the disk, and a flush would take many small writes. What is not used is given back when
-// the segment ends. A failure costs only that.
-func (l *Log) reserve(t *tail, batches []batch.View) {
-	const atLeast, atMost = 1 << 20, 16 << 20
-	if t.end.pos < atLeast {
-		return
-	}
-	end := t.end.pos
-	for _, v := range batches {
-		end += int64(len(v))
-	}
+// the segment ends. A segment that has not reached least yet gets steps of that, when least is small. It tells whether there is room up to
+// end, where the platform can say so.
+func (l *Log) reserve(t *tail, end, least int64) bool {
 	if end <= t.reserved {
-		return
+		return true
 	}
-	t.reserved = min(end+min(max(end/4, atLeast), atMost), max(end, l.cfg.segmentBytes()))
-	if err := t.file.Allocate(t.reserved); err != nil {
+	step := min(max(end/4, reserveLeast), reserveMost)
+	if t.end.pos < reserveLeast {
+		if least >= reserveLeast {
+			return false
+		}
+		step = least
+	}
+	to := min(end+step, max(end, l.cfg.segmentBytes()))
+	if err := t.file.Allocate(to); err != nil {
 		l.env.Log.Debug("no room reserved for a segment", "partition", l.partition.String(), "error", err)
+		return false
 	}
+	t.reserved = to
+	return true
 }
+
+const reserveLeast, reserveMost = 1 << 20, 16 << 20
 
 // release gives back what was reserved and not used.
 func (l *Log) release(t *tail) {
@@ -256,6 +293,9 @@ func (l *Log) Tick() error {
 
 // roll begins a new active segment at the end; ask as in appendTo. mu is held.
 func (l *Log) roll(snapshot, ask bool) (*tail, error) {
+	if err := l.view.Load().tail.file.upTo(noneLate); err != nil {
+		return nil, err
+	}
 	t, err := l.createTail(l.End())
 	if err != nil {
 		return nil, err

@@ -206,7 +206,7 @@ func (l *Log) reopen(v *view, s *localSegment) (*handle, error) {
 	if err != nil {
 		return nil, err
 	}
-	h := newHandle(f, l.env.Log)
+	h := l.newTailFile(f)
 	s.mu.Lock()
 	s.file.Store(h)
 	s.mu.Unlock()
@@ -368,6 +368,9 @@ func (l *Log) Close() error {
 	}
 	t := l.view.Load().tail
 	err := l.env.Flusher.err()
+	if err == nil { // a file that is opened again has all of it
+		err = t.file.upTo(noneLate)
+	}
 	if err == nil && (l.flushed.Load() < l.end.Load() || l.owesNames()) {
 		err = l.env.Flusher.barrier(l.owedFiles(t), []string{l.dir})
 	}
@@ -405,7 +408,9 @@ func (l *Log) Delete() error {
 	defer l.mu.Unlock()
 	if !l.closed.Swap(true) {
 		l.detach()
-		l.view.Load().tail.file.Release()
+		file := l.view.Load().tail.file
+		file.drop()
+		file.Release()
 	}
 	if err := l.delete(); err != nil {
 		return fmt.Errorf("delete log %s: %w", l.dir, err)

@@ -96,8 +96,12 @@ func (w *workload) act() {
 		w.appendSome()
 	case n < 70:
 		w.flush()
-	case n < 78:
+	case n < 75:
 		w.flusher.Checkpoint()
+	case n < 78:
+		if w.flusher.journal != nil {
+			w.must(w.flusher.clean())
+		}
 	case n < 83:
 		w.must(w.log.Roll())
 	case n < 88:
@@ -111,7 +115,24 @@ func (w *workload) act() {
 		w.must(w.flusher.Close())
 		w.reopen(true)
 	default: // killed, files as they are
+		durable := w.log.DurableEnd()
 		w.reopen(false)
+		w.losesLate(durable)
+	}
+}
+
+// losesLate takes what the killed process had in memory only off the content: it was never durable, and comes back from nowhere.
+func (w *workload) losesLate(durable kafka.Offset) {
+	n := len(w.all)
+	for n > 0 && w.all[n-1].NextOffset() > w.log.End() {
+		n--
+	}
+	if w.log.End() < durable || n > 0 && w.all[n-1].NextOffset() != w.log.End() {
+		w.t.Fatalf("killed with %d durable: the log ends at %d", durable, w.log.End())
+	}
+	if n < len(w.all) {
+		w.all = w.all[:n:n]
+		w.record("state", 0)
 	}
 }
 

@@ -36,10 +36,12 @@
 //
 //   - Between two retirements of the journal no byte of a segment is written twice; whoever cuts or removes a file goes through Flusher.barrier first.
 //
+//   - A file lacks what is late of it only while nobody looks: late.go.
+//
 //   - A log has no holes: where compaction leaves no record a batch without records stands (batch.Gap).
 //
-// Lock order: Log.shape, then Log.mu, then Flusher.disk, then recoveryFile.mu, then
-// pending.mu or Flusher.mu. No callback is called, and nothing is flushed on the append path, under any of them.
+// Lock order: Log.shape, then Log.mu, then Flusher.disk, then latecomers.writing, then late.mu, then recoveryFile.mu, then
+// pending.mu, latecomers.mu or Flusher.mu. No callback is called, and nothing is flushed on the append path, under any of them.
 //
 // Start reading at Log.Append (append.go), then Flusher.Flush (flusher.go), Log.Read
 // (read.go, tail.go), opening.scan (open.go), and Log.Rewrite (rewrite.go).

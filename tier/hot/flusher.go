@@ -41,6 +41,7 @@ type Flusher struct {
 	cleaning  chan struct{}    // holds one token when there is something to write back
 	journaled int64            // since the last token; guarded by disk
 	cache     entryCache
+	late      latecomers
 	wake      chan struct{} // holds one token while dirty may be non-empty
 
 	appending atomic.Int32  // requests between Begin and End
@@ -162,7 +163,7 @@ func (f *Flusher) Close() error {
 	var err error
 	if f.journal != nil {
 		if f.err() == nil {
-			err = f.voidJournal()
+			err = errors.Join(f.voidJournal(), f.late.write())
 		}
 		err = errors.Join(err, f.journal.Close())
 	}
@@ -284,6 +285,9 @@ func (f *Flusher) syncVolume() (whole bool, err error) {
 	covered := f.recovery.written()
 	if f.journal != nil {
 		f.journal.Drop()
+	}
+	if err := f.late.write(); err != nil {
+		return true, err
 	}
 	ok, err := f.volume.Sync()
 	if err != nil {
@@ -432,7 +436,7 @@ func (f *Flusher) unregister(l *Log) {
 }
 
 // Checkpoint writes the recovery points of all logs that have moved, and asks for a flush of logs in async mode,
-// which nothing else flushes. A failure costs a longer scan after a crash; it is logged and tried again.
+// which nothing else flushes; and has the segments' files what is late of them. A failure of the points costs a longer scan after a crash; it is logged and tried again.
 func (f *Flusher) Checkpoint() {
 	f.mu.Lock()
 	logs := f.scratch[:0]
@@ -446,6 +450,9 @@ func (f *Flusher) Checkpoint() {
 	}
 	for _, l := range logs {
 		l.flushLazily()
+	}
+	if err := f.late.write(); err != nil {
+		_ = f.fail(err) // it tells
 	}
 	clear(logs)
 	f.mu.Lock()

@@ -150,6 +150,7 @@ func FuzzTail(f *testing.F) {
 		fsys := vfs.NewCrash()
 		w := newWorld(t, fsys, Config{})
 		w.must(w.log.Append([]batch.View{good}))
+		w.must(w.log.Written())
 		overwrite(t, fsys, logPath(0), int64(len(good)), tail)
 		w.restart(Config{})
 		if w.found.Damage != nil || w.log.End() < 2 || !bytes.Equal(content(t, w.log, 1)[0], good) {

@@ -174,7 +174,7 @@ func (l *Log) createTail(base kafka.Offset) (*tail, error) {
 	if err != nil {
 		return nil, fmt.Errorf("create segment %d: %w", base, err)
 	}
-	h := newHandle(f, l.env.Log)
+	h := l.newTailFile(f)
 	// Whatever a file of this name holds was never part of the log: it begins where the log ends.
 	size, err := f.Size()
 	if err == nil && size > 0 {
@@ -187,9 +187,10 @@ func (l *Log) createTail(base kafka.Offset) (*tail, error) {
 	s.file.Store(h)
 	t := newTail(s, h, border{offset: base}, noFacts)
 	if l.cfg.Preallocate {
-		t.reserved = l.cfg.segmentBytes()
-		if err := f.Allocate(t.reserved); err != nil {
+		if err := f.Allocate(l.cfg.segmentBytes()); err != nil {
 			l.env.Log.Debug("segment not preallocated", "partition", l.partition.String(), "error", err)
+		} else {
+			t.reserved = l.cfg.segmentBytes()
 		}
 	}
 	return t, nil

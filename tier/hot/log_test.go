@@ -192,7 +192,7 @@ func TestWriteError(t *testing.T) {
 	kept := w.append(2, 100)
 	w.flush()
 	fsys.SetHook(fsys.FailNth(vfs.KindWrite, 1, &vfs.Partial{N: 50, Err: syscall.EIO}))
-	v := makeBatch(t, 2, 1, 1, 0, []byte("lost"))
+	v := makeBatch(t, 2, 1, 1, 0, make([]byte, lateAppend))
 	if err := w.log.Append([]batch.View{v}); !errors.Is(err, ErrBroken) || !errors.Is(err, syscall.EIO) {
 		t.Fatalf("append: %v", err)
 	}

@@ -431,7 +431,7 @@ func (o *opening) finish() error {
 	if err != nil {
 		return err
 	}
-	h := newHandle(f, o.env.Log)
+	h := o.newTailFile(f)
 	if torn := s.size.Load() - o.reached.pos; torn > 0 && o.found.Damage == nil {
 		err := o.willChange()
 		if err == nil {

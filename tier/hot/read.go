@@ -101,6 +101,9 @@ func (l *Log) readRun(v *view, from, limit kafka.Offset, max int) (batch.Run, er
 			err = fmt.Errorf("%w: none holds offset %d", errBadBatch, from)
 		}
 		if err == nil {
+			err = h.upTo(stop)
+		}
+		if err == nil {
 			return batch.Run{File: h, Pos: begin.pos, N: int(stop - begin.pos), Hold: h}, nil
 		}
 	}

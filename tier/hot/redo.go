@@ -261,7 +261,7 @@ func (f *Flusher) writeBack(least int64) error {
 
 func (l *Log) writeBack(least int64) error {
 	t := l.view.Load().tail
-	from, to := t.cleaned.Load(), t.seg.size.Load()&^(vfs.Alignment-1)
+	from, to := t.cleaned.Load(), t.file.written(t.seg.size.Load())&^(vfs.Alignment-1)
 	if to-from < max(least, 1) || !t.file.acquire() {
 		return nil
 	}
@@ -279,6 +279,9 @@ func (l *Log) writeBack(least int64) error {
 func (f *Flusher) lighten() error {
 	if !f.holdsJournal() {
 		return nil
+	}
+	if err := f.late.write(); err != nil {
+		return f.fail(err)
 	}
 	if err := f.writeBack(0); err != nil {
 		return err

@@ -20,11 +20,22 @@ type handle struct {
 	vfs.File
 	refs atomic.Int64 // 0: closed for good
 	log  *slog.Logger
+	late *late // of an active segment's, where there is a journal; see late.go
 }
 
 func newHandle(f vfs.File, log *slog.Logger) *handle {
 	h := &handle{File: f, log: log}
 	h.refs.Store(1)
+	return h
+}
+
+// newTailFile is a handle for a file that is appended to.
+func (l *Log) newTailFile(f vfs.File) *handle {
+	h := newHandle(f, l.env.Log)
+	if l.env.Flusher.journal != nil {
+		h.late = &late{all: &l.env.Flusher.late}
+		h.late.from.Store(noneLate)
+	}
 	return h
 }
 

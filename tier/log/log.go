@@ -170,6 +170,9 @@ func (l *Log) Replay(from kafka.Offset, f func(batch.View) error) error { return
 // Append writes stamped batches that begin at End; see hot.Log.Append.
 func (l *Log) Append(batches []batch.View) error { return l.hot.Append(batches) }
 
+// Written is hot.Log's.
+func (l *Log) Written() error { return l.hot.Written() }
+
 // Start is the first offset that may be read. It only grows.
 func (l *Log) Start() kafka.Offset { return kafka.Offset(l.start.Load()) }
 

@@ -51,7 +51,7 @@ func (f *crashFile) WriteAt(p []byte, off int64) (int, error) {
 		return 0, pathError("write", f.name, fs.ErrInvalid)
 	}
 	fits := p
-	if grows := off + int64(len(p)) - int64(len(n.data)); f.fs.capacity > 0 && grows > 0 {
+	if grows := off + int64(len(p)) - n.takes(); f.fs.capacity > 0 && grows > 0 {
 		if short := f.fs.live.bytes() + grows - f.fs.capacity; short > 0 {
 			fits = p[:max(0, int64(len(p))-short)]
 		}
@@ -75,18 +75,32 @@ func (f *crashFile) WriteVAt(bufs [][]byte, off int64) error {
 func (f *crashFile) Truncate(size int64) error {
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
-	if _, err := f.open("truncate", true); err != nil {
+	n, err := f.open("truncate", true)
+	if err != nil {
 		return err
 	}
 	if size < 0 {
 		return pathError("truncate", f.name, fs.ErrInvalid)
 	}
+	n.room = 0
 	f.fs.do(crashOp{kind: opTruncate, node: f.node, off: size})
 	return nil
 }
 
-// Allocate implements File: memory needs no room kept.
-func (f *crashFile) Allocate(int64) error { return nil }
+// Allocate implements File.
+func (f *crashFile) Allocate(size int64) error {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	n, err := f.open("allocate", true)
+	if err != nil {
+		return err
+	}
+	if f.fs.capacity > 0 && f.fs.live.bytes()+size-n.takes() > f.fs.capacity {
+		return pathError("allocate", f.name, syscall.ENOSPC)
+	}
+	n.room = max(n.room, size)
+	return nil
+}
 
 // Sync implements File.
 func (f *crashFile) Sync() error {

@@ -173,8 +173,20 @@ func TestCrashCapacity(t *testing.T) {
 		t.Fatalf("%d, %v", n, err)
 	}
 	c.write(f, 0, "again") // overwriting needs no room
+	if err := f.Allocate(6); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("allocated beyond it: %v", err)
+	}
+	c.SetCapacity(10)
+	c.must(f.Allocate(9))
+	g := c.file("g")
+	if n, err := g.WriteAt([]byte("ab"), 0); n != 1 || !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("beside what is allocated: %d, %v", n, err)
+	}
+	c.write(f, 5, "more") // there is room for it
+	c.must(f.Truncate(5))
+	c.write(g, 1, "bcde")
 	c.SetCapacity(0)
-	c.write(f, 5, "more")
+	c.write(f, 5, "more than was allocated")
 }
 
 // False if it failed: "Faulty refuses what its hook refuses and nothing else, lets through what a Partial allows, and counts".

@@ -28,6 +28,7 @@ type node struct {
 	dir bool
 
 	data    []byte // of a file
+	room    int64  // allocated for it; gone after a cut
 	synced  []byte
 	pending []crashOp
 
@@ -96,7 +97,7 @@ func (t *tree) clone() *tree {
 	c := &tree{nodes: make(map[int]*node, len(t.nodes)), nextID: t.nextID, pendingNames: slices.Clone(t.pendingNames)}
 	for id, n := range t.nodes {
 		c.nodes[id] = &node{
-			id: n.id, dir: n.dir,
+			id: n.id, dir: n.dir, room: n.room,
 			data: slices.Clone(n.data), synced: slices.Clone(n.synced), pending: slices.Clone(n.pending),
 			names: maps.Clone(n.names), durable: maps.Clone(n.durable),
 		}
@@ -107,10 +108,13 @@ func (t *tree) clone() *tree {
 func (t *tree) bytes() int64 {
 	var sum int64
 	for _, n := range t.nodes {
-		sum += int64(len(n.data))
+		sum += n.takes()
 	}
 	return sum
 }
+
+// takes is what the node occupies.
+func (n *node) takes() int64 { return max(int64(len(n.data)), n.room) }
 
 // apply performs op, which its caller has checked.
 func (t *tree) apply(op crashOp) {
