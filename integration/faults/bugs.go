@@ -26,6 +26,7 @@ var bugs = []bug{
 	{"truncate", "truncate to the high watermark", "kill -9 all,leader storm", 6, ""},
 	{"duplicate", "skip deduplication", "kill -9 one,answers to clients lost", 1, ""},
 	{"roll", "drop a batch at roll", "none", 1, ""},
+	{"late", "flush the volume without what is written to the segments later", "kill -9 all,power cut all", 1, ""},
 	{"delete", "delete before commit", "bucket: unreachable", 1, ""},
 	{"commit", "offset commit answered before applied", "kill -9 one", 1, ""},
 	{"stable", "read_committed up to the high watermark", "none", 1, "transactions"},

@@ -140,6 +140,9 @@ func (h *handle) drop() {
 
 // write gives all files what was late when it was called.
 func (c *latecomers) write() error {
+	if bugLate {
+		return nil
+	}
 	c.writing.Lock()
 	defer c.writing.Unlock()
 	c.mu.Lock()

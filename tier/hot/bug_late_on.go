@@ -1,0 +1,5 @@
+//go:build qanat_bug_late
+
+package hot
+
+const bugLate = true
