@@ -23,31 +23,6 @@ type Client struct {
 	Gone context.Context
 	// ReadsBucket is set once the connection has read from the bucket: what is read ahead for it ends when it does.
 	ReadsBucket atomic.Bool
-	// Line is the connection, for whoever lends memory to answers; nil where there is none.
-	Line Line
-}
-
-// Line is what a connection does with its answers. Its methods may be called from anywhere.
-type Line interface {
-	// TakesSlowly tells whether the client takes what is being sent to it slowly, and how many bytes of it a second. It waits for nothing.
-	TakesSlowly() (perSecond int64, slow bool)
-	// CutOff ends the connection: others wait for memory that its answers keep.
-	CutOff()
-}
-
-// TakesSlowly is Line's.
-func (c *Client) TakesSlowly() (perSecond int64, slow bool) {
-	if c.Line == nil {
-		return 0, false
-	}
-	return c.Line.TakesSlowly()
-}
-
-// CutOff is Line's.
-func (c *Client) CutOff() {
-	if c.Line != nil {
-		c.Line.CutOff()
-	}
 }
 
 // Exchange is one request and the way back for its answer. Reply is called exactly once, from any goroutine, perhaps

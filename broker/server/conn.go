@@ -26,7 +26,6 @@ var (
 	errIdle     = errors.New("idle for too long")
 	errSlow     = errors.New("a request took too long to arrive")
 	errHoldsUp  = errors.New("a request arrives slowly, and others wait for the memory that it takes")
-	errKeeps    = errors.New("the client takes its answers slowly, and others wait for the memory that they keep (tier.fetch.inflight.bytes)")
 	errStalled  = errors.New("the client does not take its answers")
 	errTooLarge = errors.New("request is larger than socket.request.max.bytes")
 	errPanic    = errors.New("panic")
@@ -57,10 +56,6 @@ type conn struct {
 	// arriving is a large frame on its way in, see relief.go. The reader sets since last; 0: there is none.
 	arriving struct{ since, size, got atomic.Int64 }
 
-	// leaving is answers that a writer who may wait sends, see relief.go. The writer sets since last; 0: there are none. sent only grows, and before is
-	// what it was then: who looks may set that late, and finds more sent than was, never less.
-	leaving struct{ since, before, sent atomic.Int64 }
-
 	lastClientID string // the reader's: clients send the same one every time
 
 	mu sync.Mutex
@@ -89,7 +84,7 @@ type conn struct {
 func newConn(s *Server, nc net.Conn, l Listener, ip netip.Addr, number uint64) *conn {
 	ctx, cancel := context.WithCancel(context.Background())
 	c := &conn{server: s, nc: nc, ip: ip, number: number, cancel: cancel, parse: wire.ParseHeader}
-	c.client = wire.Client{Line: c, Addr: nc.RemoteAddr(), Listener: l.Name, ID: strconv.FormatUint(number, 10), Gone: ctx, Principal: secure.Anonymous, Security: "PLAINTEXT"}
+	c.client = wire.Client{Addr: nc.RemoteAddr(), Listener: l.Name, ID: strconv.FormatUint(number, 10), Gone: ctx, Principal: secure.Anonymous, Security: "PLAINTEXT"}
 	plain := nc
 	if p, ok := nc.(PeerConn); ok {
 		c.parse, c.client.Peer, plain = wire.ParsePeerHeader, p.Peer(), p.Plain()
@@ -194,7 +189,7 @@ func severity(why error) (level slog.Level, kind string) {
 	if errors.Is(why, errTLS) {
 		return slog.LevelWarn, errTLS.Error()
 	}
-	for _, known := range []error{errSlow, errHoldsUp, errKeeps, errStalled, errTooLarge, errPanic} {
+	for _, known := range []error{errSlow, errHoldsUp, errStalled, errTooLarge, errPanic} {
 		if errors.Is(why, known) {
 			return slog.LevelInfo, known.Error()
 		}

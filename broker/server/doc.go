@@ -17,7 +17,7 @@
 //   - Every frame and every run is released exactly once, and every byte of the budget returned, however a connection ends.
 //   - A connection that waits holds no buffer: the reader takes one when there is something to read.
 //   - Nothing is unbounded: connections, requests and bytes in flight, the time a frame and an answer may take.
-//   - What is announced and does not come keeps nobody waiting for long, and what is not taken neither (relief.go).
+//   - What is announced and does not come keeps nobody waiting for long (relief.go).
 //   - Requests wait only for those of their own class of sizes (budget.go).
 //   - Client.Gone is done as soon as the other end is, also while nothing is read because a bound is reached.
 //

@@ -12,12 +12,8 @@ import (
 // ReadTimeout has passed. Whoever is first in line therefore looks, each StallTimeout, who holds it up: frames that arrive slowly may hold
 // half of their budget, and what the one in front needs beyond that is taken from them, their connections with it.
 
-//
-// Answers keep memory in the same way: what they hold of the bucket is given back when the client has taken it. Whoever lends that memory asks
-// TakesSlowly, while others wait for it, and has those in the way cut off (tier/cold/relief.go).
-
-// slow is the bytes per second below which a frame arrives slowly, and answers are taken slowly.
-const slow = 1 << 20
+// slowArrival is the bytes per second below which a frame arrives slowly.
+const slowArrival = 1 << 20
 
 // arrives begins a large frame of which n bytes are there.
 func (c *conn) arrives(size, n int) {
@@ -34,7 +30,7 @@ func (c *conn) slowly(now int64) (charged, missing int64) {
 	if since == 0 || took < int64(c.server.cfg.StallTimeout) || c.arriving.since.Load() != since {
 		return 0, 0
 	}
-	if perSecond(got, took) >= slow {
+	if float64(got) >= slowArrival*time.Duration(took).Seconds() {
 		return 0, 0
 	}
 	return size, size - got
@@ -42,20 +38,20 @@ func (c *conn) slowly(now int64) (charged, missing int64) {
 
 // relieve cuts off those whose frames arrive slowly and are in the way of a request of need bytes, who waits for the same budget: who lacks most goes first. It returns how many.
 func (s *Server) relieve(b *budget, need int64) (cut int) {
-	type half struct {
+	type slow struct {
 		c                *conn
 		charged, missing int64
 	}
 	now := s.now()
-	var all []half
+	var all []slow
 	var held int64
 	for _, c := range s.all() {
 		if charged, missing := c.slowly(now); charged > 0 && s.budgets.of(charged) == b {
-			all = append(all, half{c, charged, missing})
+			all = append(all, slow{c, charged, missing})
 			held += charged
 		}
 	}
-	slices.SortFunc(all, func(a, b half) int { return cmp.Compare(b.missing, a.missing) })
+	slices.SortFunc(all, func(a, b slow) int { return cmp.Compare(b.missing, a.missing) })
 	for _, f := range all {
 		if held <= b.total/2 && b.total-held >= need {
 			break
@@ -65,34 +61,4 @@ func (s *Server) relieve(b *budget, need int64) (cut int) {
 		cut++
 	}
 	return cut
-}
-
-// leaves begins answers that are sent as fast as the client takes them.
-func (c *conn) leaves() {
-	c.leaving.before.Store(c.leaving.sent.Load())
-	c.leaving.since.Store(c.server.now())
-}
-
-// TakesSlowly implements wire.Line. What was seen to be taken fast enough is looked at no more: who stops afterwards is slow after StallTimeout.
-func (c *conn) TakesSlowly() (rate int64, slowly bool) {
-	since, now := c.leaving.since.Load(), c.server.now()
-	sent := c.leaving.sent.Load()
-	took := now - since
-	if since == 0 || took < int64(c.server.cfg.StallTimeout) {
-		return 0, false
-	}
-	if rate = perSecond(sent-c.leaving.before.Load(), took); rate < slow {
-		return rate, c.leaving.since.Load() == since
-	}
-	if c.leaving.since.CompareAndSwap(since, now) {
-		c.leaving.before.Store(sent)
-	}
-	return rate, false
-}
-
-// CutOff implements wire.Line.
-func (c *conn) CutOff() { c.shutdown(errKeeps) }
-
-func perSecond(bytes, took int64) int64 {
-	return int64(float64(bytes) / time.Duration(took).Seconds())
 }

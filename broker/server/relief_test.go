@@ -5,8 +5,6 @@ import (
 	"runtime"
 	"testing"
 	"time"
-
-	"github.com/qanat-io/qanat/wire"
 )
 
 // announce sends the size of a frame and a few bytes of it.
@@ -105,46 +103,6 @@ func TestSizesDoNotWaitForEachOther(t *testing.T) {
 			if b.of(n) != b.of(full) && b.of(n).acquire(n, nil) != nil {
 				t.Errorf("a request of %d bytes waits for those of %d", n, full)
 			}
-		}
-	}
-}
-
-// A client that does not take its answer is not seen to, or one that has taken it is held to be slow; or cutting off leaves what was lent to it.
-func TestTakesSlowly(t *testing.T) {
-	content := noise(16 << 20)
-	disk := writeFile(t, content)
-	held := newHolds(t)
-	box := newInbox()
-	_, addr := start(t, Config{StallTimeout: 5 * time.Millisecond, WriteTimeout: time.Hour}, box, nil)
-	quick, stalled := dial(t, addr), dial(t, addr)
-	quick.send(fetch(11), 1)
-	x := box.next(t)
-	client := x.Client
-	x.Reply(wire.Reply{Fetch: response(11, content, disk, held, 2)})
-	quick.receive()
-	quick.send(heartbeat(), 2) // what was sent is over when the next request is answered
-	answer(box.next(t))
-	quick.receive()
-	if _, slowly := client.TakesSlowly(); slowly {
-		t.Error("a client that has taken its answers is slow")
-	}
-	stalled.send(fetch(11), 1)
-	x = box.next(t)
-	client = x.Client
-	x.Reply(wire.Reply{Fetch: response(11, content, disk, held, 2)})
-	for end := time.Now().Add(patience); ; runtime.Gosched() {
-		if _, slowly := client.TakesSlowly(); slowly {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatal("a client that takes nothing is not slow")
-		}
-	}
-	client.CutOff()
-	await(t, "Gone", client.Gone.Done())
-	for end := time.Now().Add(patience); held.n.Load() != 0; runtime.Gosched() {
-		if time.Now().After(end) {
-			t.Fatal("what was lent to it is not given back")
 		}
 	}
 }

@@ -101,7 +101,6 @@ func (c *conn) writeRaw(fd uintptr) bool {
 		case n > 0:
 			if c.rw.wait {
 				c.stuckSince.Store(0)
-				c.leaving.sent.Add(int64(n))
 			}
 		}
 	}

@@ -261,7 +261,6 @@ func (c *conn) abortWrite(why error) {
 		o.free()
 	}
 	c.stuckSince.Store(0)
-	c.leaving.since.Store(0)
 	c.mu.Lock()
 	c.writing = false
 	c.mu.Unlock()
@@ -272,9 +271,6 @@ func (c *conn) abortWrite(why error) {
 func (c *conn) send(wait bool) (done bool, err error) {
 	if !c.out.pending() {
 		return true, nil
-	}
-	if wait {
-		c.leaves()
 	}
 	if c.raw == nil {
 		if !wait {
@@ -292,9 +288,6 @@ func (c *conn) send(wait bool) (done bool, err error) {
 	}
 	if !c.out.pending() {
 		c.stuckSince.Store(0)
-		if wait {
-			c.leaving.since.Store(0)
-		}
 		return true, nil
 	}
 	return false, nil
@@ -310,7 +303,6 @@ func (c *conn) sendPortably() error {
 			if _, err := c.stream.Write(p.bytes); err != nil {
 				return fmt.Errorf("write: %w", err)
 			}
-			c.leaving.sent.Add(int64(len(p.bytes)))
 			o.pop()
 			continue
 		}
@@ -318,9 +310,8 @@ func (c *conn) sendPortably() error {
 		if err != nil {
 			return err
 		}
-		m, err := c.stream.Write(n.B)
+		_, err = c.stream.Write(n.B)
 		n.Release()
-		c.leaving.sent.Add(int64(m))
 		if err != nil {
 			return fmt.Errorf("write: %w", err)
 		}

@@ -11,8 +11,6 @@ import (
 // among clients and not among streams: a consumer of a hundred partitions loads them in turns of large ranges, not all at
 // once in small ones, and gets no more than one of a single partition. Guarded by Reader.mu.
 type client struct {
-	key     any
-	lent    map[*slab]int // what is being sent to it: how many runs of each
 	streams map[kafka.Partition]*stream
 	active  int       // of these, what holds memory or waits
 	held    int64     // bytes that the streams answer for
@@ -23,7 +21,7 @@ type client struct {
 func (r *Reader) stream(key any, p kafka.Partition, m manifest.Manifest) *stream {
 	c := r.clients[key]
 	if c == nil {
-		c = &client{key: key, lent: map[*slab]int{}, streams: map[kafka.Partition]*stream{}}
+		c = &client{streams: map[kafka.Partition]*stream{}}
 		r.clients[key] = c
 	}
 	s := c.streams[p]

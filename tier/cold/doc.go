@@ -30,7 +30,6 @@
 //   - Memory is shared out among clients. One with many partitions loads them in
 //     turns, a whole range each, not all at once in small ones.
 //   - At most Workers GETs run for readers; fewer while the store asks for patience.
-//   - While somebody waits for memory, who takes slowly what is sent keeps half at most (relief.go).
 //   - Read and Forget never wait for the bucket or for a callback.
 //
 // Start reading at Reader.Read, then stream.go (what is wanted), pump.go (what

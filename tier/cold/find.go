@@ -250,7 +250,7 @@ func (r *Reader) bytesOf(ctx context.Context, rm *remote, from, end int64) (p []
 		r.memory.settle(sl)
 		p = sl.bytes(from, end)
 		r.mu.Unlock()
-		return p, func() { sl.giveBack(nil) }, nil
+		return p, sl.Release, nil
 	}
 	r.mu.Unlock()
 

@@ -169,9 +169,6 @@ func (r *Reader) beginDemand(s *stream) begun {
 	if r.mayDemand(s.client, rm.size(b, to)) {
 		outcome = r.beginSlab(s, rm, b, to)
 	}
-	if outcome == blocked && time.Since(s.since) >= patience && r.mayDemand(s.client, rm.size(b, to)) {
-		r.relieve(rm.size(b, to))
-	}
 	for outcome == blocked && time.Since(s.since) >= patience && time.Since(s.client.fed) >= patience {
 		if outcome = r.beginSlab(s, rm, b, b+1); outcome == blocked && !r.rob(s) {
 			break
@@ -372,7 +369,7 @@ func (r *Reader) clean() {
 				delete(c.streams, p)
 			}
 		}
-		if len(c.streams) == 0 && len(c.lent) == 0 {
+		if len(c.streams) == 0 {
 			delete(r.clients, key)
 		}
 	}

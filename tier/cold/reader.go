@@ -86,11 +86,10 @@ type Reader struct {
 	footers list.List // of remotes with a footer, most recently used first
 	footerN int64     // their bytes
 
-	clients  map[any]*client
-	share    int64     // of memory, for each client; as of the last pump
-	relieved time.Time // when relieve looked last
-	demands  []*stream // whose read waits for a block that nobody has begun to load, oldest first
-	ahead    queue     // streams whose window may have room
+	clients map[any]*client
+	share   int64     // of memory, for each client; as of the last pump
+	demands []*stream // whose read waits for a block that nobody has begun to load, oldest first
+	ahead   queue     // streams whose window may have room
 
 	pages   pages
 	memory  memory
@@ -282,7 +281,7 @@ func (r *Reader) readRemote(rm *remote, s *stream, from kafka.Offset, limit int,
 			r.ahead.push(s)
 			return r.await(rm, b, s, ready)
 		}
-		if run, next, ok := sl.run(b, from, limit, s.client); ok {
+		if run, next, ok := sl.run(b, from, limit); ok {
 			r.stats.hits.Add(1)
 			r.stats.readBytes.Add(uint64(run.N))
 			s.advanced(r, sl, from, next, int64(run.N))

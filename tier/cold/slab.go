@@ -41,7 +41,7 @@ type slab struct {
 // run cuts whole batches out of the slab, beginning with the one that holds
 // from, which is sought in block b. ok is false when all of b lies below from
 // (only after compaction). next is the offset behind the run.
-func (sl *slab) run(b int, from kafka.Offset, limit int, to *client) (run batch.Run, next kafka.Offset, ok bool) {
+func (sl *slab) run(b int, from kafka.Offset, limit int) (run batch.Run, next kafka.Offset, ok bool) {
 	rm, f := sl.remote, sl.remote.footer
 	readyEnd := rm.blocks[sl.ready].pos
 	begin := max(f.Locate(from).Pos, rm.blocks[b].pos)
@@ -55,10 +55,9 @@ func (sl *slab) run(b int, from kafka.Offset, limit int, to *client) (run batch.
 		end, next = sl.cut(begin, begin+int64(limit))
 	}
 	sl.refs++
-	to.lent[sl]++
 	sl.r.memory.settle(sl)
 	p := sl.bytes(begin, end)
-	return batch.Run{Bytes: p, N: len(p), Hold: &loan{sl, to}}, next, true
+	return batch.Run{Bytes: p, N: len(p), Hold: sl}, next, true
 }
 
 // cut returns the last batch border at or before limit, and the offset there;
@@ -96,25 +95,11 @@ func (sl *slab) Downloaded() (key string, from, bytes int64, began time.Time, to
 	return sl.remote.key, sl.start, sl.remote.size(sl.from, sl.to), sl.began, sl.arrived.Sub(sl.began), sl.failed
 }
 
-// loan is a Run's hold on a slab. It is not the slab itself, so that it is known to whom the memory is lent.
-type loan struct {
-	*slab
-	to *client
-}
-
 // Release lets go of a Run's bytes. It implements batch.Holder.
-func (l *loan) Release() { l.slab.giveBack(l.to) }
-
-// giveBack lets go of the slab's bytes, which were lent to a client unless that is nil.
-func (sl *slab) giveBack(from *client) {
+func (sl *slab) Release() {
 	r := sl.r
 	r.mu.Lock()
 	defer r.unlockAway()
-	if from != nil {
-		if from.lent[sl]--; from.lent[sl] == 0 {
-			delete(from.lent, sl)
-		}
-	}
 	sl.unref()
 	r.pump()
 }
