@@ -359,6 +359,9 @@ func (s *Set) retryFailed(ctx context.Context) {
 			list = append(list, p)
 		}
 	}
+	if len(list) == 0 {
+		return
+	}
 	s.each(ctx, s.image, list)
 	s.each(ctx, s.image, s.renew(s.image))
 	s.fetch()

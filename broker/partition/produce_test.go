@@ -479,6 +479,34 @@ func TestNoSpace(t *testing.T) {
 	})
 }
 
+// What acks=1 has acknowledged would be gone with the process, though the machine goes on.
+func TestAcksOneSurvivesTheProcess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		w.must(plain(1), 0) // with the file's name
+		gate := make(chan struct{})
+		w.fs.SetHook(func(op vfs.Op) error { // neither the journal nor a flush is in time
+			if op.Kind == vfs.KindSyncVol || op.Kind == vfs.KindWrite && strings.Contains(op.Path, "journal") {
+				<-gate
+			}
+			return nil
+		})
+		if r := w.produce(plain(1), 1); r.Err != nil {
+			t.Fatal(r.Err)
+		}
+		after := w.disk.CutNow(vfs.Cut{})
+		w.fs.SetHook(nil)
+		close(gate)
+		w.close()
+		w.disk, w.fs = after, vfs.NewFaulty(after)
+		w.open()
+		defer w.close()
+		if n := len(w.read(0)); n != 2 {
+			t.Errorf("%d batches, want 2", n)
+		}
+	})
+}
+
 // A disk that fails would be taken for a bad request, or be answered with success, and the broker would go on.
 func TestStorageError(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

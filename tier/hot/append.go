@@ -63,7 +63,7 @@ func (l *Log) appendTo(batches []batch.View, ask bool) error {
 		return l.breaks("append", err)
 	}
 	if !kept {
-		if err := l.write(t, batches); err != nil {
+		if err := l.write(t, batches, total); err != nil {
 			return l.undo(t, err)
 		}
 	}
@@ -101,22 +101,18 @@ func (l *Log) keep(t *tail, batches []batch.View, total int64) (bool, error) {
 	if l.cfg.Async || total > lateAppend || t.file.late == nil {
 		return false, nil
 	}
-	if !l.reserve(t, t.end.pos+total, lateBytes) {
+	if !l.reserve(t, t.end.pos+total, true) {
 		return false, nil
 	}
 	return t.file.keep(batches, total, t.end.pos)
 }
 
-// write puts the batches behind the tail's end. Nothing is published.
-func (l *Log) write(t *tail, batches []batch.View) error {
+// write puts the batches, total bytes, behind the tail's end. Nothing is published.
+func (l *Log) write(t *tail, batches []batch.View, total int64) error {
 	if err := t.file.upTo(noneLate); err != nil {
 		return err
 	}
-	end := t.end.pos
-	for _, v := range batches {
-		end += int64(len(v))
-	}
-	l.reserve(t, end, reserveLeast)
+	l.reserve(t, t.end.pos+total, false)
 	l.bufs = l.bufs[:0]
 	for _, v := range batches {
 		l.bufs = append(l.bufs, v)
@@ -128,18 +124,18 @@ func (l *Log) write(t *tail, batches []batch.View) error {
 
 // reserve asks for room ahead of a segment that grows, in steps of a quarter of its size: what many logs write in turns would
 // otherwise lie scattered on the disk, and a flush would take many small writes. What is not used is given back when
-// the segment ends. A segment that has not reached least yet gets steps of that, when least is small. It tells whether there is room up to
+// the segment ends. A segment that is still small gets room for what is late only, little by little. It tells whether there is room up to
 // end, where the platform can say so.
-func (l *Log) reserve(t *tail, end, least int64) bool {
+func (l *Log) reserve(t *tail, end int64, late bool) bool {
 	if end <= t.reserved {
 		return true
 	}
 	step := min(max(end/4, reserveLeast), reserveMost)
 	if t.end.pos < reserveLeast {
-		if least >= reserveLeast {
+		if !late {
 			return false
 		}
-		step = least
+		step = lateBytes
 	}
 	to := min(end+step, max(end, l.cfg.segmentBytes()))
 	if err := t.file.Allocate(to); err != nil {
@@ -242,7 +238,7 @@ func (l *Log) appendSpread(first *tail, batches []batch.View, ask bool) (err err
 			}
 			tails = append(tails, t)
 		}
-		if err := l.write(tails[len(groups)], batches[:n]); err != nil {
+		if err := l.write(tails[len(groups)], batches[:n], size); err != nil {
 			return l.undo(first, err)
 		}
 		groups = append(groups, batches[:n])

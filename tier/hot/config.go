@@ -19,7 +19,8 @@ var (
 	ErrOutOfRange = errors.New("offset is not in the local log")
 	// ErrDamaged says that a batch below the recovery point is not what was written. The log takes no appends.
 	ErrDamaged = errors.New("local log is damaged")
-	// ErrUnreadable says that the disk does not give what is wanted (EIO): it may do so the next time. A log that does not open for it can be
+	// ErrUnreadable says that the disk does not give what is wanted (EIO; it may do so the next time), or that what is owed to the log (owed.go) is
+	// damaged. A log that does not open for it can be
 	// SetAside and opened again, where others have it; else a person decides.
 	ErrUnreadable = errors.New("local log cannot be read")
 	// ErrNoSpace wraps syscall.ENOSPC, or EMFILE and what else means that there is no room: the append was undone and may be tried again.

@@ -14,7 +14,7 @@ import (
 //
 // What must stay true: nobody sees a file without what is late of it. Whatever reads, cuts, syncs or seals an active segment goes through its
 // handle, which writes first; what flushes the volume goes through latecomers.write. Room for what is late is reserved on the disk, so that
-// writing it does not fail for want of that.
+// writing it does not fail for want of that; where a file system cannot reserve, a full disk ends the broker, and the next start needs room.
 
 const (
 	lateBytes  = 32 << 10 // of one segment
@@ -48,12 +48,9 @@ type latecomers struct {
 	files []*handle
 }
 
-// keep takes what belongs at the file's end; false when it must be written.
+// keep takes what belongs at the file's end, at, total bytes that are not more than lateAppend; false when it must be written.
 func (h *handle) keep(batches []batch.View, total, at int64) (bool, error) {
 	l := h.late
-	if l == nil || total > lateAppend {
-		return false, nil
-	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if int64(l.n)+total > lateBytes {

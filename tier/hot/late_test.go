@@ -161,6 +161,32 @@ func TestCleanedJournalIsNotMissed(t *testing.T) {
 	}
 }
 
+// False if it failed: "what was late before a file is cut, or synced by itself, is in it then, and nothing of it comes back behind the cut".
+func TestLateGoesBeforeCutAndSync(t *testing.T) {
+	crash := vfs.NewCrash()
+	w := newWorld(t, crash, Config{})
+	tail := func() *handle { return w.log.view.Load().tail.file }
+	size := func() int64 {
+		n, err := tail().Size()
+		w.must(err)
+		return n
+	}
+	w.append(2, 10)
+	if size() != 0 {
+		t.Fatal("nothing is late")
+	}
+	w.must(tail().Sync())
+	if size() != w.log.view.Load().tail.end.pos {
+		t.Errorf("synced with %d bytes", size())
+	}
+	w.append(1, 10)
+	w.must(tail().Truncate(0))
+	w.must(w.flusher.late.write())
+	if size() != 0 {
+		t.Errorf("%d bytes came back", size())
+	}
+}
+
 // False if it failed: "a flush does not begin while another one still writes what was late, or it would promise what that one has taken".
 func TestLateIsAwaited(t *testing.T) {
 	fsys := vfs.NewFaulty(vfs.NewCrash())

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"slices"
+	"syscall"
 
 	"github.com/qanat-io/qanat/tier/segment"
 	"github.com/qanat-io/qanat/wire/batch"
@@ -25,7 +26,7 @@ func Open(env Env, dir string, p kafka.Partition, cfg Config, start kafka.Offset
 	l := &Log{env: env, dir: dir, partition: p, cfg: cfg, onDurable: onDurable}
 	o := opening{Log: l, start: start}
 	if err := o.run(); err != nil {
-		if isDamage(err) {
+		if errors.Is(err, syscall.EIO) || errors.Is(err, errBadBatch) {
 			err = fmt.Errorf("%w: %w", ErrUnreadable, err)
 		}
 		return nil, o.found, fmt.Errorf("open log %s: %w", dir, err)

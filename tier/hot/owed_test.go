@@ -47,6 +47,19 @@ func owingWorld(t *testing.T) (disk *vfs.Crash, want []batch.View, beside kafka.
 	return crash.CutNow(vfs.Cut{Data: vfs.Lose, Names: vfs.Lose}), want, other.End()
 }
 
+// owes is that disk, behind one that gives no segment of the test log, after a start that has kept what the journal held. It returns what is owed, too.
+func owes(t *testing.T) (disk *vfs.Crash, fsys *vfs.Faulty, w *world, want []batch.View) {
+	t.Helper()
+	disk, want, _ = owingWorld(t)
+	fsys = vfs.NewFaulty(disk)
+	fsys.SetHook(notGiven(vfs.KindRead, vfs.KindWrite))
+	w = &world{t: t, fs: fsys, now: testTime}
+	if err := w.start(Config{}, 0); !errors.Is(err, ErrUnreadable) {
+		t.Fatal(err)
+	}
+	return disk, fsys, w, want
+}
+
 // False if it failed: "a segment that the disk does not give keeps its own log from opening and no other, and what the journal held of it is
 // there when the disk gives it again, also after a clean start in between".
 func TestUnreadableSegmentOwesTheJournal(t *testing.T) {
@@ -77,14 +90,7 @@ func TestUnreadableSegmentOwesTheJournal(t *testing.T) {
 // False if it failed: "whenever the power is cut while what is owed is kept, or written into the segments, nothing of it is lost, and
 // none of it comes back over what was appended later".
 func TestOwedSurvivesCuts(t *testing.T) {
-	disk, want, _ := owingWorld(t)
-	fsys := vfs.NewFaulty(disk)
-	w := &world{t: t, fs: fsys, now: testTime}
-	begin := disk.Ops()
-	fsys.SetHook(notGiven(vfs.KindRead, vfs.KindWrite))
-	if err := w.start(Config{}, 0); !errors.Is(err, ErrUnreadable) {
-		t.Fatal(err)
-	}
+	disk, fsys, w, want := owes(t)
 	w.must(w.flusher.Close())
 	fsys.SetHook(nil)
 	w.must(w.start(Config{}, 0))
@@ -92,13 +98,13 @@ func TestOwedSurvivesCuts(t *testing.T) {
 	want = append(want[:len(want)-2], w.append(3, 30)...)
 	w.flush()
 	last := len(want)
-	for k := begin; k <= disk.Ops(); k++ {
+	for k := range disk.Ops() + 1 {
 		for _, cut := range cuts {
 			after := &world{t: t, fs: disk.CutAt(k, cut), now: testTime}
 			w.must(after.start(Config{}, 0))
 			got := content(t, after.log, 1000)
 			if after.found.Damage != nil || len(got) < last-3 || !sameBatches(got[:last-3], want[:last-3]) {
-				t.Fatalf("cut after %d operations (%s), %v: %d batches, %+v", k, disk.Op(k-1), cut, len(got), after.found)
+				t.Fatalf("cut after %d operations, %v: %d batches, %+v", k, cut, len(got), after.found)
 			}
 			if k == disk.Ops() && !sameBatches(got, want) {
 				t.Fatalf("%v: at the end %d batches of %d", cut, len(got), len(want))
@@ -109,13 +115,7 @@ func TestOwedSurvivesCuts(t *testing.T) {
 
 // False if it failed: "a damaged file of what is owed is not taken for a whole one, at whatever byte".
 func TestDamagedOwed(t *testing.T) {
-	disk, _, _ := owingWorld(t)
-	fsys := vfs.NewFaulty(disk)
-	fsys.SetHook(notGiven(vfs.KindRead, vfs.KindWrite))
-	w := &world{t: t, fs: fsys, now: testTime}
-	if err := w.start(Config{}, 0); !errors.Is(err, ErrUnreadable) {
-		t.Fatal(err)
-	}
+	disk, fsys, w, _ := owes(t)
 	fsys.SetHook(nil)
 	path := filepath.Join(testDir, owedName)
 	b, err := vfs.ReadFile(disk, path)
@@ -142,13 +142,7 @@ func TestDamagedOwed(t *testing.T) {
 
 // False if it failed: "a log that was set aside begins anew, keeps its files for a person, and no power cut on the way leaves what does not open".
 func TestSetAside(t *testing.T) {
-	disk, _, _ := owingWorld(t)
-	fsys := vfs.NewFaulty(disk)
-	fsys.SetHook(notGiven(vfs.KindRead, vfs.KindWrite))
-	w := &world{t: t, fs: fsys, now: testTime}
-	if err := w.start(Config{}, 0); !errors.Is(err, ErrUnreadable) {
-		t.Fatal(err)
-	}
+	disk, fsys, w, _ := owes(t)
 	begin := disk.Ops()
 	w.must(SetAside(w.env, testDir, testPartition))
 	fsys.SetHook(nil)
@@ -169,7 +163,7 @@ func TestSetAside(t *testing.T) {
 		for _, cut := range cuts {
 			after := &world{t: t, fs: disk.CutAt(k, cut), now: testTime}
 			if err := after.start(Config{}, 30); err != nil || after.found.Damage != nil {
-				t.Fatalf("cut after %d operations (%s), %v: %v, %+v", k, disk.Op(k-1), cut, err, after.found)
+				t.Fatalf("cut after %d operations, %v: %v, %+v", k, cut, err, after.found)
 			}
 		}
 	}
