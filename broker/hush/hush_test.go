@@ -75,16 +75,22 @@ func TestKindsAndAddressesAreBounded(t *testing.T) {
 		for i := range 100_000 {
 			l.Say(slog.LevelInfo, fmt.Sprint("kind ", i/2), &net.TCPAddr{IP: net.IPv4(10, 0, byte(i>>8), byte(i)), Port: 1}, "line")
 		}
-		if n, most := len(j.lines()), (maxKinds+1)*burst; n > most || len(l.kinds) > maxKinds+1 {
-			t.Errorf("%d lines of at most %d, %d kinds", n, most, len(l.kinds))
+		kept := func() (kinds, addresses int) {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			if k := l.kinds["other"]; k != nil {
+				addresses = len(k.addresses)
+			}
+			return len(l.kinds), addresses
 		}
-		if n := len(l.kinds["other"].addresses); n != maxAddresses {
-			t.Errorf("%d addresses are kept, want %d", n, maxAddresses)
+		kinds, addresses := kept()
+		if n, most := len(j.lines()), (maxKinds+1)*burst; n > most || kinds > maxKinds+1 || addresses != maxAddresses {
+			t.Errorf("%d lines of at most %d, %d kinds, %d addresses of %d", n, most, kinds, addresses, maxAddresses)
 		}
 		time.Sleep(interval)
 		synctest.Wait()
-		if len(l.kinds) != 0 {
-			t.Errorf("%d kinds are kept when their interval is over", len(l.kinds))
+		if kinds, _ := kept(); kinds != 0 {
+			t.Errorf("%d kinds are kept when their interval is over", kinds)
 		}
 	})
 }
