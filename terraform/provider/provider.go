@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/terraform-plugin-framework/datasource"
@@ -33,6 +34,7 @@ const (
 type qanatProvider struct {
 	version string
 	getenv  func(string) string
+	session atomic.Pointer[session] // what Configure made last; server reads by it
 }
 
 // New is the provider of a version; environment is where what the configuration does not say is looked up.
@@ -117,6 +119,7 @@ func (p *qanatProvider) Configure(ctx context.Context, req provider.ConfigureReq
 	}
 	s := &session{allowDeletion: m.AllowDeletion.ValueBool()}
 	resp.ResourceData, resp.DataSourceData = s, s
+	defer p.session.Store(s) // when it is whole
 	settings := cluster.Settings{Version: p.version, Request: requestTimeout, Wait: waitTimeout}
 	known := !m.Bootstrap.IsUnknown() && !m.TLS.IsUnknown() && !m.Timeouts.IsUnknown()
 	if !known {

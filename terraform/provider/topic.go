@@ -34,6 +34,11 @@ type topicModel struct {
 	TopicID           types.String `tfsdk:"topic_id"`
 }
 
+func (m topicModel) equal(o topicModel) bool {
+	return m.ID.Equal(o.ID) && m.Name.Equal(o.Name) && m.Partitions.Equal(o.Partitions) && m.ReplicationFactor.Equal(o.ReplicationFactor) &&
+		m.Configs.Equal(o.Configs) && m.TopicID.Equal(o.TopicID)
+}
+
 // transient are set on topics by tools while they move replicas, and taken back: they are no drift.
 var transient = []string{"leader.replication.throttled.replicas", "follower.replication.throttled.replicas"}
 
