@@ -91,6 +91,39 @@ func TestConsumerGroup(t *testing.T) {
 }
 
 // commitEpoch commits offset 5 of the topic t's first partition as a member in an epoch.
+// A heartbeat that no group would take is told another code than Kafka 4.3's, or leaves a group behind.
+func TestConsumerGroupRefusals(t *testing.T) {
+	groupsTest(t, func(t *testing.T, s *harness) {
+		s.atNewestLevel()
+		s.topic("t", 1)
+		for name, c := range map[string]struct {
+			change func(*kmsg.ConsumerGroupHeartbeatRequest)
+			want   *kerr.Error
+		}{
+			"group":        {func(r *kmsg.ConsumerGroupHeartbeatRequest) { r.Group = "" }, kerr.InvalidRequest},
+			"blanks":       {func(r *kmsg.ConsumerGroupHeartbeatRequest) { r.Group = "  " }, kerr.InvalidRequest},
+			"member":       {func(r *kmsg.ConsumerGroupHeartbeatRequest) { r.MemberID = " " }, kerr.InvalidRequest},
+			"instance":     {func(r *kmsg.ConsumerGroupHeartbeatRequest) { r.InstanceID = kmsg.StringPtr(" ") }, kerr.InvalidRequest},
+			"rack":         {func(r *kmsg.ConsumerGroupHeartbeatRequest) { r.RackID = kmsg.StringPtr(" ") }, kerr.InvalidRequest},
+			"assignor":     {func(r *kmsg.ConsumerGroupHeartbeatRequest) { r.ServerAssignor = kmsg.StringPtr("") }, kerr.UnsupportedAssignor},
+			"away":         {func(r *kmsg.ConsumerGroupHeartbeatRequest) { r.MemberEpoch = -2 }, kerr.InvalidRequest},
+			"epoch":        {func(r *kmsg.ConsumerGroupHeartbeatRequest) { r.MemberEpoch = -3 }, kerr.InvalidRequest},
+			"nobody goes":  {func(r *kmsg.ConsumerGroupHeartbeatRequest) { r.MemberID, r.MemberEpoch = "", -1 }, kerr.InvalidRequest},
+			"unknown goes": {func(r *kmsg.ConsumerGroupHeartbeatRequest) { r.MemberEpoch = -1 }, kerr.GroupIDNotFound},
+			"unknown":      {func(r *kmsg.ConsumerGroupHeartbeatRequest) { r.MemberEpoch = 5 }, kerr.GroupIDNotFound},
+		} {
+			r := joinConsumer("g", "m1", "t")
+			c.change(r)
+			wantCode(t, name, beat(s, r, 1).ErrorCode, c.want)
+		}
+		for _, name := range []string{"g", "  "} {
+			if _, ok := s.quorum.Image().Group(name); ok {
+				t.Errorf("a group %q came of it", name)
+			}
+		}
+	})
+}
+
 func (s *harness) commitEpoch(name, member string, epoch int32, version int16, want *kerr.Error) {
 	s.t.Helper()
 	c := kmsg.NewPtrOffsetCommitRequest()

@@ -139,7 +139,9 @@ func TestStreamsGroupRefusals(t *testing.T) {
 			"regex": {func(r *kmsg.StreamsGroupHeartbeatRequest) {
 				r.Topology.Subtopologies[0].SourceTopicRegex = []string{"a.*"}
 			}, kerr.InvalidRequest},
-			"group": {func(r *kmsg.StreamsGroupHeartbeatRequest) { r.Group = "" }, kerr.InvalidGroupID},
+			"group":    {func(r *kmsg.StreamsGroupHeartbeatRequest) { r.Group = "" }, kerr.InvalidRequest},
+			"blanks":   {func(r *kmsg.StreamsGroupHeartbeatRequest) { r.Group = "  " }, kerr.InvalidRequest},
+			"no epoch": {func(r *kmsg.StreamsGroupHeartbeatRequest) { r.MemberEpoch = -2 }, kerr.InvalidRequest},
 		} {
 			r := streamsJoin("g", "m1")
 			c.change(r)

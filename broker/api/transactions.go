@@ -26,10 +26,11 @@ type Transactions struct {
 
 // Versions from which requests speak of things that others do not know.
 const (
-	produceEnlistVersion    = 12 // the leader enlists the partition (KIP-890)
-	produceAbortableVersion = 11 // TRANSACTION_ABORTABLE is known (KIP-890)
-	endTxnBumpVersion       = 5
-	txnOffsetsEnlistVersion = 5
+	produceEnlistVersion       = 12 // the leader enlists the partition (KIP-890)
+	produceAbortableVersion    = 11 // TRANSACTION_ABORTABLE is known (KIP-890)
+	endTxnBumpVersion          = 5
+	txnOffsetsEnlistVersion    = 5
+	txnOffsetsAbortableVersion = 4
 )
 
 // enlistTimeout bounds the wait for a transaction's coordinator, which may have just moved.

@@ -187,7 +187,10 @@ func TestTransactionRefusals(t *testing.T) {
 			{"add offsets: the same of old", s.addOffsets(1, open.at(-1)), kerr.InvalidProducerEpoch},
 			{"add offsets: while the transaction before is ended", s.addOffsets(3, ending), kerr.ConcurrentTransactions},
 
-			{"offsets: of no transaction", s.commit(4, empty, nobody, "x", 0), kerr.InvalidTxnState},
+			{"offsets: of no transaction", s.commit(4, empty, nobody, "x", 0), kerr.TransactionAbortable},
+			{"offsets: of no transaction, of old", s.commit(3, empty, nobody, "x", 0), kerr.InvalidTxnState},
+			{"offsets: of no group", s.commit(3, offsets, of{generation: -1}, "x", 0), kerr.InvalidGroupID},
+			{"offsets: of no group, v5", s.commit(5, offsets, of{generation: -1}, "x", 0), kerr.InvalidGroupID},
 			{"offsets: an unknown id", s.commit(5, stranger, nobody, "x", 0), kerr.InvalidProducerIDMapping},
 			{"offsets: another epoch", s.commit(5, offsets.at(3), nobody, "x", 0), kerr.InvalidProducerEpoch},
 			{"offsets: no such partition", s.commit(5, offsets, nobody, "x", 7), kerr.UnknownTopicOrPartition},
@@ -204,6 +207,8 @@ func TestTransactionRefusals(t *testing.T) {
 			{"end: the other way than it was decided", s.end(4, ending, false), kerr.InvalidTxnState},
 			{"end: what is being ended", s.end(4, ending, true), kerr.ConcurrentTransactions},
 
+			{"marker: of no producer", s.mark(who{"", -1, 0}, "x", 0), kerr.InvalidProducerIDMapping},
+			{"marker: of no epoch", s.mark(open.at(-1), "x", 0), kerr.InvalidProducerEpoch},
 			{"marker: no such topic", s.mark(open, "y", 0), kerr.UnknownTopicOrPartition},
 			{"marker: no such partition", s.mark(open, "x", 7), kerr.UnknownTopicOrPartition},
 			{"marker: not led here", s.mark(open, "x", 0), kerr.NotLeaderForPartition},

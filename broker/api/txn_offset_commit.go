@@ -20,6 +20,7 @@ import (
 //   - v0-4: AddOffsetsToTxn came before; the quorum refuses what is not of a transaction under way that has the group. v5+: the group
 //     is added here.
 //   - v3+ may name the member, who must be one of the group's generation (KIP-447); without, anybody may commit.
+//   - v4+ know TRANSACTION_ABORTABLE: what is not of the transaction under way ends that one, not the client.
 //   - Partitions fail alone when they are unknown, or their metadata exceeds offset.metadata.max.bytes.
 
 func (h *Handler) txnOffsetCommit(x *wire.Exchange) {
@@ -32,6 +33,9 @@ func (h *Handler) txnOffsetCommit(x *wire.Exchange) {
 	err := h.transacts()
 	if err == nil {
 		err = checkTxnID(req.TransactionalID)
+	}
+	if err == nil && req.Group == "" {
+		err = group.ErrInvalidGroupID // OffsetCommit takes it, for old clients
 	}
 	if err == nil {
 		err = h.Groups.Serves(req.Group)
@@ -56,7 +60,7 @@ func asTxnOffsets(err error, version int16) error {
 		return nil
 	case errors.Is(err, txn.ErrFenced), errors.Is(err, image.ErrTransactionFenced):
 		return refuse(kerr.InvalidProducerEpoch, "%v", err)
-	case errors.Is(err, image.ErrTransactionState) && version >= txnOffsetsEnlistVersion:
+	case errors.Is(err, image.ErrTransactionState) && version >= txnOffsetsAbortableVersion:
 		return refuse(kerr.TransactionAbortable, "%v", err)
 	case code(err) == kerr.NotCoordinator.Code || known(err) == nil || code(err) == kerr.RequestTimedOut.Code:
 		if errors.Is(err, coordinator.ErrNotCoordinator) || errors.Is(err, coordinator.ErrCutOff) || errors.Is(err, image.ErrNotCoordinator) {

@@ -8,6 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/qanat-io/qanat/broker/partition"
+	"github.com/qanat-io/qanat/broker/producer"
 	"github.com/qanat-io/qanat/wire"
 	"github.com/qanat-io/qanat/wire/batch"
 	"github.com/qanat-io/qanat/wire/kafka"
@@ -17,7 +18,7 @@ import (
 // request for their own markers.
 //
 //   - Only an older producer epoch (INVALID_PRODUCER_EPOCH) and an older coordinator epoch (TRANSACTION_COORDINATOR_FENCED) are
-//     refused: whoever sends this has looked, as `qanat txn abort` does.
+//     refused, and what no producer has: a negative id or epoch. Whoever sends this has looked, as `qanat txn abort` does.
 //   - Answered when the marker is on all in-sync replicas.
 
 // adminMarkTimeout bounds the wait for that; the request has no timeout of its own.
@@ -37,6 +38,9 @@ func (h *Handler) writeTxnMarkers(x *wire.Exchange) {
 				w.out = append(w.out, &rt.Partitions[j])
 				w.left.Add(1)
 				l, err := h.leadingAt(m, t.Topic, index, kafka.NoEpoch)
+				if err == nil {
+					err = ofProducer(&mark)
+				}
 				if err != nil {
 					w.Produced(len(w.out)-1, partition.Produced{Err: err})
 					continue
@@ -54,6 +58,19 @@ func (h *Handler) writeTxnMarkers(x *wire.Exchange) {
 		w.left.Wait()
 		reply(x, resp)
 	}()
+}
+
+// ofProducer refuses a marker that can be no producer's: it would stay in the log. Kafka's brokers fail on it, and say no more.
+func ofProducer(m *kmsg.WriteTxnMarkersRequestMarker) error {
+	switch {
+	case m.ProducerID < 0:
+		return refuse(kerr.InvalidProducerIDMapping, "producer id %d", m.ProducerID)
+	case m.ProducerEpoch < 0:
+		return refuse(kerr.InvalidProducerEpoch, "producer epoch %d", m.ProducerEpoch)
+	case kafka.CoordinatorEpoch(m.CoordinatorEpoch) < producer.NoCoordinator:
+		return refuse(kerr.TransactionCoordinatorFenced, "coordinator epoch %d", m.CoordinatorEpoch)
+	}
+	return nil
 }
 
 // adminMarks implements partition.Waiter.

@@ -3,6 +3,7 @@ package consumer
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/qanat-io/qanat/broker/consumer/assign"
@@ -111,11 +112,11 @@ func (l *Limits) Check(r *Heartbeat) error {
 		return fmt.Errorf("%w: "+format, append([]any{ErrInvalidRequest}, args...)...)
 	}
 	switch {
-	case r.MemberID == "" && (r.NeedMemberID || r.Epoch != Joining):
+	case blank(r.MemberID) && (r.NeedMemberID || r.Epoch != Joining):
 		return bad("no member id")
-	case r.InstanceID != nil && *r.InstanceID == "":
+	case r.InstanceID != nil && blank(*r.InstanceID):
 		return bad("an empty instance id")
-	case r.Rack != nil && *r.Rack == "":
+	case r.Rack != nil && blank(*r.Rack):
 		return bad("an empty rack id")
 	case r.Epoch < LeavingAWhile:
 		return bad("member epoch %d", r.Epoch)
@@ -132,11 +133,14 @@ func (l *Limits) Check(r *Heartbeat) error {
 			return bad("who joins says what it subscribes to")
 		}
 	}
-	if a := r.Assignor; a != nil && *a != "" && !slices.Contains(l.Assignors, *a) {
+	if a := r.Assignor; a != nil && !slices.Contains(l.Assignors, *a) {
 		return fmt.Errorf("%w: %.100q; there are %q", ErrUnsupportedAssignor, *a, l.Assignors)
 	}
 	return nil
 }
+
+// blank tells whether there is nothing to see of a name: Kafka takes it for none.
+func blank(s string) bool { return strings.TrimSpace(s) == "" }
 
 // find is the member that a heartbeat is of; a new one, not in the group yet, for who joins.
 func (g *Group) find(r *Heartbeat, out *Effects) (*member, error) {

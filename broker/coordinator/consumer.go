@@ -72,7 +72,7 @@ func (c *Coordinator) ConsumerHeartbeat(name string, h *consumer.Heartbeat, repl
 }
 
 func (c *Coordinator) consumerHeartbeat(name string, h *consumer.Heartbeat, reply func(consumer.Reply)) (r consumer.Reply, done bool, err error) {
-	if err := checkName(name, false); err != nil {
+	if err := checkHeartbeat(name, consumer.ErrInvalidRequest, func() error { return c.cfg.Consumer.Limits.Check(h) }); err != nil {
 		return r, false, err
 	}
 	if h.Epoch == consumer.Joining && h.MemberID == "" {

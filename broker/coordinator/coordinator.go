@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -195,6 +196,18 @@ func checkName(name string, allowEmpty bool) error {
 		return group.ErrInvalidGroupID
 	}
 	return nil
+}
+
+// checkHeartbeat refuses what no group would take, before a group is looked for, as Kafka does: names, and then what check finds. Of the newer
+// protocols' groups a name of blanks is none, and the request is what is not valid, not the name.
+func checkHeartbeat(name string, invalid error, check func() error) error {
+	if strings.TrimSpace(name) == "" {
+		return fmt.Errorf("%w: no group id", invalid)
+	}
+	if err := checkName(name, false); err != nil {
+		return err
+	}
+	return check()
 }
 
 func (c *Coordinator) shardOf(name string) *shard {

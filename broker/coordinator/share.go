@@ -49,7 +49,7 @@ func (c *Coordinator) ShareHeartbeat(name string, h *share.Heartbeat, reply func
 }
 
 func (c *Coordinator) shareHeartbeat(name string, h *share.Heartbeat, reply func(share.Reply)) (r share.Reply, done bool, err error) {
-	if err := checkName(name, false); err != nil {
+	if err := checkHeartbeat(name, share.ErrInvalidRequest, func() error { return c.cfg.Share.Limits.Check(h) }); err != nil {
 		return r, false, err
 	}
 	var out effects

@@ -67,7 +67,7 @@ func (c *Coordinator) StreamsHeartbeat(name string, h *streams.Heartbeat, reply 
 }
 
 func (c *Coordinator) streamsHeartbeat(name string, h *streams.Heartbeat, reply func(streams.Reply)) (r streams.Reply, done bool, err error) {
-	if err := checkName(name, false); err != nil {
+	if err := checkHeartbeat(name, streams.ErrInvalidRequest, func() error { return c.cfg.Streams.Limits.Check(h) }); err != nil {
 		return r, false, err
 	}
 	var out effects

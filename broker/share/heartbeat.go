@@ -14,7 +14,7 @@ const maxMemberID = 36
 
 // CheckMemberID refuses what Kafka does not take for an id.
 func CheckMemberID(id string) error {
-	if id == "" || len(id) > maxMemberID {
+	if strings.TrimSpace(id) == "" || len(id) > maxMemberID {
 		return fmt.Errorf("%w: a member id of %d bytes", ErrInvalidRequest, len(id))
 	}
 	return nil
