@@ -136,6 +136,7 @@ var verdicts = []verdict{
 	{txn.ErrConcurrent, kerr.ConcurrentTransactions},
 	{txn.ErrState, kerr.InvalidTxnState},
 	{txn.ErrNotEnlisted, kerr.TransactionAbortable},
+	{txn.ErrTooLarge, kerr.InvalidRequest},
 	{txncoordinator.ErrLoading, kerr.CoordinatorLoadInProgress},
 	{txncoordinator.ErrNotAvailable, kerr.CoordinatorNotAvailable},
 	{txncoordinator.ErrNotCoordinator, kerr.NotCoordinator},

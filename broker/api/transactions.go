@@ -93,7 +93,7 @@ func asProduced(err error, version int16) error {
 		return refuse(kerr.InvalidProducerEpoch, "%v", err)
 	case errors.Is(err, txn.ErrUnknownProducer):
 		return refuse(kerr.InvalidProducerIDMapping, "%v", err)
-	case errors.Is(err, txn.ErrNotEnlisted) && version >= produceAbortableVersion:
+	case (errors.Is(err, txn.ErrNotEnlisted) || errors.Is(err, txn.ErrTooLarge)) && version >= produceAbortableVersion:
 		return refuse(kerr.TransactionAbortable, "%v", err)
 	case errors.Is(err, txn.ErrNotEnlisted):
 		return refuse(kerr.InvalidTxnState, "%v", err)

@@ -60,7 +60,7 @@ func asTxnOffsets(err error, version int16) error {
 		return nil
 	case errors.Is(err, txn.ErrFenced), errors.Is(err, image.ErrTransactionFenced):
 		return refuse(kerr.InvalidProducerEpoch, "%v", err)
-	case errors.Is(err, image.ErrTransactionState) && version >= txnOffsetsAbortableVersion:
+	case (errors.Is(err, image.ErrTransactionState) || errors.Is(err, txn.ErrTooLarge)) && version >= txnOffsetsAbortableVersion:
 		return refuse(kerr.TransactionAbortable, "%v", err)
 	case code(err) == kerr.NotCoordinator.Code || known(err) == nil || code(err) == kerr.RequestTimedOut.Code:
 		if errors.Is(err, coordinator.ErrNotCoordinator) || errors.Is(err, coordinator.ErrCutOff) || errors.Is(err, image.ErrNotCoordinator) {

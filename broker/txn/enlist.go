@@ -45,7 +45,25 @@ func Enlist(old *Record, r EnlistRequest) (next *Record, err error) {
 	if !grown {
 		return nil, nil
 	}
+	if bytes(n) > maxBytes {
+		return nil, ErrTooLarge
+	}
 	return n, nil
+}
+
+// maxBytes bounds what a transaction has written to. Every change of a record is the whole record, on every broker: its end, which is a few bytes
+// longer, must fit into a command too, and who adds to a large one little by little must not make the quorum write gigabytes. It is as much as
+// Kafka's log of transactions takes in one record by default: some 37,000 partitions.
+const maxBytes = 1 << 20
+
+// bytes is what a record takes as a command, nearly, but for what every record has.
+func bytes(r *Record) int {
+	const partition, group = 28, 5
+	n := len(r.ID) + partition*len(r.Partitions)
+	for _, g := range r.Groups {
+		n += group + len(g)
+	}
+	return n
 }
 
 // own checks that a request comes from who has the transactional id.

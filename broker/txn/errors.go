@@ -16,6 +16,9 @@ var (
 	// ErrState says that the transaction cannot take this turn.
 	ErrState = errors.New("the transaction is not in the state that this needs")
 
+	// ErrTooLarge says that the transaction would have more than it may, see maxBytes. What it has is untouched, and can be ended.
+	ErrTooLarge = errors.New("the transaction has written to as many partitions and groups as it may: end it, and begin another")
+
 	// ErrNotEnlisted says that the transaction does not have the partition.
 	ErrNotEnlisted = errors.New("the partition was not added to the transaction")
 )

@@ -2,7 +2,9 @@ package txn
 
 import (
 	"errors"
+	"fmt"
 	"math"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -141,6 +143,60 @@ func TestEnlist(t *testing.T) {
 		if err := Verify(c.r, me, c.p); !errors.Is(err, c.err) {
 			t.Errorf("verify %v in %+v: %v, want %v", c.p, c.r, err, c.err)
 		}
+	}
+}
+
+// A transaction would take more than can be ended: its partitions would have an undecided record for ever, or each byte that a client adds would be
+// megabytes in every broker's log.
+func TestWhatIsTakenCanBeEnded(t *testing.T) {
+	r, me := record(command.TxnOngoing, epoch(23, -1)), Identity{7, 23}
+	for i, length := 0, 32_000; length > 0; i++ { // to the last byte
+		g := strings.Repeat("g", max(length-6, 0)) + fmt.Sprintf("%0*d", min(length, 6), i)
+		next, err := Enlist(r, EnlistRequest{Identity: me, Groups: []string{g[:length]}, Version: 2, NowMs: 20})
+		switch {
+		case errors.Is(err, ErrTooLarge):
+			length /= 2
+		case err != nil:
+			t.Fatal(err)
+		case next == nil:
+			length-- // there are no more names of that length
+		default:
+			r = next
+		}
+		if i > 10_000 {
+			t.Fatal("no end to what it takes")
+		}
+	}
+	size := func(r *Record) int {
+		b, err := command.EncodeBody(command.PutTransaction{Transaction: *r, Coordinator: math.MaxInt32})
+		if err != nil {
+			t.Error(err)
+		}
+		return b.Len()
+	}
+	if n := size(r); n < maxBytes*9/10 || n > maxBytes*11/10 {
+		t.Errorf("%d bytes, bound to %d", n, maxBytes)
+	}
+	for _, bump := range []bool{false, true} {
+		next, _, err := End(r, EndRequest{Identity: me, Commit: true, Bump: bump, Fresh: math.MaxInt64, NowMs: math.MaxInt64})
+		if err != nil {
+			t.Fatal(err)
+		}
+		size(next)
+		size(Complete(next, math.MaxInt64))
+	}
+	size(Fence(r, math.MaxInt64))
+	many := EnlistRequest{Identity: me, Version: 2, NowMs: 20}
+	for i := range int32(100_000) {
+		many.Partitions = append(many.Partitions, kafka.Partition{Topic: kafka.TopicID{2}, Index: i})
+	}
+	if next, err := Enlist(record(command.TxnEmpty, epoch(23, -1)), many); !errors.Is(err, ErrTooLarge) || next != nil {
+		t.Errorf("100,000 partitions: %v", err)
+	}
+	many.Partitions = many.Partitions[:30_000]
+	next, err := Enlist(record(command.TxnEmpty, epoch(23, -1)), many)
+	if err != nil || size(next) > maxBytes {
+		t.Errorf("30,000 partitions: %v", err)
 	}
 }
 

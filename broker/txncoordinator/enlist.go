@@ -17,7 +17,7 @@ import (
 // verdicts are the decisions as they travel between brokers. Numbers are never used again.
 var verdicts = map[uint8]error{
 	1: txn.ErrUnknownProducer, 2: txn.ErrFenced, 3: txn.ErrConcurrent, 4: txn.ErrState, 5: txn.ErrNotEnlisted,
-	6: ErrLoading, 7: ErrNotAvailable, 8: ErrNotCoordinator,
+	6: ErrLoading, 7: ErrNotAvailable, 8: ErrNotCoordinator, 9: txn.ErrTooLarge,
 }
 
 // notKept is for what has no number: whoever asked asks again.
