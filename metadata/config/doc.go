@@ -21,7 +21,7 @@
 //     getters; Describe* and error messages never carry it.
 //   - *Broker and *Topic are immutable.
 //
-// Start reading at Key, then topic_keys.go and broker_keys.go, then Load.
+// Start reading at Key, then topic_keys.go, broker_keys.go and coordinator_keys.go, then Load.
 package config
 
 //go:generate go run ./gen

@@ -1,14 +1,12 @@
 package config
 
+import "slices"
+
 // topicKeys are the keys of a topic: what CreateTopics, AlterConfigs and
 // DescribeConfigs know. Each takes its default from a broker key, which the
 // broker's table derives from this one (see brokerDefaults).
 func topicKeys() []Key {
-	var keys []Key
-	for _, group := range [][]Key{logKeys(), messageKeys(), compactionKeys(), tierKeys(), replicationKeys()} {
-		keys = append(keys, group...)
-	}
-	return keys
+	return slices.Concat(logKeys(), messageKeys(), compactionKeys(), tierKeys(), replicationKeys())
 }
 
 // logKeys are about segments, retention and durability.
