@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"time"
 
 	"github.com/qanat-io/qanat/metadata/command"
 	"github.com/qanat-io/qanat/metadata/quorum"
@@ -25,4 +26,23 @@ func (c committer) SpillSegments(ctx context.Context, p kafka.Partition, epoch k
 func (c committer) TrimSegments(ctx context.Context, p kafka.Partition, epoch kafka.LeaderEpoch, start kafka.Offset) error {
 	_, err := c.q.Propose(ctx, command.TrimLog{Partition: p, Epoch: epoch, Start: start})
 	return err
+}
+
+// live is archive.Live over the quorum: it tells a sweep what exists.
+type live struct{ q *quorum.Quorum }
+
+// currentTime bounds the question to the leader of the quorum.
+const currentTime = 10 * time.Second
+
+func (l live) Current(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, currentTime)
+	defer cancel()
+	return l.q.Current(ctx)
+}
+
+func (l live) Manifest(p kafka.Partition) (manifest.Manifest, bool) {
+	if ip, ok := l.q.Image().Partition(p); ok {
+		return ip.Remote, true
+	}
+	return manifest.Manifest{}, false
 }

@@ -20,18 +20,26 @@ import (
 // A broker's life in its cluster: it registers, fenced; opens its partitions and its listeners; becomes active; sends
 // heartbeats; and, told to stop, gives away what it leads before it goes. See broker/control.
 
+// controls are what this broker and the controller have to do with each other.
+type controls struct {
+	session    *control.Session
+	clock      control.Clock
+	controller *control.Controller
+	doubts     *control.Doubts
+}
+
 // openControl makes the session with the controller, and the controller that this node may be. Both act from startLife on.
 func (b *Broker) openControl(context.Context) error {
 	cfg := control.Config{Node: b.node, Settings: b.cfg}
 	log := b.log.With("part", "control")
 	q, p := controlQuorum{b.quorum, b.node}, controlPeers{b.member, b.member.Hub.NewClient()}
-	b.controller = control.NewController(cfg, q, p, log)
-	b.session = control.NewSession(cfg, q, p, b.controller, log)
-	b.session.Sizes, b.session.Clock = b.ledSizes, &b.clock
-	b.doubts = control.NewDoubts(b.node, q, p)
-	b.member.Mux.Register(peer.KeyPing, func(context.Context, wire.Peer, int16, []byte) ([]byte, error) { return b.doubts.Answer(), nil })
+	b.control.controller = control.NewController(cfg, q, p, log)
+	b.control.session = control.NewSession(cfg, q, p, b.control.controller, log)
+	b.control.session.Sizes, b.control.session.Clock = b.ledSizes, &b.control.clock
+	b.control.doubts = control.NewDoubts(b.node, q, p)
+	b.member.Mux.Register(peer.KeyPing, func(context.Context, wire.Peer, int16, []byte) ([]byte, error) { return b.control.doubts.Answer(), nil })
 	b.member.Mux.Register(peer.KeyHeartbeat, func(_ context.Context, from wire.Peer, _ int16, body []byte) ([]byte, error) {
-		answer, err := b.controller.Heartbeat(from.Node, body)
+		answer, err := b.control.controller.Heartbeat(from.Node, body)
 		if errors.Is(err, control.ErrNotLeader) {
 			err = peer.Refuse(peer.CodeNotLeader, "%v", err)
 		}
@@ -44,8 +52,8 @@ func (b *Broker) openControl(context.Context) error {
 func (b *Broker) startLife() (stop func() error, failed <-chan struct{}) {
 	ctx, cancel := context.WithCancel(context.Background())
 	g, ended := errgroup.WithContext(ctx)
-	g.Go(func() error { return b.controller.Run(ended) })
-	g.Go(func() error { return b.session.Run(ended) })
+	g.Go(func() error { return b.control.controller.Run(ended) })
+	g.Go(func() error { return b.control.session.Run(ended) })
 	return func() error {
 		cancel()
 		return g.Wait()
@@ -77,7 +85,7 @@ func (b *Broker) join(ctx context.Context) error {
 	}
 	r.Unclean = !clean
 	for {
-		err := b.session.Register(ctx, r)
+		err := b.control.session.Register(ctx, r)
 		if !errors.Is(err, quorum.ErrNotReady) {
 			b.clean = b.clean || err == nil
 			return err
@@ -103,7 +111,7 @@ func (b *Broker) lastLife() (life [16]byte) {
 func (b *Broker) leave() {
 	ctx, cancel := context.WithTimeout(context.Background(), b.cfg.Duration("controlled.shutdown.timeout.ms"))
 	defer cancel()
-	moved, err := b.session.Stop(ctx)
+	moved, err := b.control.session.Stop(ctx)
 	if err != nil {
 		b.log.Warn("stopping before others have taken over everything", "error", err)
 	}
@@ -116,13 +124,10 @@ func (b *Broker) leave() {
 func (b *Broker) farewell() {
 	ctx, cancel := context.WithTimeout(context.Background(), leaveTime)
 	defer cancel()
-	if err := b.session.Leave(ctx); err != nil {
+	if err := b.control.session.Leave(ctx); err != nil {
 		b.log.Info("the cluster will find out by itself that this broker has gone", "error", err)
 	}
 }
-
-// leased tells whether this broker hears from the controller.
-func (b *Broker) leased() bool { return b.session.Leased() }
 
 // ledSizes tells what the partitions that this broker leads take on its disk.
 func (b *Broker) ledSizes(tell func(kafka.Partition, int64)) {

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/qanat-io/qanat/broker/secure"
-	"github.com/qanat-io/qanat/broker/telemetry"
 	"github.com/qanat-io/qanat/metadata/config"
 )
 
@@ -154,15 +153,4 @@ func (b *Broker) certificates() (problems, warnings []string) {
 		}
 	}
 	return problems, warnings
-}
-
-func (b *Broker) tlsState() telemetry.TLSState {
-	s := telemetry.TLSState{Handshakes: b.observer.shaken.Load(), Failed: b.observer.unshaken.Load()}
-	for name, id := range b.identities {
-		st := id.Status()
-		s.Reloads += st.Reloads
-		s.ReloadsFailed += st.Failed
-		s.Certificates = append(s.Certificates, telemetry.CertificateState{Listener: name, Remaining: time.Until(st.NotAfter).Seconds()})
-	}
-	return s
 }

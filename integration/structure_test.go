@@ -28,7 +28,7 @@ var layers = [][]string{
 	{"broker/hosted", "broker/replica", "broker/coordinator", "broker/txncoordinator", "broker/shareleader", "broker/statelog", "broker/control"},
 	{"broker/api"},
 	{"broker/server", "broker/console", "broker/telemetry"},
-	{"broker/member", "broker/telemetry/dashboards"},
+	{"broker/member", "broker/admin", "broker/sources", "broker/telemetry/dashboards"},
 	{"broker"},
 	{"broker/doctor"},
 	{"cmd/qanat"},

@@ -6,11 +6,15 @@
 //	GET  /readyz         200 while clients are served as they should be; else 503 and why
 //	GET  /metrics        Prometheus or OpenMetrics
 //	GET  /v1/status      who this broker is
-//	GET  /v1/brokers     the cluster's brokers
+//	GET  /v1/brokers     the cluster's brokers; POST /v1/brokers/{id}/drain empties one
 //	GET  /v1/quorum      the metadata quorum
+//	GET  /v1/cluster     how the cluster is, and what is wrong
+//	GET  /v1/balance     what would balance the cluster; POST moves it
+//	POST /v1/throttle    bound what moves copy
+//	POST /v1/partitions/transfer  give a leadership to another replica
 //	GET  /v1/storage     hot and cold ranges of every partition; ?topic=NAME
-//	GET  /v1/tier        uploads, backlog, errors, requests to the bucket
-//	POST /v1/tier/sweep  delete orphans; ?dry_run=true&grace=24h&force=true
+//	GET  /v1/tier        uploads, backlog, errors, requests to the bucket; POST /v1/tier/sweep deletes orphans
+//	GET  /v1/scrub       how far the checks of local segments are; POST checks now
 //	GET  /debug/pprof/   when admin.pprof.enable
 //
 // The types in types.go are the API: fields are added, never changed.
@@ -23,5 +27,5 @@
 //   - Nothing here can end the broker: panics are contained, bodies and times bounded.
 //   - It keeps no state: everything is asked of the Backend.
 //
-// Start reading at Server.routes.
+// Start reading at Server.routes; what answers is package admin.
 package console

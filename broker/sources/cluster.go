@@ -1,4 +1,4 @@
-package broker
+package sources
 
 import (
 	"time"
@@ -10,14 +10,12 @@ import (
 )
 
 // clusterState is what the image says, of partitions as their leader says it.
-func (b *Broker) clusterState() telemetry.ClusterState {
-	b.ages.mu.Lock()
-	b.ages.asked = time.Now()
-	b.ages.mu.Unlock()
-	m := b.quorum.Image()
-	c := &b.counted
+func (src *Sources) clusterState() telemetry.ClusterState {
+	src.ages.ask(time.Now())
+	m := src.parts.Quorum.Image()
+	c := src.parts.Counters
 	s := telemetry.ClusterState{
-		ClockOffset:  b.clock.Off().Seconds(),
+		ClockOffset:  src.parts.Clock.Off().Seconds(),
 		BrokerStates: map[string]int64{command.Active.String(): 0, command.Fenced.String(): 0, command.Stopping.String(): 0},
 		Shrinks:      c.shrinks.Load(), Expands: c.expands.Load(), Elections: c.elections.Load(),
 	}
@@ -27,23 +25,23 @@ func (b *Broker) clusterState() telemetry.ClusterState {
 		return true
 	})
 	m.Topics(func(t *image.Topic) bool {
-		s.Topics = append(s.Topics, b.topicState(m, t, &s))
+		s.Topics = append(s.Topics, src.topicState(m, t, &s))
 		return true
 	})
-	b.transactionState(m, &s)
-	b.groupStates(m, &s)
+	src.transactionState(m, &s)
+	src.groupStates(m, &s)
 	return s
 }
 
 // topicState tells of a topic, and counts its partitions.
-func (b *Broker) topicState(m *image.Image, t *image.Topic, s *telemetry.ClusterState) telemetry.TopicState {
+func (src *Sources) topicState(m *image.Image, t *image.Topic, s *telemetry.ClusterState) telemetry.TopicState {
 	state := telemetry.TopicState{Name: t.Name, Partitions: int(t.Partitions)}
 	m.Partitions(t.ID, func(p *image.Partition) bool {
 		if p.Leader == kafka.NoBroker {
 			s.Leaderless++
 		}
-		hosted := b.hosted.Get(p.Partition)
-		if hosted == nil || p.Leader != b.node {
+		hosted := src.parts.Hosted.Get(p.Partition)
+		if hosted == nil || p.Leader != src.parts.Node {
 			return true
 		}
 		s.Led++
@@ -65,7 +63,7 @@ func (b *Broker) topicState(m *image.Image, t *image.Topic, s *telemetry.Cluster
 	return state
 }
 
-func (b *Broker) transactionState(m *image.Image, s *telemetry.ClusterState) {
+func (src *Sources) transactionState(m *image.Image, s *telemetry.ClusterState) {
 	s.Transactions = map[string]int64{}
 	for state := command.TxnEmpty; state <= command.TxnCompleteAbort; state++ {
 		s.Transactions[state.String()] = 0
@@ -79,23 +77,23 @@ func (b *Broker) transactionState(m *image.Image, s *telemetry.ClusterState) {
 		return true
 	})
 	if oldest > 0 {
-		s.TransactionAge = max(0, b.clock.Now().Sub(time.UnixMilli(oldest)).Seconds())
+		s.TransactionAge = max(0, src.parts.Clock.Now().Sub(time.UnixMilli(oldest)).Seconds())
 	}
 }
 
 // groupStates tells of the groups' offsets in partitions that this broker leads, and of the members of those it coordinates.
-func (b *Broker) groupStates(m *image.Image, s *telemetry.ClusterState) {
+func (src *Sources) groupStates(m *image.Image, s *telemetry.ClusterState) {
 	members := map[string]int{}
 	s.GroupKinds = map[telemetry.GroupKind]int64{}
-	if list, err := b.groups.List(); err == nil { // else it coordinates none, for now
+	if list, err := src.parts.Groups.List(); err == nil { // else it coordinates none, for now
 		for _, g := range list {
 			s.GroupKinds[telemetry.GroupKind{Type: g.Type, State: g.State}]++
-			members[g.Name] = b.members(g.Name)
+			members[g.Name] = src.members(g.Name)
 		}
 	}
-	now := b.clock.Now().UnixMilli()
+	now := src.parts.Clock.Now().UnixMilli()
 	m.Groups(func(g *image.Group) bool {
-		state := telemetry.GroupState{Name: g.Name, Members: -1, Offsets: b.groupOffsets(m, g.Name, now)}
+		state := telemetry.GroupState{Name: g.Name, Members: -1, Offsets: src.groupOffsets(m, g.Name, now)}
 		if n, mine := members[g.Name]; mine {
 			state.Members = n
 			delete(members, g.Name)
@@ -110,25 +108,25 @@ func (b *Broker) groupStates(m *image.Image, s *telemetry.ClusterState) {
 	}
 }
 
-func (b *Broker) members(group string) int {
-	if d, err := b.groups.Describe(group); err == nil {
+func (src *Sources) members(group string) int {
+	if d, err := src.parts.Groups.Describe(group); err == nil {
 		return len(d.Members)
 	}
-	if d, err := b.groups.ConsumerDescribe(group); err == nil {
+	if d, err := src.parts.Groups.ConsumerDescribe(group); err == nil {
 		return len(d.Members)
 	}
-	if d, err := b.groups.ShareDescribe(group); err == nil {
+	if d, err := src.parts.Groups.ShareDescribe(group); err == nil {
 		return len(d.Members)
 	}
-	if d, err := b.groups.StreamsDescribe(group); err == nil {
+	if d, err := src.parts.Groups.StreamsDescribe(group); err == nil {
 		return len(d.Members)
 	}
 	return 0
 }
 
-func (b *Broker) groupOffsets(m *image.Image, name string, nowMs int64) (list []telemetry.GroupOffset) {
+func (src *Sources) groupOffsets(m *image.Image, name string, nowMs int64) (list []telemetry.GroupOffset) {
 	m.Offsets(name, func(o *image.Offset) bool {
-		p := b.hosted.Get(o.Partition)
+		p := src.parts.Hosted.Get(o.Partition)
 		if p == nil || p.LeaderEpoch() < 0 {
 			return true
 		}
@@ -137,7 +135,7 @@ func (b *Broker) groupOffsets(m *image.Image, name string, nowMs int64) (list []
 			Lag: max(0, int64(p.HighWatermark()-o.OffsetCommit.Offset)),
 		}
 		if at.Lag > 0 {
-			at.Age = b.ages.age(name, o.Partition, nowMs)
+			at.Age = src.ages.age(name, o.Partition, nowMs)
 		}
 		list = append(list, at)
 		return true

@@ -1,4 +1,4 @@
-package broker
+package admin
 
 import (
 	"context"
@@ -9,23 +9,23 @@ import (
 	"github.com/qanat-io/qanat/tier/scrub"
 )
 
-// Scrub implements console.Backend.
-func (b backend) Scrub() console.Scrub {
-	s := b.scrub.Status()
+// Scrub tells how far the checks of local segments are.
+func (b *Backend) Scrub() console.Scrub {
+	s := b.parts.Scrubber.Status()
 	return console.Scrub{
 		Running: s.Running, Began: moment(s.Began), Finished: moment(s.Finished), Segments: s.Segments, Bytes: s.Bytes,
 		Suspicions: s.Suspicions, Damaged: s.Damaged, Latest: damagedRecords(s.Last),
 	}
 }
 
-// ScrubNow implements console.Backend.
-func (b backend) ScrubNow(ctx context.Context, topic string) (console.Scrub, error) {
+// ScrubNow checks the closed local segments of one topic, or of all for "".
+func (b *Backend) ScrubNow(ctx context.Context, topic string) (console.Scrub, error) {
 	if topic != "" {
-		if _, ok := b.quorum.Image().TopicByName(topic); !ok {
+		if _, ok := b.parts.Quorum.Image().TopicByName(topic); !ok {
 			return console.Scrub{}, fmt.Errorf("%w: topic %q", console.ErrNotFound, topic)
 		}
 	}
-	r, err := b.scrub.Now(ctx, func(l scrub.Log) bool { return topic == "" || l.Topic() == topic })
+	r, err := b.parts.Scrubber.Now(ctx, func(l scrub.Log) bool { return topic == "" || l.Topic() == topic })
 	if err != nil {
 		return console.Scrub{}, err
 	}

@@ -1,4 +1,4 @@
-package broker
+package sources
 
 import (
 	"slices"
@@ -11,16 +11,16 @@ import (
 	"github.com/qanat-io/qanat/wire/kafka"
 )
 
-// counted is what the broker counts for metrics that no part of it counts for itself. The zero value is ready.
-type counted struct {
+// Counters are what the broker counts for metrics that no part of it counts for itself. The zero value is ready.
+type Counters struct {
 	shrinks, expands, elections atomic.Int64
 
 	mu     sync.Mutex
 	topics map[string]*partition.Traffic // ever hosted here
 }
 
-// traffic is where a topic's traffic is counted, for as long as the broker runs: counters never go back.
-func (c *counted) traffic(topic string) *partition.Traffic {
+// Traffic is where a topic's traffic is Counters, for as long as the broker runs: counters never go back.
+func (c *Counters) Traffic(topic string) *partition.Traffic {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	t := c.topics[topic]
@@ -34,8 +34,8 @@ func (c *counted) traffic(topic string) *partition.Traffic {
 	return t
 }
 
-// follow counts what becomes of the partitions that node leads.
-func (c *counted) follow(node kafka.BrokerID) func(old, m *image.Image, ch quorum.Changes) {
+// Follow counts what becomes of the partitions that node leads.
+func (c *Counters) Follow(node kafka.BrokerID) func(old, m *image.Image, ch quorum.Changes) {
 	return func(old, m *image.Image, ch quorum.Changes) {
 		for _, id := range ch.Partitions {
 			was, ok := old.Partition(id)

@@ -1,10 +1,11 @@
-package broker
+package sources
 
 import (
 	"context"
 	"sync"
 	"time"
 
+	"github.com/qanat-io/qanat/broker/hosted"
 	"github.com/qanat-io/qanat/metadata/image"
 	"github.com/qanat-io/qanat/wire/kafka"
 )
@@ -12,6 +13,9 @@ import (
 // lagAges knows since when the oldest record waits that a group has not committed, in the partitions that this broker leads. That
 // takes a look at a batch, perhaps from the disk, which a collection of metrics must not wait for: it finds what was seen last.
 type lagAges struct {
+	image  func() *image.Image
+	hosted *hosted.Set
+
 	mu    sync.Mutex
 	asked time.Time // by a collection
 	seen  map[lagKey]lagSeen
@@ -35,8 +39,15 @@ const (
 	lagAgesMost = 20_000
 )
 
-// runLagAges looks, while there are collections.
-func (b *Broker) runLagAges(ctx context.Context) error {
+// ask notes that there is a collection.
+func (a *lagAges) ask(now time.Time) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.asked = now
+}
+
+// run looks, while there are collections.
+func (a *lagAges) run(ctx context.Context) error {
 	ticker := time.NewTicker(lagAgeInterval)
 	defer ticker.Stop()
 	for {
@@ -44,26 +55,26 @@ func (b *Broker) runLagAges(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case now := <-ticker.C:
-			b.ages.mu.Lock()
-			wanted := now.Sub(b.ages.asked) < lagAgeAsked
-			b.ages.mu.Unlock()
+			a.mu.Lock()
+			wanted := now.Sub(a.asked) < lagAgeAsked
+			a.mu.Unlock()
 			if wanted {
-				b.lookAtLag()
+				a.look()
 			}
 		}
 	}
 }
 
-// lookAtLag finds when the record at each committed offset was written; what has not moved is known.
-func (b *Broker) lookAtLag() {
-	m := b.quorum.Image()
-	b.ages.mu.Lock()
-	before := b.ages.seen
-	b.ages.mu.Unlock()
+// look finds when the record at each committed offset was written; what has not moved is known.
+func (a *lagAges) look() {
+	m := a.image()
+	a.mu.Lock()
+	before := a.seen
+	a.mu.Unlock()
 	seen := make(map[lagKey]lagSeen, len(before))
 	m.Groups(func(g *image.Group) bool {
 		m.Offsets(g.Name, func(o *image.Offset) bool {
-			p := b.hosted.Get(o.Partition)
+			p := a.hosted.Get(o.Partition)
 			at := o.OffsetCommit.Offset
 			if p == nil || p.LeaderEpoch() < 0 {
 				return true
@@ -82,9 +93,9 @@ func (b *Broker) lookAtLag() {
 		})
 		return len(seen) < lagAgesMost
 	})
-	b.ages.mu.Lock()
-	b.ages.seen = seen
-	b.ages.mu.Unlock()
+	a.mu.Lock()
+	a.seen = seen
+	a.mu.Unlock()
 }
 
 // age is for how long a group's oldest record that is not committed has waited, in seconds; negative: not known yet.
