@@ -44,5 +44,5 @@
 // pending.mu, latecomers.mu or Flusher.mu. No callback is called, and nothing is flushed on the append path, under any of them.
 //
 // Start reading at Log.Append (append.go), then Flusher.Flush (flusher.go), Log.Read
-// (read.go, tail.go), opening.scan (open.go), and Log.Rewrite (rewrite.go).
+// (read.go, tail.go), opening.run (open.go, open_scan.go), and Log.Rewrite (rewrite.go).
 package hot
