@@ -118,9 +118,6 @@ func tidy(p *kmsg.ProduceRequest) bool {
 	return true
 }
 
-// ResponseHeaderLen is the most that AppendResponseHeader writes.
-const ResponseHeaderLen = 5
-
 // AppendResponseHeader writes a response's header: v1, with no tags, where the request is flexible, else v0. ApiVersions
 // always has v0, so that a client can read it before it knows what the broker speaks (KIP-511).
 func AppendResponseHeader(dst []byte, key int16, flexible bool, correlationID int32) []byte {

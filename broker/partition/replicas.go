@@ -214,18 +214,6 @@ func (p *Partition) SettleISR(c command.ISRChange, o ISROutcome) {
 	p.advance()
 }
 
-// InSync lists the in-sync replicas as this broker's image knows them, while it leads.
-func (p *Partition) InSync() (list []kafka.BrokerID) {
-	p.ackMu.Lock()
-	defer p.ackMu.Unlock()
-	for i := range p.replicas {
-		if p.replicas[i].inSync {
-			list = append(list, p.replicas[i].id)
-		}
-	}
-	return list
-}
-
 // Near finds an in-sync replica, this broker not among them, that has what lies at an offset and below the high watermark and that
 // is wanted; the one that has most.
 func (p *Partition) Near(from kafka.Offset, wanted func(kafka.BrokerID) bool) (id kafka.BrokerID, ok bool) {

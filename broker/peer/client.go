@@ -2,7 +2,6 @@ package peer
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"sync"
@@ -101,17 +100,6 @@ func (c *Client) Request(ctx context.Context, node kafka.BrokerID, req kmsg.Requ
 func (c *Client) Connect(ctx context.Context, node kafka.BrokerID) error {
 	_, err := c.connected(ctx, node)
 	return err
-}
-
-// Disconnect closes the connection to a node, if there is one.
-func (c *Client) Disconnect(node kafka.BrokerID) {
-	l := c.line(node)
-	l.mu.Lock()
-	link := l.link
-	l.mu.Unlock()
-	if link != nil {
-		link.end(net.ErrClosed)
-	}
 }
 
 // AskAt sends one private request to whoever is at an address, on a connection of its own. For those who are no member yet.
@@ -269,10 +257,4 @@ func (c *Client) close() {
 			link.end(net.ErrClosed)
 		}
 	}
-}
-
-// Unreachable tells whether err means that a request has not left this broker: nobody was there to take it.
-func Unreachable(err error) bool {
-	var op *net.OpError
-	return errors.As(err, &op) && op.Op == "dial"
 }

@@ -323,9 +323,6 @@ func (s *Settings) loadTruststore() (*x509.CertPool, error) {
 // Versions of TLS by Kafka's names. Older ones are broken.
 var versions = map[string]uint16{"TLSv1.2": tls.VersionTLS12, "TLSv1.3": tls.VersionTLS13}
 
-// VersionNames are what ssl.enabled.protocols may hold.
-var VersionNames = []string{"TLSv1.2", "TLSv1.3"}
-
 func (s *Settings) versionRange() (low, high uint16) {
 	low, high = tls.VersionTLS12, tls.VersionTLS13
 	if len(s.Protocols) > 0 {

@@ -54,9 +54,6 @@ func (l *Ledger) Produced(r *kgo.Record, err error) {
 	l.Bytes += int64(len(r.Key) + len(r.Value))
 }
 
-// Forgive forgets what earlier reads found wrong.
-func (l *Ledger) Forgive() { l.wrong = nil }
-
 // Rewind begins a new final read.
 func (l *Ledger) Rewind() {
 	l.next, l.seen, l.Read = make([]int64, len(l.acked)), map[uint64]bool{}, 0

@@ -63,12 +63,6 @@ func (b *Broker) Duration(key string) time.Duration {
 // Strings is the value of a list key.
 func (b *Broker) Strings(key string) []string { return SplitList(b.String(key)) }
 
-// IsSet tells whether the key, or a synonym of it, was set by anyone.
-func (b *Broker) IsSet(key string) bool {
-	_, ok := b.static(b.key(key))
-	return ok
-}
-
 // From says where the key's value came from: "FILE:LINE", "environment
 // QANAT_…", "--set", or "" for the default.
 func (b *Broker) From(key string) string {

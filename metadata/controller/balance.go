@@ -15,9 +15,6 @@ type Move struct {
 	Bytes     int64 // to be copied; 0 for a mere change of order
 }
 
-// Copies tells whether the move brings a replica to a broker that has none.
-func (m Move) Copies(p *image.Partition) bool { return !subset(m.Target, p.Replicas) }
-
 // Bytes are balanced when the fullest broker has less than this above the emptiest one, or less than a fifth of the mean:
 // finer balance is undone by the next hour's records.
 const (

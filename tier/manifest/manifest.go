@@ -133,14 +133,3 @@ func (m Manifest) FindTime(ts int64) (i int, ok bool) {
 	}
 	return i, true
 }
-
-// MaxTimestamp is the largest timestamp, and the first entry that has it; ok
-// is false when the manifest is empty.
-func (m Manifest) MaxTimestamp() (i int, at int64, ok bool) {
-	if len(m.slots) == 0 {
-		return 0, 0, false
-	}
-	at = m.slots[len(m.slots)-1].latest
-	i, _ = m.FindTime(at)
-	return i, at, true
-}

@@ -86,20 +86,14 @@ func checkSearches(t *rapid.T, m Manifest, want model) {
 		t.Fatalf("Find(%d) is %d, %v; want %d", offset, i, ok, found)
 	}
 	ts := rapid.Int64Range(-2, 52).Draw(t, "ts")
-	found, last, lastAt := -1, -1, int64(0)
+	found = -1
 	for i, e := range want {
 		if found < 0 && e.MaxTimestamp >= ts {
 			found = i
 		}
-		if last < 0 || e.MaxTimestamp > lastAt {
-			last, lastAt = i, e.MaxTimestamp
-		}
 	}
 	if i, ok := m.FindTime(ts); ok != (found >= 0) || ok && i != found {
 		t.Fatalf("FindTime(%d) is %d, %v; want %d", ts, i, ok, found)
-	}
-	if i, at, ok := m.MaxTimestamp(); ok != (last >= 0) || ok && (i != last || at != lastAt) {
-		t.Fatalf("MaxTimestamp is %d at %d, %v; want %d at %d", i, at, ok, last, lastAt)
 	}
 }
 
