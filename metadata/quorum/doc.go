@@ -7,7 +7,7 @@
 //	Propose ─┘   (≤ 512 KiB, one entry)          └─► changes ─► Subscribe's goroutines
 //
 //	DIR/node.json     whose directory it is, and a lock beside it (identity.go)
-//	DIR/log/          raft-wal: wal-meta.db and segments
+//	DIR/log/          the entries (package raftlog)
 //	DIR/snapshots/    the newest two images
 //
 // What must stay true:

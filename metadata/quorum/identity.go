@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/qanat-io/qanat/metadata/raftlog"
 	"github.com/qanat-io/qanat/tier/vfs"
 	"github.com/qanat-io/qanat/wire/kafka"
 )
@@ -35,7 +36,7 @@ var (
 var ErrLost = errors.New("metadata is missing")
 
 // anew is what to do about files that only a copy brings back.
-const anew = "restore it from a copy; " + takenInAnew
+const anew = "restore it from a copy; " + raftlog.TakenInAnew
 
 func lost(dir string) error {
 	return fmt.Errorf("%w: %s held the cluster's topics, offsets and places of segments, and is empty now: restore it, or move the whole data directory away to begin anew", ErrLost, dir)

@@ -17,11 +17,10 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
-	wal "github.com/hashicorp/raft-wal"
-	"github.com/hashicorp/raft-wal/metadb"
 
 	"github.com/qanat-io/qanat/metadata/command"
 	"github.com/qanat-io/qanat/metadata/image"
+	"github.com/qanat-io/qanat/metadata/raftlog"
 	"github.com/qanat-io/qanat/wire/kafka"
 )
 
@@ -101,11 +100,6 @@ const (
 	defaultSnapshotEntries = 2048
 	defaultStallTimeout    = 30 * time.Second
 
-	// segmentBytes is the size at which raft-wal begins another file. Each is
-	// allocated whole at once: small enough that an idle broker's log takes
-	// little, large enough that a busy one's (some MiB/s) rotates every few seconds.
-	segmentBytes = 8 << 20
-
 	snapshotsKept = 2
 )
 
@@ -118,8 +112,7 @@ type Quorum struct {
 
 	raft       *raft.Raft
 	lock       io.Closer // held while the directory is ours
-	meta       *metadb.BoltMetaDB
-	store      *wal.WAL
+	store      *raftlog.Log
 	transport  *transport
 	stream     *stream
 	who        Identity
@@ -227,8 +220,7 @@ func (q *Quorum) run() error {
 func (q *Quorum) startRaft(between func(raft.LogStore) raft.LogStore) error {
 	logger := raftLogger(q.log)
 	dir := filepath.Join(q.cfg.Dir, logDir)
-	q.meta = &metadb.BoltMetaDB{} // raft-wal leaves it open when it is closed
-	store, err := openLog(dir, q.meta, logger)
+	store, err := raftlog.Open(dir, logger)
 	if err != nil {
 		return err
 	}
@@ -259,7 +251,7 @@ func (q *Quorum) startRaft(between func(raft.LogStore) raft.LogStore) error {
 		return err
 	}
 	if q.raft, err = raft.NewRaft(conf, q.fsm, logs, store, snapshots, q.transport); err != nil {
-		return fmt.Errorf("start metadata quorum in %s: %w: %s", q.cfg.Dir, err, damagedLog)
+		return fmt.Errorf("start metadata quorum in %s: %w: %s", q.cfg.Dir, err, raftlog.Damaged)
 	}
 	return nil
 }
@@ -328,9 +320,6 @@ func (q *Quorum) release() error {
 	}
 	if q.store != nil {
 		errs = append(errs, q.store.Close())
-	}
-	if q.meta != nil {
-		errs = append(errs, q.meta.Close())
 	}
 	if q.lock != nil {
 		errs = append(errs, q.lock.Close())

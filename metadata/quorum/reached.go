@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/qanat-io/qanat/metadata/raftlog"
 )
 
 // reachedFile says, beside the log, how far this node had applied it: when it was stopped, or, of a process that was killed, up to
@@ -105,7 +107,7 @@ func (q *Quorum) checkReached(logs raft.LogStore, snapshots raft.SnapshotStore) 
 	}
 	if last < want.Index {
 		return fmt.Errorf("%w: the log in %s ends at entry %d, it had reached %d: %s; otherwise restore the files that were lost; to go on without what they held, remove %s",
-			ErrLost, q.cfg.Dir, last, want.Index, takenInAnew, path)
+			ErrLost, q.cfg.Dir, last, want.Index, raftlog.TakenInAnew, path)
 	}
 	return nil
 }

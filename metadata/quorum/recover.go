@@ -9,9 +9,8 @@ import (
 	"path/filepath"
 
 	"github.com/hashicorp/raft"
-	wal "github.com/hashicorp/raft-wal"
-	"github.com/hashicorp/raft-wal/metadb"
 
+	"github.com/qanat-io/qanat/metadata/raftlog"
 	"github.com/qanat-io/qanat/wire/kafka"
 )
 
@@ -59,7 +58,7 @@ func Recover(dir string, log *slog.Logger) (Recovery, error) {
 type offlineLog struct {
 	who       Identity
 	address   string // its own, as its configuration has it
-	store     *wal.WAL
+	store     *raftlog.Log
 	snapshots raft.SnapshotStore
 	last      uint64
 }
@@ -81,12 +80,11 @@ func offline(dir string, log *slog.Logger, then func(*offlineLog) error) (r Reco
 		return r, fmt.Errorf("%w: %s names no cluster", ErrLost, dir)
 	}
 	logger := raftLogger(log)
-	meta := &metadb.BoltMetaDB{}
-	store, err := openLog(filepath.Join(dir, logDir), meta, logger)
+	store, err := raftlog.Open(filepath.Join(dir, logDir), logger)
 	if err != nil {
 		return r, err
 	}
-	defer func() { err = errors.Join(err, store.Close(), meta.Close()) }()
+	defer func() { err = errors.Join(err, store.Close()) }()
 	files, err := raft.NewFileSnapshotStoreWithLogger(dir, snapshotsKept, logger)
 	if err != nil {
 		return r, fmt.Errorf("open metadata snapshots in %s: %w", dir, err)

@@ -1,4 +1,4 @@
-package quorum
+package raftlog
 
 import (
 	"errors"
@@ -13,37 +13,61 @@ import (
 	"github.com/hashicorp/go-hclog"
 	wal "github.com/hashicorp/raft-wal"
 	"github.com/hashicorp/raft-wal/fs"
+	"github.com/hashicorp/raft-wal/metadb"
 	"github.com/hashicorp/raft-wal/segment"
 	"github.com/hashicorp/raft-wal/types"
 
 	"github.com/qanat-io/qanat/tier/vfs"
 )
 
-// openLog opens the log that Raft's entries are in. meta is its small database, which it leaves open when it is closed. That
-// reads its file through memory, so that one which was cut short is a bus error: here, an error like others.
-func openLog(dir string, meta types.MetaStore, logger hclog.Logger) (store *wal.WAL, err error) {
+// segmentBytes is the size at which raft-wal begins another file. Each is
+// allocated whole at once: small enough that an idle broker's log takes
+// little, large enough that a busy one's (some MiB/s) rotates every few seconds.
+const segmentBytes = 8 << 20
+
+// What a person may do when Open fails.
+const (
+	Damaged     = "if its files are damaged this broker must not vote on what it has forgotten: " + TakenInAnew
+	TakenInAnew = "where others have the metadata, start it with an empty directory under the same node.id, and it is taken in anew"
+)
+
+// Log is a raft.LogStore and a raft.StableStore. It is safe for concurrent use.
+type Log struct {
+	*wal.WAL
+	meta *metadb.BoltMetaDB // raft-wal leaves it open when it is closed
+}
+
+// Open opens or creates the log in dir, which exists. The log's small database is read through memory, so that one which was
+// cut short is a bus error: here, an error like others.
+func Open(dir string, logger hclog.Logger) (l *Log, err error) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	l = &Log{meta: &metadb.BoltMetaDB{}}
 	defer func() {
 		if fault := recover(); fault != nil {
-			store, err = nil, fmt.Errorf("open metadata log %s: %v: %s", dir, fault, damagedLog)
+			err = fmt.Errorf("open metadata log %s: %v: %s", dir, fault, Damaged)
+		}
+		if err != nil {
+			l, err = nil, errors.Join(err, l.meta.Close())
 		}
 	}()
 	if err := forget(dir); err != nil {
-		return nil, fmt.Errorf("open metadata log %s: %w", dir, err)
+		return l, fmt.Errorf("open metadata log %s: %w", dir, err)
 	}
-	files := segment.NewFiler(dir, fs.New())
-	if err = settle(dir, meta); err == nil {
-		store, err = wal.Open(dir, wal.WithMetaStore(meta), wal.WithSegmentSize(segmentBytes), wal.WithLogger(logger),
-			wal.WithSegmentFiler(segmentFiles{files}))
+	if err = settle(dir, l.meta); err == nil {
+		l.WAL, err = wal.Open(dir, wal.WithMetaStore(l.meta), wal.WithSegmentSize(segmentBytes), wal.WithLogger(logger),
+			wal.WithSegmentFiler(segmentFiles{segment.NewFiler(dir, fs.New())}))
 	}
 	switch {
 	case errors.Is(err, syscall.ENOSPC):
-		return nil, fmt.Errorf("open metadata log %s: %w: free space on its volume", dir, err)
+		return l, fmt.Errorf("open metadata log %s: %w: free space on its volume", dir, err)
 	case err != nil:
-		return nil, fmt.Errorf("open metadata log %s: %w: %s", dir, err, damagedLog)
+		return l, fmt.Errorf("open metadata log %s: %w: %s", dir, err, Damaged)
 	}
-	return store, nil
+	return l, nil
 }
+
+// Close closes the log and its database.
+func (l *Log) Close() error { return errors.Join(l.WAL.Close(), l.meta.Close()) }
 
 // forget drops what the page cache has of the log: when the process before ended because the log could not be written, the cache has
 // entries that the disk has not, and that this node would count as stored.
@@ -125,12 +149,6 @@ func followed(state types.PersistentState, full contents) types.PersistentState 
 	state.NextSegmentID++
 	return state
 }
-
-// damagedLog and takenInAnew are what a person may do.
-const (
-	damagedLog  = "if its files are damaged this broker must not vote on what it has forgotten: " + takenInAnew
-	takenInAnew = "where others have the metadata, start it with an empty directory under the same node.id, and it is taken in anew"
-)
 
 // segmentFiles opens the log's files, those among them that raft-wal v0.4.0 cannot read. When a follower's log is cut, because
 // another leader's has other entries, raft-wal seals the file that was written to without the index that sealed files end

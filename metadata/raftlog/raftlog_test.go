@@ -1,4 +1,4 @@
-package quorum
+package raftlog
 
 import (
 	"bytes"
@@ -23,16 +23,12 @@ func TestCutLogIsReadAgain(t *testing.T) {
 	dir := t.TempDir()
 	open := func(f func(s raft.LogStore)) {
 		t.Helper()
-		meta := &metadb.BoltMetaDB{}
-		store, err := openLog(dir, meta, hclog.NewNullLogger())
+		store, err := Open(dir, hclog.NewNullLogger())
 		if err != nil {
 			t.Fatal(err)
 		}
 		f(store)
 		if err := store.Close(); err != nil {
-			t.Fatal(err)
-		}
-		if err := meta.Close(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -99,8 +95,7 @@ func TestDamagedLogIsRefused(t *testing.T) {
 		"removed":   os.Remove,
 	} {
 		dir := t.TempDir()
-		meta := &metadb.BoltMetaDB{}
-		store, err := openLog(dir, meta, hclog.NewNullLogger())
+		store, err := Open(dir, hclog.NewNullLogger())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -112,13 +107,10 @@ func TestDamagedLogIsRefused(t *testing.T) {
 		if err := store.Close(); err != nil {
 			t.Fatal(err)
 		}
-		if err := meta.Close(); err != nil {
-			t.Fatal(err)
-		}
 		if err := harm(filepath.Join(dir, "wal-meta.db")); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := openLog(dir, &metadb.BoltMetaDB{}, hclog.NewNullLogger()); err == nil || !strings.Contains(err.Error(), "empty directory") {
+		if _, err := Open(dir, hclog.NewNullLogger()); err == nil || !strings.Contains(err.Error(), "empty directory") {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
@@ -127,14 +119,14 @@ func TestDamagedLogIsRefused(t *testing.T) {
 // filled is a log whose file is as full as raft-wal fills it, and not rotated: its last entry, and where that begins in the file.
 func filled(t *testing.T, dir string, entryBytes int) (file string, last uint64, at int64) {
 	t.Helper()
-	meta := &metadb.BoltMetaDB{}
-	store, err := openLog(dir, meta, hclog.NewNullLogger())
+	store, err := Open(dir, hclog.NewNullLogger())
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := store.Close(); err != nil {
 		t.Fatal(err)
 	}
+	meta := &metadb.BoltMetaDB{}
 	state, err := meta.Load(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -167,8 +159,7 @@ func filled(t *testing.T, dir string, entryBytes int) (file string, last uint64,
 func goesOn(t *testing.T, dir string, last uint64) {
 	t.Helper()
 	for range 2 {
-		meta := &metadb.BoltMetaDB{}
-		store, err := openLog(dir, meta, hclog.NewNullLogger())
+		store, err := Open(dir, hclog.NewNullLogger())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -184,7 +175,7 @@ func goesOn(t *testing.T, dir string, last uint64) {
 				t.Errorf("entry %d: %v", i+1, err)
 			}
 		}
-		if err := errors.Join(store.Close(), meta.Close()); err != nil {
+		if err := store.Close(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -246,8 +237,7 @@ func TestTornSealIsCut(t *testing.T) {
 func TestChangedLogIsRefused(t *testing.T) {
 	whole := t.TempDir()
 	first, last, _ := filled(t, whole, segmentBytes/32)
-	meta := &metadb.BoltMetaDB{}
-	store, err := openLog(whole, meta, hclog.NewNullLogger()) // begins the second file
+	store, err := Open(whole, hclog.NewNullLogger()) // begins the second file
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -257,12 +247,12 @@ func TestChangedLogIsRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	state, err := meta.Load(whole)
+	state, err := store.meta.Load(whole)
 	if err != nil {
 		t.Fatal(err)
 	}
 	second := filepath.Join(whole, segment.FileName(state.Segments[1]))
-	if err := errors.Join(store.Close(), meta.Close()); err != nil {
+	if err := store.Close(); err != nil {
 		t.Fatal(err)
 	}
 	for what, x := range map[string]struct {
@@ -289,10 +279,9 @@ func TestChangedLogIsRefused(t *testing.T) {
 			if err := os.WriteFile(file, x.do(b), 0o644); err != nil {
 				t.Fatal(err)
 			}
-			meta := &metadb.BoltMetaDB{}
-			if store, err := openLog(dir, meta, hclog.NewNullLogger()); err == nil {
+			if store, err := Open(dir, hclog.NewNullLogger()); err == nil {
 				end, err := store.LastIndex()
-				t.Errorf("opened, ends at %d of %d, %v", end, last, errors.Join(err, store.Close(), meta.Close()))
+				t.Errorf("opened, ends at %d of %d, %v", end, last, errors.Join(err, store.Close()))
 			} else if !strings.Contains(err.Error(), "empty directory") {
 				t.Errorf("no remedy: %v", err)
 			}
