@@ -1,24 +1,34 @@
 package api
 
 import (
+	"slices"
+
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/qanat-io/qanat/wire"
 	"github.com/qanat-io/qanat/wire/kafka"
 )
 
-// DescribeProducers (key 61, v0; KIP-664): the producers whose state a partition's leader holds.
+// DescribeProducers (key 61, v0; KIP-664): the producers whose state a partition's leader holds. A partition that is named again is answered
+// once: it may have thousands of producers, and a name takes four bytes.
 
 func (h *Handler) describeProducers(x *wire.Exchange) {
 	req := x.Request.(*kmsg.DescribeProducersRequest)
 	resp := kmsg.NewPtrDescribeProducersResponse()
 	resp.Topics = make([]kmsg.DescribeProducersResponseTopic, len(req.Topics))
 	m := h.quorum.Image()
+	seen := map[topicPartition]struct{}{}
 	for i := range req.Topics {
 		t, rt := &req.Topics[i], &resp.Topics[i]
 		rt.Topic = t.Topic
-		rt.Partitions = make([]kmsg.DescribeProducersResponseTopicPartition, len(t.Partitions))
-		for j, index := range t.Partitions {
+		named := slices.DeleteFunc(t.Partitions, func(index int32) bool {
+			p := topicPartition{t.Topic, index}
+			_, again := seen[p]
+			seen[p] = struct{}{}
+			return again
+		})
+		rt.Partitions = make([]kmsg.DescribeProducersResponseTopicPartition, len(named))
+		for j, index := range named {
 			rp := &rt.Partitions[j]
 			*rp = kmsg.NewDescribeProducersResponseTopicPartition()
 			rp.Partition = index

@@ -1,6 +1,8 @@
 package api
 
 import (
+	"slices"
+
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/qanat-io/qanat/metadata/image"
@@ -11,11 +13,18 @@ import (
 // DescribeShareGroupOffsets (key 90, v0-1): where share groups begin in partitions; v1: and how many records they have still to do (KIP-1226).
 //
 //   - Without topics: all that the group has. Where it has nothing, or there is no such partition, the offset is -1, and that is no error.
+//   - All that a group has is answered once, however often a request asks for it.
 //   - The lag is what the leader has below its high watermark, and is not done. A broker that does not host the partition does not know it: -1.
 
 func (h *Handler) describeShareGroupOffsets(x *wire.Exchange) {
 	req := x.Request.(*kmsg.DescribeShareGroupOffsetsRequest)
 	resp := kmsg.NewPtrDescribeShareGroupOffsetsResponse()
+	all := map[string]bool{}
+	req.Groups = slices.DeleteFunc(req.Groups, func(g kmsg.DescribeShareGroupOffsetsRequestGroup) bool {
+		again := g.Topics == nil && all[g.GroupID]
+		all[g.GroupID] = all[g.GroupID] || g.Topics == nil
+		return again
+	})
 	resp.Groups = make([]kmsg.DescribeShareGroupOffsetsResponseGroup, len(req.Groups))
 	m := h.quorum.Image()
 	for i := range req.Groups {

@@ -76,7 +76,7 @@ func TestDescribeCluster(t *testing.T) {
 	}
 }
 
-// DescribeProducers lists the producers of the partitions led here.
+// DescribeProducers lists the producers of the partitions led here, and those of a partition once, however often it is named.
 func TestDescribeProducers(t *testing.T) {
 	s := newHarness(t)
 	id := s.topic("t", 2)
@@ -84,9 +84,13 @@ func TestDescribeProducers(t *testing.T) {
 	s.log(id, 1).epoch = -1
 	req := kmsg.NewPtrDescribeProducersRequest()
 	rt := kmsg.NewDescribeProducersRequestTopic()
-	rt.Topic, rt.Partitions = "t", []int32{0, 1}
-	req.Topics = append(req.Topics, rt)
-	p := ask[*kmsg.DescribeProducersResponse](s, req, 0).Topics[0].Partitions
+	rt.Topic, rt.Partitions = "t", []int32{0, 1, 0}
+	req.Topics = append(req.Topics, rt, rt)
+	topics := ask[*kmsg.DescribeProducersResponse](s, req, 0).Topics
+	if len(topics[0].Partitions) != 2 || len(topics[1].Partitions) != 0 {
+		t.Errorf("%+v", topics)
+	}
+	p := topics[0].Partitions
 	if a := p[0].ActiveProducers; len(a) != 1 || a[0].ProducerID != 7 || a[0].LastSequence != 5 || a[0].CurrentTxnStartOffset != -1 {
 		t.Errorf("%+v", p[0])
 	}

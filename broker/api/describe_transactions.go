@@ -16,7 +16,7 @@ import (
 func (h *Handler) describeTransactions(x *wire.Exchange) {
 	req := x.Request.(*kmsg.DescribeTransactionsRequest)
 	resp := kmsg.NewPtrDescribeTransactionsResponse()
-	for _, id := range req.TransactionalIDs {
+	for _, id := range once(req.TransactionalIDs) {
 		resp.TransactionStates = append(resp.TransactionStates, h.describeTransaction(id))
 	}
 	reply(x, resp)

@@ -227,6 +227,41 @@ func TestOffsetsInEveryVersion(t *testing.T) {
 	})
 }
 
+// One small request that asks for the same offsets again and again would be answered with gigabytes.
+func TestOffsetsAreAnsweredOnce(t *testing.T) {
+	groupsTest(t, func(t *testing.T, s *harness) {
+		id := s.topic("t", 1)
+		c := kmsg.NewPtrOffsetCommitRequest()
+		c.Group, c.Generation, c.RetentionTimeMillis = "g", -1, -1
+		meta := strings.Repeat("m", 4096)
+		c.Topics = []kmsg.OffsetCommitRequestTopic{{Topic: "t", Partitions: []kmsg.OffsetCommitRequestTopicPartition{{Offset: 5, Metadata: &meta}}}}
+		wantCode(t, "commit", trip[*kmsg.OffsetCommitResponse](s, c, 8).Topics[0].Partitions[0].ErrorCode, nil)
+		each(9, func(v int16) {
+			req := kmsg.NewPtrOffsetFetchRequest()
+			req.Group = "g"
+			again := make([]int32, 100)
+			for range 100 {
+				req.Topics = append(req.Topics, kmsg.OffsetFetchRequestTopic{Topic: "t", Partitions: again})
+				req.Groups = append(req.Groups, kmsg.OffsetFetchRequestGroup{Group: "g"},
+					kmsg.OffsetFetchRequestGroup{Group: "g", Topics: []kmsg.OffsetFetchRequestGroupTopic{{Topic: "t", TopicID: id, Partitions: again}}})
+			}
+			resp := trip[*kmsg.OffsetFetchResponse](s, req, v)
+			found, want := 0, 2 // once by name and once among all
+			for _, t := range resp.Topics {
+				found, want = found+len(t.Partitions), 1
+			}
+			for _, g := range resp.Groups {
+				for _, t := range g.Topics {
+					found += len(t.Partitions)
+				}
+			}
+			if found != want || v >= 8 && len(resp.Groups[0].Topics) != 1 {
+				t.Errorf("v%d: %d offsets, want %d", v, found, want)
+			}
+		})
+	})
+}
+
 // offsets fetches partitions 0 and 1 of t, or all, and checks the shape around them.
 func (s *harness) offsets(v int16, name string, id kafka.TopicID, all bool) []kmsg.OffsetFetchResponseGroupTopicPartition {
 	s.t.Helper()

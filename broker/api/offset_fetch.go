@@ -1,6 +1,8 @@
 package api
 
 import (
+	"slices"
+
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -13,6 +15,7 @@ import (
 //
 //   - v9+: who names itself as a member of a consumer group must be one, in its present epoch (KIP-848): UNKNOWN_MEMBER_ID, STALE_MEMBER_EPOCH.
 //   - Null topics (v2+) mean all that the group has. v8+ asks for several groups at once (KIP-709).
+//   - What is asked for again in the same request is answered once: a group's offsets are large, to ask for them takes five bytes.
 //   - A group, topic or partition without a commit is -1 without an error; an unknown topic id (v10+) is
 //     UNKNOWN_TOPIC_ID.
 //   - RequireStable (v7+, KIP-447) asks for no offset that a transaction under way may still change: UNSTABLE_OFFSET_COMMIT.
@@ -30,6 +33,7 @@ func (h *Handler) offsetFetch(x *wire.Exchange) {
 			topics[i].Topic, topics[i].Partitions = t.Topic, t.Partitions
 		}
 		resp.ErrorCode = unserved
+		offsetsOnce([]kmsg.OffsetFetchRequestGroup{{Group: req.Group, Topics: topics}})
 		found := h.groupOffsets(m, x.Version, req.Group, topics, req.Topics == nil, unserved)
 		if req.RequireStable && unserved == 0 {
 			hideUnstable(m, req.Group, found)
@@ -38,6 +42,7 @@ func (h *Handler) offsetFetch(x *wire.Exchange) {
 		reply(x, resp)
 		return
 	}
+	req.Groups = offsetsOnce(req.Groups)
 	resp.Groups = make([]kmsg.OffsetFetchResponseGroup, len(req.Groups))
 	for i := range req.Groups {
 		g := &req.Groups[i]
@@ -52,6 +57,33 @@ func (h *Handler) offsetFetch(x *wire.Exchange) {
 		resp.Groups[i] = out
 	}
 	reply(x, resp)
+}
+
+// offsetsOnce leaves out what a request has asked for before: partitions of a group, and all that a group has.
+func offsetsOnce(groups []kmsg.OffsetFetchRequestGroup) []kmsg.OffsetFetchRequestGroup {
+	type offset struct {
+		group, topic string
+		id           kafka.TopicID
+		index        int32
+	}
+	all, seen := map[string]bool{}, map[offset]struct{}{}
+	return slices.DeleteFunc(groups, func(g kmsg.OffsetFetchRequestGroup) bool {
+		if g.Topics == nil {
+			again := all[g.Group]
+			all[g.Group] = true
+			return again
+		}
+		for i := range g.Topics {
+			t := &g.Topics[i]
+			t.Partitions = slices.DeleteFunc(t.Partitions, func(p int32) bool {
+				o := offset{g.Group, t.Topic, t.TopicID, p}
+				_, again := seen[o]
+				seen[o] = struct{}{}
+				return again
+			})
+		}
+		return false
+	})
 }
 
 // groupOffsets are one group's topics. failed stands in every partition when it is not 0.

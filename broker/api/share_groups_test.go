@@ -198,8 +198,11 @@ func TestShareGroup(t *testing.T) {
 func described(t *testing.T, s *harness, start, lag int64) {
 	t.Helper()
 	r := kmsg.NewPtrDescribeShareGroupOffsetsRequest()
-	r.Groups = []kmsg.DescribeShareGroupOffsetsRequestGroup{{GroupID: "g"}}
+	r.Groups = []kmsg.DescribeShareGroupOffsetsRequestGroup{{GroupID: "g"}, {GroupID: "g"}} // all that it has: once
 	got := trip[*kmsg.DescribeShareGroupOffsetsResponse](s, r, 1)
+	if len(got.Groups) != 1 {
+		t.Errorf("a group that is asked for twice is answered %d times", len(got.Groups))
+	}
 	if len(got.Groups[0].Topics) != 1 || got.Groups[0].Topics[0].Topic != "t" {
 		t.Fatalf("%+v", got.Groups[0])
 	}

@@ -130,8 +130,12 @@ func (s *txns) mark(w who, topic string, partition int32) int16 {
 
 func (s *txns) describe(id string) int16 {
 	req := kmsg.NewPtrDescribeTransactionsRequest()
-	req.TransactionalIDs = []string{id}
-	return trip[*kmsg.DescribeTransactionsResponse](s.harness, req, 0).TransactionStates[0].ErrorCode
+	req.TransactionalIDs = []string{id, id} // with all its partitions: once
+	resp := trip[*kmsg.DescribeTransactionsResponse](s.harness, req, 0)
+	if len(resp.TransactionStates) != 1 {
+		s.t.Errorf("a transaction that is asked for twice is answered %d times", len(resp.TransactionStates))
+	}
+	return resp.TransactionStates[0].ErrorCode
 }
 
 // A client that asks for what it may not have of a transaction is told another code than Kafka 4.3's.
