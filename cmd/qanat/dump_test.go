@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -92,6 +93,13 @@ func TestDump(t *testing.T) {
 	c.story("", "tier", "inspect", "--bucket", "what:b", "none")
 	c.story("", "tier", "inspect", "p/0/notes.txt")
 	c.story("", "tier", "inspect", "none")
+	for _, partition := range []string{"4", "5"} { // its own place, and one that is another partition's
+		name := filepath.Join("bucket/cluster", kafka.TopicID{}.String(), partition, filepath.Base(object))
+		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.Link(object, name)); err != nil {
+			t.Fatal(err)
+		}
+		c.story("", "tier", "inspect", name)
+	}
 	var m manifest.Manifest
 	for i := range kafka.Offset(4) {
 		var err error

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/qanat-io/qanat/tier/manifest"
 	"github.com/qanat-io/qanat/tier/object"
 	"github.com/qanat-io/qanat/tier/segment"
 )
@@ -86,6 +88,9 @@ func (a *app) inspect(ctx context.Context, bucket, name string, verify bool) err
 	if err != nil {
 		return damaged(name, err)
 	}
+	if err := namedAs(name, f); err != nil {
+		return damaged(name, err)
+	}
 	facts := factsOf(name, o.Size(), f)
 	if verify {
 		if err := verifyObject(o, f); err != nil {
@@ -118,6 +123,25 @@ func verifyObject(r io.ReaderAt, f *segment.Footer) error {
 		if i >= len(f.Chunks) || f.Chunks[i] != sum {
 			return fmt.Errorf("%w: chunk %d has another checksum", segment.ErrCorrupt, i)
 		}
+	}
+	return nil
+}
+
+// namedAs compares an object's name with what it says of itself. A file may have any name, of which nothing follows.
+func namedAs(name string, f *segment.Footer) error {
+	parts := strings.Split(filepath.ToSlash(name), "/")
+	const inKey = 4 // <cluster>/<topic id>/<partition>/<base>-<next>.e<epoch>.<uuid>
+	if len(parts) < inKey {
+		return nil
+	}
+	key := parts[len(parts)-inKey:]
+	of, e, err := manifest.ParseKey(key[0], strings.Join(key, "/"))
+	if err != nil {
+		return nil
+	}
+	if of != f.Partition || e.Base != f.Base || e.Next != f.Next || e.Epoch != f.Epoch || key[0] != f.Cluster {
+		return fmt.Errorf("%w: it is another one's: of cluster %s, topic %s (id %s), partition %d, offsets [%d, %d), leader epoch %d; its name says otherwise",
+			segment.ErrCorrupt, f.Cluster, f.Topic, f.Partition.Topic, f.Partition.Index, f.Base, f.Next, f.Epoch)
 	}
 	return nil
 }

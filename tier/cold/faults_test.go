@@ -1,8 +1,10 @@
 package cold
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
 	"math/rand/v2"
 	"testing"
 	"testing/synctest"
@@ -46,6 +48,33 @@ func TestCorrupt(t *testing.T) {
 				time.Sleep(corruptCooldown + time.Second)
 				if err := w.replay(r, "a", 0, 1<<20); err != nil {
 					t.Fatal(err)
+				}
+			})
+		})
+	}
+}
+
+// A sound object of another partition, under the name of this one, would be given out: whoever brings back a bucket's objects can mix them up.
+func TestAnotherOnesObject(t *testing.T) {
+	for name, other := range map[string]kafka.Partition{"partition": partition(1), "topic": {Topic: kafka.TopicID{8}}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				mem := object.NewMem(nil)
+				sh := shape{segments: 1, segmentBytes: 100_000, batchBytes: 900}
+				w, wrong := build(t, mem, 3, partition(0), sh), build(t, mem, 3, other, sh)
+				key := func(w *flat) string { return w.manifest.Entries()[0].Key(cluster, w.partition) }
+				size := w.manifest.Entries()[0].Size
+				body, err := mem.Get(t.Context(), key(wrong), 0, size)
+				if err != nil {
+					t.Fatal(err)
+				}
+				whole, err := io.ReadAll(body)
+				if err := errors.Join(err, body.Close(), mem.Put(t.Context(), key(w), bytes.NewReader(whole), size)); err != nil {
+					t.Fatal(err)
+				}
+				r := start(t, mem, Config{CacheBytes: -1})
+				if _, err := w.wait(r, "a", 0, 1<<20); !errors.Is(err, ErrCorrupt) {
+					t.Errorf("read: %v", err)
 				}
 			})
 		})

@@ -96,6 +96,11 @@ func (r *Reader) fetchFooter(ctx context.Context, rm *remote) (*segment.Footer, 
 		if f.Base != e.Base || f.Next != e.Next || f.DataSize != e.DataSize {
 			return fmt.Errorf("%w: footer is of [%d, %d), manifest has [%d, %d)", segment.ErrCorrupt, f.Base, f.Next, e.Base, e.Next)
 		}
+		// Every checksum of another segment fits it, too. Whoever copies a bucket, or brings objects back, can put one under another's name.
+		if f.Partition != rm.id.partition || f.Epoch != e.Epoch {
+			return fmt.Errorf("%w: it is another one's: of partition %d of topic %s (id %s), uploaded in leader epoch %d",
+				segment.ErrCorrupt, f.Partition.Index, f.Topic, f.Partition.Topic, f.Epoch)
+		}
 		return nil
 	})
 	if err != nil {
