@@ -13,6 +13,7 @@ import (
 
 	"github.com/qanat-io/qanat/broker/consumer"
 	"github.com/qanat-io/qanat/broker/group"
+	"github.com/qanat-io/qanat/broker/hush"
 	"github.com/qanat-io/qanat/broker/share"
 	"github.com/qanat-io/qanat/broker/streams"
 	"github.com/qanat-io/qanat/metadata/command"
@@ -96,6 +97,7 @@ type Coordinator struct {
 	cfg    Config
 	quorum Quorum
 	log    *slog.Logger
+	said   *hush.Log // what members cause, who may come and go as fast as they like
 
 	phase     atomic.Int32 // loading, serving, stopped
 	following sync.Mutex   // held while the shards follow an image
@@ -144,7 +146,7 @@ func (e *entry) quiet() bool { return e.persists == 0 && e.commits.Load() == 0 &
 
 // New returns a coordinator that serves once Run has loaded.
 func New(cfg Config, q Quorum, log *slog.Logger) *Coordinator {
-	c := &Coordinator{cfg: cfg, quorum: q, log: log}
+	c := &Coordinator{cfg: cfg, quorum: q, log: log, said: hush.NewUpTo(eventLines, log)}
 	for i := range c.shards {
 		c.shards[i].groups = map[string]*entry{}
 	}
@@ -403,13 +405,17 @@ func (c *Coordinator) deliver(name string, out *effects) {
 	c.report(name, out.streams.Events)
 }
 
+// eventLines is how many lines of a kind are written in a minute: a client that joins and does not sync, with a timeout of a millisecond, makes 25,000
+// a second.
+const eventLines = 100
+
 func (c *Coordinator) report(name string, events []group.Event) {
 	for _, e := range events {
 		level := slog.LevelDebug
 		if e.Kind == group.GroupStable || e.Kind == group.MemberFailed || e.Kind == group.MemberUnfit {
 			level = slog.LevelInfo
 		}
-		c.log.LogAttrs(context.Background(), level, e.Kind.String(), slog.String("group", name),
+		c.said.Say(level, e.Kind.String(), nil, e.Kind.String(), slog.String("group", name),
 			slog.Int("generation", int(e.Generation)), slog.Int("members", e.Members),
 			slog.String("member", e.Member), slog.String("reason", e.Reason))
 	}

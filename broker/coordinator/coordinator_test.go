@@ -1,6 +1,7 @@
 package coordinator
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/qanat-io/qanat/broker/group"
+	"github.com/qanat-io/qanat/broker/hush"
 	"github.com/qanat-io/qanat/metadata/command"
 	"github.com/qanat-io/qanat/metadata/image"
 	"github.com/qanat-io/qanat/wire/kafka"
@@ -447,4 +449,34 @@ func BenchmarkHeartbeat(b *testing.B) {
 			b.Fatal(err)
 		}
 	}
+}
+
+// A client whose members come and go in a loop would fill the disk with lines.
+func TestMembersInALoopAreCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := DefaultConfig()
+		cfg.Limits.InitialDelay = 0
+		c, stop := running(t, cfg, newFakeQuorum(t))
+		defer stop()
+		synctest.Wait()
+		var log bytes.Buffer
+		c.said = hush.NewUpTo(eventLines, slog.New(slog.NewTextHandler(&log, nil)))
+		const many = 3 * eventLines
+		for i := range many {
+			r := ask("")
+			r.Rebalance = time.Millisecond // and it does not sync
+			if j := join(c, fmt.Sprint("g", i), r); j.Err != nil {
+				t.Fatal(j.Err)
+			}
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		c.said.Flush()
+		if n := strings.Count(log.String(), "group member failed"); n != eventLines+1 {
+			t.Errorf("%d lines, want %d and one that sums up", n, eventLines)
+		}
+		if !strings.Contains(log.String(), fmt.Sprint("lines=", many-eventLines, " addresses=0")) {
+			t.Error("what was left out is not counted")
+		}
+	})
 }

@@ -15,6 +15,7 @@ const turn = 256
 // Run loads the groups of this broker's shards once the quorum is ready, serves until ctx ends, and then answers everything
 // that is parked. Call it once. An error means that the image holds a group that this release cannot read.
 func (c *Coordinator) Run(ctx context.Context) error {
+	defer c.said.Flush()
 	defer c.stop()
 	if err := c.quorum.Ready(ctx); err != nil {
 		if ctx.Err() != nil {

@@ -21,9 +21,10 @@ const (
 //
 // It is no golang.org/x/time/rate: a limiter says no, and what people want to know is how often it did.
 //
-// Invariant: at most maxKinds+1 times burst+1 lines above Debug in an interval, whatever clients do.
+// Invariant: at most maxKinds+1 times lines (burst) and one above Debug in an interval, whatever clients do.
 type Log struct {
-	log *slog.Logger
+	log   *slog.Logger
+	burst int
 
 	mu    sync.Mutex
 	kinds map[string]*kind
@@ -39,7 +40,12 @@ type kind struct {
 }
 
 // New returns one that writes to log.
-func New(log *slog.Logger) *Log { return &Log{log: log, kinds: map[string]*kind{}} }
+func New(log *slog.Logger) *Log { return NewUpTo(burst, log) }
+
+// NewUpTo is New for what is worth reading while it is not caused in a loop: so many lines of a kind are written in an interval.
+func NewUpTo(lines int, log *slog.Logger) *Log {
+	return &Log{log: log, burst: lines, kinds: map[string]*kind{}}
+}
 
 // Say writes a line that the client at from, nil when nobody knows, has caused. Lines of one kind are bounded together: name a cause, not a client.
 func (l *Log) Say(level slog.Level, of string, from net.Addr, line string, args ...any) {
@@ -65,13 +71,13 @@ func (l *Log) admit(level slog.Level, of string, from net.Addr) bool {
 		k.end = time.AfterFunc(interval, func() { l.end(of, k) })
 		l.kinds[of] = k
 	}
-	if k.said < burst {
+	if k.said < l.burst {
 		k.said++
 		return true
 	}
 	k.left++
 	k.level = max(k.level, level)
-	if len(k.addresses) < maxAddresses {
+	if from != nil && len(k.addresses) < maxAddresses {
 		k.addresses[host(from)] = struct{}{}
 	}
 	return false
