@@ -164,7 +164,7 @@ func maxOf(p []byte, from, limit kafka.Offset, atLeast int64) (int64, error) {
 		case v.BaseOffset() >= from && v.NextOffset() <= limit:
 			largest = v.MaxTimestamp()
 		default:
-			it := batch.Records(v)
+			it := batch.RecordsWithin(v, batch.Limits{})
 			for rec := range it.All {
 				if rec.Offset >= from && rec.Offset < limit {
 					largest = max(largest, rec.Timestamp)
@@ -227,7 +227,7 @@ func (r *Reader) findBetween(ctx context.Context, rm *remote, begin, end, ts int
 // firstRecord finds the batch's first record at or after ts, and at or behind from.
 func firstRecord(v batch.View, ts int64, from kafka.Offset) (found, error) {
 	hit := found{epoch: v.LeaderEpoch()}
-	it := batch.Records(v)
+	it := batch.RecordsWithin(v, batch.Limits{})
 	for rec := range it.All {
 		if rec.Timestamp >= ts && rec.Offset >= from {
 			hit.offset, hit.at, hit.ok = rec.Offset, rec.Timestamp, true

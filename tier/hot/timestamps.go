@@ -113,7 +113,7 @@ func firstAtOrAfter(v batch.View, ts int64, from kafka.Offset) (offset kafka.Off
 	if v.Attributes().LogAppendTime() && v.BaseOffset() >= from {
 		return v.BaseOffset(), v.MaxTimestamp(), v.MaxTimestamp() >= ts, nil
 	}
-	it := batch.Records(v)
+	it := batch.RecordsWithin(v, batch.Limits{})
 	for r := range it.All {
 		if r.Timestamp >= ts && r.Offset >= from {
 			return r.Offset, r.Timestamp, true, nil
@@ -180,7 +180,7 @@ func (l *Log) maxTimestampIn(v *view, s *localSegment, from, limit kafka.Offset)
 			if err != nil {
 				return false, err
 			}
-			it := batch.Records(whole)
+			it := batch.RecordsWithin(whole, batch.Limits{})
 			for r := range it.All {
 				if r.Offset >= from {
 					largest = max(largest, r.Timestamp)

@@ -26,8 +26,12 @@ func Recompress(dst []byte, v View, codec Codec, level int, limits Limits) (View
 	}
 	records := []byte(v[HeaderLen:])
 	if v.Attributes().Codec() != None {
-		var err error
-		if records, err = decompress(v.Attributes().Codec(), v[HeaderLen:], &limits); err != nil {
+		s, err := openStream(v.Attributes().Codec(), records, &limits, true)
+		if err != nil {
+			return nil, err
+		}
+		defer s.close() // what has come out of it is in memory until it is compressed again: so long lasts its turn
+		if records, err = s.readAll(); err != nil {
 			return nil, err
 		}
 	}
@@ -53,11 +57,15 @@ func finish(p []byte, codec Codec) (View, error) {
 }
 
 func decompress(codec Codec, data []byte, limits *Limits) ([]byte, error) {
-	s, err := openStream(codec, data, limits)
+	s, err := openStream(codec, data, limits, false)
 	if err != nil {
 		return nil, err
 	}
 	defer s.close()
+	return s.readAll()
+}
+
+func (s *stream) readAll() ([]byte, error) {
 	var out bytes.Buffer
 	if _, err := out.ReadFrom(s); err != nil {
 		return nil, streamError(err)

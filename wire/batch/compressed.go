@@ -13,7 +13,7 @@ func (c *checker) walkCompressed(v View) error {
 	if data := v[HeaderLen:]; v.Attributes().Codec() == Snappy && !isXerial(data) {
 		return c.walkSnappyBlock(data)
 	}
-	s, err := openStream(v.Attributes().Codec(), v[HeaderLen:], c.limits)
+	s, err := openStream(v.Attributes().Codec(), v[HeaderLen:], c.limits, true)
 	if err != nil {
 		return err
 	}
@@ -34,6 +34,10 @@ func (c *checker) walkCompressed(v View) error {
 
 // walkSnappyBlock takes a shorter way for the commonest framing: the block has to be decoded in one piece anyway.
 func (c *checker) walkSnappyBlock(data []byte) error {
+	if large(data) {
+		turns <- struct{}{}
+		defer func() { <-turns }()
+	}
 	buf, _ := blocks.Get().(*[]byte)
 	if buf == nil {
 		buf = new([]byte)

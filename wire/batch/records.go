@@ -56,13 +56,18 @@ type Iterator struct {
 	v      View
 	limits Limits
 	err    error
+
+	inTurns bool
 }
 
 // Records is an iterator over v's records, decompressing as it goes, with default limits.
 func Records(v View) *Iterator { return &Iterator{v: v} }
 
-// RecordsWithin is Records with limits on decompression.
-func RecordsWithin(v View, limits Limits) *Iterator { return &Iterator{v: v, limits: limits} }
+// RecordsWithin is Records of what a client has sent, with limits on decompression: a large batch waits for its turn, so that the loop must
+// not wait for anything else, and must not unpack another.
+func RecordsWithin(v View, limits Limits) *Iterator {
+	return &Iterator{v: v, limits: limits, inTurns: true}
+}
 
 // Err is what ended the walk early; nil when the caller did or all records were seen. It wraps ErrInvalid, ErrCodec or
 // ErrTooLarge.
@@ -74,7 +79,7 @@ func (it *Iterator) All(yield func(Record) bool) {
 		it.inMemory(it.v[HeaderLen:], yield)
 		return
 	}
-	s, err := openStream(it.v.Attributes().Codec(), it.v[HeaderLen:], &it.limits)
+	s, err := openStream(it.v.Attributes().Codec(), it.v[HeaderLen:], &it.limits, it.inTurns)
 	if err != nil {
 		it.err = err
 		return

@@ -8,7 +8,9 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
 
+	"github.com/klauspost/compress/s2"
 	"github.com/klauspost/compress/zstd"
 	"pgregory.net/rapid"
 )
@@ -210,6 +212,65 @@ func TestBombs(t *testing.T) {
 		if _, err := Validate(v, Limits{MaxRatio: 1 << 40}); err != nil {
 			t.Errorf("codec %d without a cap that matters: %v", codec, err)
 		}
+	}
+}
+
+// A crowd of clients that send little of which much comes out would take all memory and every processor.
+func TestLargeBatchesTakeTurns(t *testing.T) {
+	record := func(n int) []byte { return raw(0, 0, -1, nil, int64(n), make([]byte, n), 0) }
+	block := func(n int) View { // of snappy without framing
+		v := around(t, None, s2.EncodeSnappy(nil, record(n)), 1)
+		v[22] |= byte(Snappy)
+		v.seal()
+		return v
+	}
+	const little, much = takesTurns / 2, takesTurns * 3 / 2
+	validate := func(v View) func() error {
+		return func() error { _, err := Validate(v, Limits{}); return err }
+	}
+	for name, c := range map[string]struct {
+		do    func() error
+		waits bool
+	}{
+		"little gzip":         {validate(around(t, Gzip, record(little), 1)), false},
+		"little snappy":       {validate(around(t, Snappy, record(little), 1)), false},
+		"little snappy block": {validate(block(little)), false},
+		"uncompressed":        {validate(around(t, None, record(much), 1)), false},
+		"gzip":                {validate(around(t, Gzip, record(much), 1)), true},
+		"snappy":              {validate(around(t, Snappy, record(much), 1)), true},
+		"snappy block":        {validate(block(much)), true},
+		"another codec": {func() error {
+			_, err := Recompress(nil, around(t, Gzip, record(much), 1), Snappy, DefaultLevel, Limits{})
+			return err
+		}, true},
+		"a walk": {func() error {
+			it := RecordsWithin(block(much), Limits{})
+			for range it.All {
+			}
+			return it.Err()
+		}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			// The other codecs' readers keep channels between uses, which synctest forbids; they are streams as gzip is.
+			synctest.Test(t, func(t *testing.T) {
+				defer func(all chan struct{}) { turns = all }(turns)
+				turns = make(chan struct{}, 1)
+				turns <- struct{}{}
+				done := make(chan error, 1)
+				go func() { done <- c.do() }()
+				synctest.Wait()
+				if waits := len(done) == 0; waits != c.waits {
+					t.Errorf("waits: %t", waits)
+				}
+				<-turns
+				if err := <-done; err != nil {
+					t.Error(err)
+				}
+				if len(turns) != 0 {
+					t.Error("the turn did not end")
+				}
+			})
+		})
 	}
 }
 
