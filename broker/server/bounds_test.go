@@ -8,10 +8,13 @@ import (
 	"math/rand/v2"
 	"net"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/qanat-io/qanat/wire"
 )
@@ -426,4 +429,42 @@ func footprint() int64 {
 	}
 	runtime.ReadMemStats(&m)
 	return int64(m.HeapAlloc + m.StackInuse)
+}
+
+// countedAnswer counts how often it is encoded.
+type countedAnswer struct {
+	*kmsg.SASLAuthenticateResponse
+	encoded *atomic.Int32
+}
+
+func (a countedAnswer) AppendTo(dst []byte) []byte {
+	a.encoded.Add(1)
+	return a.SASLAuthenticateResponse.AppendTo(dst)
+}
+
+// A client that asks and asks and takes no answer would have all of them in memory at once, however large they are.
+func TestAnswersAreEncodedAsTheyLeave(t *testing.T) {
+	box := newInbox()
+	_, addr := start(t, Config{}, box, nil)
+	p := dial(t, addr)
+	const many = 64
+	var open []*wire.Exchange
+	for i := range int32(many) {
+		p.send(heartbeat(), i)
+		open = append(open, box.next(t))
+	}
+	var encoded atomic.Int32
+	for _, x := range slices.Backward(open) { // the first one last: all leave then
+		m := kmsg.NewPtrSASLAuthenticateResponse()
+		m.SASLAuthBytes = make([]byte, 2<<20)
+		x.Reply(wire.Reply{Message: countedAnswer{m, &encoded}})
+	}
+	for i := range int32(many) {
+		if got, _ := p.receive(); got != i {
+			t.Fatalf("answer %d, want %d", got, i)
+		}
+		if n := encoded.Load(); i == 0 && n > many/2 { // sockets take a few
+			t.Fatalf("%d answers of 2 MiB are encoded while the client takes the first", n)
+		}
+	}
 }

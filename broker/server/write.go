@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,6 +19,10 @@ import (
 const (
 	// At most so many answers are sent together: the first of them should not wait for the last.
 	maxGather = 64
+
+	// enough is how many encoded bytes leave before further answers are encoded: a client that sends a hundred questions and takes no answer
+	// has one of them in memory, however large they are.
+	enough = 256 << 10
 
 	// keepBuffer is how large an outbox's buffer may be to be kept for the next answer.
 	keepBuffer = 64 << 10
@@ -152,7 +157,13 @@ func (c *conn) encode(o *outbox) (ok bool) {
 			ok = false
 		}
 	}()
-	for _, x := range o.requests {
+	for i, x := range o.requests {
+		if len(o.buf) >= enough {
+			c.putBack(o.requests[i:])
+			clear(o.requests[i:])
+			o.requests = o.requests[:i]
+			break
+		}
 		start, cut := len(o.buf), len(o.cuts)
 		switch r := &x.reply; {
 		case r.Message != nil:
@@ -174,6 +185,25 @@ func (c *conn) encode(o *outbox) (ok bool) {
 	}
 	o.split()
 	return true
+}
+
+// putBack makes requests that were gathered the first of the queue again.
+func (c *conn) putBack(requests []*request) {
+	c.mu.Lock()
+	closed := c.closed // and nobody looks at the queue any more
+	if !closed {
+		for _, x := range slices.Backward(requests) {
+			if x.next, c.head = c.head, x; c.tail == nil {
+				c.tail = x
+			}
+		}
+	}
+	c.mu.Unlock()
+	if closed {
+		for _, x := range requests {
+			x.dropAnswer()
+		}
+	}
 }
 
 // split makes parts of the encoded bytes and the runs between them.
