@@ -25,6 +25,9 @@ func (c *Coordinator) Join(name string, r group.JoinRequest, reply func(group.Jo
 				if r.Session < c.cfg.Limits.MinSession || r.Session > c.cfg.Limits.MaxSession {
 					return group.ErrInvalidSessionTimeout
 				}
+				if len(r.Protocols) > c.cfg.Limits.MaxProtocols {
+					return group.ErrTooLarge
+				}
 				g.Join(now, &r, c.world(c.quorum.Image(), name), reply, &out.consumer)
 				return nil
 			}

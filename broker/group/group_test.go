@@ -343,6 +343,33 @@ func TestMaxSize(t *testing.T) {
 	}
 }
 
+// A member with a million protocols would hold up every group of the shard for as long as they take to count, at its join and at each election.
+func TestTooManyProtocols(t *testing.T) {
+	r := newRig(t)
+	r.g.limits.MaxProtocols = 3
+	r.stable("a")
+	for name, many := range map[string][]string{"more": {"range", "", "b", "", "c", "", "d", ""}, "the same": {"range", "", "range", "", "range", "", "range", ""}} {
+		for _, q := range []JoinRequest{request("", newID("b"), protocols(many...)), request("a", protocols(many...))} {
+			if ticket := r.join(q); !errors.Is(r.joins[ticket].Err, ErrTooLarge) {
+				t.Errorf("%s: %v", name, r.joins[ticket].Err)
+			}
+		}
+	}
+	r.state(Stable, 1)
+	if n := len(r.g.order); n != 1 || len(r.g.pending) > 0 {
+		t.Errorf("%d members, %d expected", n, len(r.g.pending))
+	}
+	r.joined(r.join(request("a", protocols(many(3)...))))
+}
+
+// many are protocols, the group's among them.
+func many(n int) (list []string) {
+	for i := range n - 1 {
+		list = append(list, fmt.Sprint("other", i), "")
+	}
+	return append(list, "range", "")
+}
+
 // What an offset commit may say in which state, as Kafka's ClassicGroup.validateOffsetCommit.
 func TestCommitRules(t *testing.T) {
 	r := newRig(t)

@@ -52,7 +52,7 @@ func (g *Group) admit(r *JoinRequest) error {
 		return ErrInconsistentProtocol
 	case len(g.order) == 0 && g.state != Empty && r.Type != g.protocolType:
 		return ErrInconsistentProtocol
-	case !g.hasBytes(r):
+	case len(r.Protocols) > g.limits.MaxProtocols, !g.hasBytes(r):
 		return ErrTooLarge
 	}
 	return nil

@@ -34,6 +34,7 @@ type Limits struct {
 	NewMemberJoin time.Duration // how long a member's very first join may stay parked
 	MaxPending    int           // member ids handed out and not yet used, per group
 	MaxBytes      int           // metadata and assignments of all members together
+	MaxProtocols  int           // of one member: each join, and each election, goes through all of them, and others of the shard wait
 }
 
 // DefaultLimits are Kafka's defaults; where Kafka has no limit, one that no honest client meets.
@@ -46,6 +47,7 @@ func DefaultLimits() Limits {
 		NewMemberJoin: 5 * time.Minute,
 		MaxPending:    10_000,
 		MaxBytes:      6 << 20, // a metadata command holds 8 MiB
+		MaxProtocols:  1000,
 	}
 }
 
