@@ -63,7 +63,7 @@ func (g *Group) receiveJoin(now time.Time, r *group.JoinRequest, w World, out *E
 		return x, group.ErrNotAvailable
 	case known == nil && len(g.order) >= g.limits.MaxSize:
 		return x, group.ErrMaxSize
-	case r.Type != group.ConsumerType || len(r.Protocols) == 0 || !g.shares(r.Protocols, known):
+	case r.Type != group.ConsumerType || len(r.Protocols) == 0 || slices.ContainsFunc(r.Protocols, unnamed) || !g.shares(r.Protocols, known):
 		return x, group.ErrInconsistentProtocol
 	case r.MemberID == "" && r.InstanceID == "" && r.RequireKnownID:
 		return x, group.ErrMemberIDRequired
@@ -124,7 +124,7 @@ func (g *Group) findClassic(id string, r *group.JoinRequest, out *Effects) (*mem
 // shares tells whether some protocol of ps is supported by every member of the classic protocol but one.
 func (g *Group) shares(ps []group.Protocol, but *member) bool {
 	return slices.ContainsFunc(ps, func(p group.Protocol) bool {
-		return p.Name != "" && !slices.ContainsFunc(g.order, func(m *member) bool { return m.classic != nil && m != but && !m.classic.supports(p.Name) })
+		return !slices.ContainsFunc(g.order, func(m *member) bool { return m.classic != nil && m != but && !m.classic.supports(p.Name) })
 	})
 }
 
@@ -132,11 +132,16 @@ func (c *classic) supports(name string) bool {
 	return slices.ContainsFunc(c.protocols, func(p group.Protocol) bool { return p.Name == name })
 }
 
-// copyProtocols takes the protocols out of the request's buffer.
+// unnamed: a classic group has no such protocol, and this group may become one again.
+func unnamed(p group.Protocol) bool { return p.Name == "" }
+
+// copyProtocols takes the protocols out of the request's buffer, the first of each name.
 func copyProtocols(ps []group.Protocol) []group.Protocol {
 	out := make([]group.Protocol, 0, len(ps))
+	seen := make(map[string]bool, len(ps))
 	for _, p := range ps {
-		if !slices.ContainsFunc(out, func(q group.Protocol) bool { return q.Name == p.Name }) {
+		if !seen[p.Name] {
+			seen[p.Name] = true
 			out = append(out, group.Protocol{Name: p.Name, Metadata: slices.Clone(p.Metadata)})
 		}
 	}

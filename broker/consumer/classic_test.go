@@ -239,6 +239,25 @@ func TestClassicJoins(t *testing.T) {
 	}
 }
 
+// A member could bring protocols that a classic group has no place for, and the group could not become one again when the others had gone: the broker
+// that coordinates it would end, and after it the next one.
+func TestUnnamedProtocols(t *testing.T) {
+	for name, ps := range map[string][]string{"first": {"", "range"}, "last": {"range", ""}, "only": {""}} {
+		r := newRig(t, "a", 4)
+		r.say(joining("m1", "a"))
+		j := r.joins1("", r.embedded(1, nil, "a"), func(q *group.JoinRequest) {
+			metadata := q.Protocols[0].Metadata
+			q.Protocols = nil
+			for _, p := range ps {
+				q.Protocols = append(q.Protocols, group.Protocol{Name: p, Metadata: metadata})
+			}
+		})
+		if !errors.Is(j.Err, group.ErrInconsistentProtocol) || len(r.g.order) != 1 {
+			t.Errorf("%s: %+v, %d members", name, j, len(r.g.order))
+		}
+	}
+}
+
 // Members whose metadata cannot be read, or who have the same partition, stay in a classic group.
 func TestNotMigrated(t *testing.T) {
 	r := newRig(t, "a", 2)

@@ -274,6 +274,39 @@ func TestMigration(t *testing.T) {
 	})
 }
 
+// What a classic group refuses of a member, a group of the consumer protocol would take, and not give back: protocols without a name, or by the thousand.
+func TestUnfitForMigration(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := DefaultConfig()
+		cfg.Limits.InitialDelay = 0
+		q, c, stop := leveled(t, cfg)
+		defer stop()
+		synctest.Wait()
+		q.topic("t", 2)
+		if r := consumerSay(c, "g", consumerJoin("m1", "t")); r.Err != nil {
+			t.Fatal(r.Err)
+		}
+		metadata := []byte("\x00\x00\x00\x00\x00\x01\x00\x01t\xff\xff\xff\xff")
+		unnamed, many := ask(""), ask("")
+		unnamed.Protocols = []group.Protocol{{Name: "", Metadata: metadata}, {Name: "range", Metadata: metadata}}
+		for i := range cfg.Limits.MaxProtocols + 1 {
+			many.Protocols = append(many.Protocols, group.Protocol{Name: fmt.Sprint(i), Metadata: metadata})
+		}
+		if j := join(c, "g", unnamed); !errors.Is(j.Err, group.ErrInconsistentProtocol) {
+			t.Errorf("%+v", j)
+		}
+		if j := join(c, "g", many); !errors.Is(j.Err, group.ErrTooLarge) {
+			t.Errorf("%+v", j)
+		}
+		if r := consumerSay(c, "g", consumerBeat("m1", -1)); r.Err != nil {
+			t.Fatal(r.Err)
+		}
+		if d, err := c.ConsumerDescribe("g"); err != nil || d.State != consumer.Empty {
+			t.Errorf("%+v, %v", d, err)
+		}
+	})
+}
+
 // Where the policy keeps protocols apart, members of the other one are refused while there are members.
 func TestNoMigration(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
