@@ -1,7 +1,6 @@
 package api
 
 import (
-	"slices"
 	"strings"
 
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -19,11 +18,11 @@ func (h *Handler) listGroups(x *wire.Exchange) {
 	groups, err := h.Groups.List()
 	resp.ErrorCode = code(err)
 	if err == nil {
+		states, types := onlyOf(plain(req.StatesFilter)), onlyOf(plain(req.TypesFilter))
 		for _, g := range groups {
-			if !named(req.StatesFilter, g.State) || !named(req.TypesFilter, g.Type) {
-				continue
+			if states.passes(strings.ToLower(g.State)) && types.passes(strings.ToLower(g.Type)) {
+				resp.Groups = append(resp.Groups, listedGroup(g))
 			}
-			resp.Groups = append(resp.Groups, listedGroup(g))
 		}
 	}
 	reply(x, resp)
@@ -35,7 +34,29 @@ func listedGroup(g coordinator.Listed) kmsg.ListGroupsResponseGroup {
 	return out
 }
 
-// named tells whether a filter lets a name through; an empty filter lets everything.
-func named(filter []string, name string) bool {
-	return len(filter) == 0 || slices.ContainsFunc(filter, func(f string) bool { return strings.EqualFold(strings.TrimSpace(f), name) })
+// plain are names as they are compared, whatever their case.
+func plain(names []string) []string {
+	for i, n := range names {
+		names[i] = strings.ToLower(strings.TrimSpace(n))
+	}
+	return names
+}
+
+// only is what a filter lets through; nil is everything. A set: what is filtered is walked once, however long a client's filter is.
+type only[T comparable] map[T]struct{}
+
+func onlyOf[T comparable](filter []T) only[T] {
+	if len(filter) == 0 {
+		return nil
+	}
+	o := make(only[T], len(filter))
+	for _, v := range filter {
+		o[v] = struct{}{}
+	}
+	return o
+}
+
+func (o only[T]) passes(v T) bool {
+	_, ok := o[v]
+	return ok || o == nil
 }

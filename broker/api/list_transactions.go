@@ -23,7 +23,7 @@ func (h *Handler) listTransactions(x *wire.Exchange) {
 		reply(x, resp)
 		return
 	}
-	for _, name := range req.StateFilters {
+	for _, name := range once(req.StateFilters) {
 		if !slices.ContainsFunc(txnStates, func(s command.TxnState) bool { return s.String() == name }) {
 			resp.UnknownStateFilters = append(resp.UnknownStateFilters, name)
 		}
@@ -37,11 +37,11 @@ func (h *Handler) listTransactions(x *wire.Exchange) {
 			return
 		}
 	}
+	states, producers := onlyOf(req.StateFilters), onlyOf(req.ProducerIDFilters)
 	now := h.Clock().UnixMilli()
 	h.quorum.Image().Transactions(func(r *txn.Record) bool {
 		switch {
-		case len(req.StateFilters) > 0 && !slices.Contains(req.StateFilters, r.State.String()),
-			len(req.ProducerIDFilters) > 0 && !slices.Contains(req.ProducerIDFilters, int64(r.Producer)),
+		case !states.passes(r.State.String()), !producers.passes(int64(r.Producer)),
 			x.Version >= 1 && req.DurationFilterMillis >= 0 && (r.State != command.TxnOngoing || now-r.StartedMs <= req.DurationFilterMillis),
 			pattern != nil && !pattern.MatchString(r.ID),
 			h.Transactions.Coordinator.Serves(r.ID) != nil:
