@@ -15,8 +15,15 @@ const turn = 256
 // Run loads the groups of this broker's shards once the quorum is ready, serves until ctx ends, and then answers everything
 // that is parked. Call it once. An error means that the image holds a group that this release cannot read.
 func (c *Coordinator) Run(ctx context.Context) error {
-	defer c.said.Flush()
-	defer c.stop()
+	err := c.run(ctx)
+	// Not deferred: a panic under a shard's lock has to end the process. To stop would wait for that lock for ever, and the broker would
+	// neither serve its groups nor leave them to others.
+	c.stop()
+	c.said.Flush()
+	return err
+}
+
+func (c *Coordinator) run(ctx context.Context) error {
 	if err := c.quorum.Ready(ctx); err != nil {
 		if ctx.Err() != nil {
 			return nil

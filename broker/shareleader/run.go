@@ -19,7 +19,12 @@ const (
 
 // Run tells shares what became of their changes and lets time pass for them, until ctx ends; then everybody who waits is answered. Call it once.
 func (l *Leader) Run(ctx context.Context) error {
-	defer l.stop()
+	err := l.run(ctx)
+	l.stop() // not deferred: a panic under a lock has to end the process, and to stop would wait for that lock
+	return err
+}
+
+func (l *Leader) run(ctx context.Context) error {
 	ticker := time.NewTicker(sweep)
 	defer ticker.Stop()
 	timer := time.NewTimer(0)

@@ -14,7 +14,12 @@ import (
 
 // Run serves until ctx ends. Call it once.
 func (c *Coordinator) Run(ctx context.Context) error {
-	defer c.stop()
+	err := c.run(ctx)
+	c.stop() // not deferred: a panic under a lock has to end the process, and to stop would wait for that lock
+	return err
+}
+
+func (c *Coordinator) run(ctx context.Context) error {
 	if err := c.quorum.Ready(ctx); err != nil {
 		if ctx.Err() != nil {
 			return nil
