@@ -47,67 +47,81 @@ func prove(token string, who side, helloBody, answererBody []byte) []byte {
 }
 
 // accept is the acceptor's half. It returns who has dialed, and for what. The connection's deadline is the caller's to set.
-// cert is what the dialer has shown, nil on a plain connection.
+// cert is what the dialer has shown, nil on a plain connection. Whoever is refused is told why.
 func (h *Hub) accept(nc net.Conn, cert *x509.Certificate) (Kind, wire.Peer, error) {
-	f, err := readFrame(nc)
-	if errors.Is(err, errSpeaksTLS) {
-		return 0, wire.Peer{}, Refuse(CodeTLS, "somebody speaks TLS on this cluster.listener, which is plain: security.inter.broker.protocol is to be the same on every broker")
+	kind, remote, r, err := h.examine(nc, cert)
+	if r != nil {
+		err = r
+		if b, encodeErr := encode(typeRefusal, refusal{r.Code, r.Text[:min(len(r.Text), maxText)]}); encodeErr == nil {
+			if _, writeErr := nc.Write(b); writeErr != nil {
+				err = errors.Join(r, writeErr)
+			}
+		}
 	}
 	if err != nil {
 		return 0, wire.Peer{}, err
 	}
-	refuse := func(r *Refusal) (Kind, wire.Peer, error) {
-		if b, err := encode(typeRefusal, refusal{r.Code, r.Text[:min(len(r.Text), maxText)]}); err == nil {
-			if _, err := nc.Write(b); err != nil {
-				return 0, wire.Peer{}, errors.Join(r, err)
-			}
-		}
-		return 0, wire.Peer{}, r
+	return kind, remote, send(nc, typeWelcome, welcome{})
+}
+
+// examine hears the dialer's hello, has it prove that it knows the token, and checks who it is.
+func (h *Hub) examine(nc net.Conn, cert *x509.Certificate) (kind Kind, remote wire.Peer, r *Refusal, err error) {
+	f, err := readFrame(nc)
+	if errors.Is(err, errSpeaksTLS) { // it would not understand a refusal
+		return 0, remote, nil, Refuse(CodeTLS, "somebody speaks TLS on this cluster.listener, which is plain: security.inter.broker.protocol is to be the same on every broker")
+	}
+	if err != nil {
+		return 0, remote, nil, err
 	}
 	self := h.cfg.Self()
 	if f.kind == typeHello && (f.version < oldest || f.version > version) {
-		return refuse(Refuse(CodeVersion, "broker %d (release %s) speaks versions %d to %d of the protocol between brokers, the dialer %d: upgrade the older one, one release after the other",
-			self.Node, self.Release, oldest, version, f.version))
+		return 0, remote, Refuse(CodeVersion, "broker %d (release %s) speaks versions %d to %d of the protocol between brokers, the dialer %d: upgrade the older one, one release after the other",
+			self.Node, self.Release, oldest, version, f.version), nil
 	}
 	var who hello
 	if err := decode(f, typeHello, &who); err != nil {
-		return refuse(Refuse(CodeMalformed, "%v", err))
+		return 0, remote, Refuse(CodeMalformed, "%v", err), nil
 	}
 	if !who.Kind.known() {
-		return refuse(Refuse(CodeUnsupported, "connections of kind %d are not known to release %s: upgrade broker %d", who.Kind, self.Release, self.Node))
+		return 0, remote, Refuse(CodeUnsupported, "connections of kind %d are not known to release %s: upgrade broker %d", who.Kind, self.Release, self.Node), nil
 	}
+	if r, err := h.challenge(nc, self, f.body); r != nil || err != nil {
+		return 0, remote, r, err
+	}
+	remote = wire.Peer{Node: who.Node, Cluster: who.Cluster, Release: who.Release, Directory: who.Directory, Admission: who.Admission}
+	if r := admit(cert, remote, self.Cluster); r != nil {
+		return 0, remote, r, nil
+	}
+	return who.Kind, remote, h.check(self, remote, who.Kind, who.Want), nil
+}
+
+// challenge proves that this broker knows the token, and has the dialer prove it.
+func (h *Hub) challenge(nc net.Conn, self wire.Peer, helloBody []byte) (*Refusal, error) {
 	mine, err := cbor.Marshal(answerer{
 		Cluster: self.Cluster, Node: self.Node, Directory: self.Directory, Admission: self.Admission, Release: self.Release,
 		Nonce: nonce(), Guarded: h.cfg.Token != "",
 	})
 	if err != nil {
-		return 0, wire.Peer{}, err
+		return nil, err
 	}
-	if err := send(nc, typeChallenge, challenge{Who: mine, Proof: prove(h.cfg.Token, acceptorSide, f.body, mine)}); err != nil {
-		return 0, wire.Peer{}, err
+	if err := send(nc, typeChallenge, challenge{Who: mine, Proof: prove(h.cfg.Token, acceptorSide, helloBody, mine)}); err != nil {
+		return nil, err
 	}
 	answer, err := readFrame(nc)
 	if err != nil {
-		return 0, wire.Peer{}, err
+		return nil, err
 	}
 	var p proof
 	if err := decode(answer, typeProof, &p); err != nil {
 		if r := (*Refusal)(nil); errors.As(err, &r) {
-			return 0, wire.Peer{}, err // the dialer's, who does not want us
+			return nil, err // the dialer's, who does not want us
 		}
-		return refuse(Refuse(CodeMalformed, "%v", err))
+		return Refuse(CodeMalformed, "%v", err), nil
 	}
-	remote := wire.Peer{Node: who.Node, Cluster: who.Cluster, Release: who.Release, Directory: who.Directory, Admission: who.Admission}
-	if !hmac.Equal(p.Proof, prove(h.cfg.Token, dialerSide, f.body, mine)) {
-		return refuse(tokenRefusal(self.Node, len(p.Proof) == 0, h.cfg.Token == ""))
+	if !hmac.Equal(p.Proof, prove(h.cfg.Token, dialerSide, helloBody, mine)) {
+		return tokenRefusal(self.Node, len(p.Proof) == 0, h.cfg.Token == ""), nil
 	}
-	if r := admit(cert, remote, self.Cluster); r != nil {
-		return refuse(r)
-	}
-	if r := h.check(self, remote, who.Kind, who.Want); r != nil {
-		return refuse(r)
-	}
-	return who.Kind, remote, send(nc, typeWelcome, welcome{})
+	return nil, nil
 }
 
 func tokenRefusal(node kafka.BrokerID, none, unwanted bool) *Refusal {

@@ -99,39 +99,14 @@ func Decode(b []byte) (*State, error) {
 	count := be.Uint32(b[2:])
 	b = b[6:]
 	for range count {
-		if len(b) < producerSize {
-			return nil, fmt.Errorf("%w: cut short", ErrSnapshot)
+		p, rest, err := decodeProducer(b, v != withoutTxns)
+		if err != nil {
+			return nil, err
 		}
-		p := newProducer(kafka.ProducerID(be.Uint64(b)), kafka.ProducerEpoch(be.Uint16(b[8:])))
-		p.LastSeen, p.n = int64(be.Uint64(b[10:])), int(b[18])
-		b = b[producerSize:]
-		if v != withoutTxns {
-			if len(b) < txnSize {
-				return nil, fmt.Errorf("%w: cut short", ErrSnapshot)
-			}
-			p.TxnFirst, p.Coordinator = kafka.Offset(be.Uint64(b)), kafka.CoordinatorEpoch(be.Uint32(b[8:]))
-			b = b[txnSize:]
-			if p.TxnFirst < NoTxn {
-				return nil, fmt.Errorf("%w: producer %d has a transaction from %d on", ErrSnapshot, p.ID, p.TxnFirst)
-			}
-			if p.TxnFirst != NoTxn {
-				s.open = append(s.open, p)
-			}
+		if p.TxnFirst != NoTxn {
+			s.open = append(s.open, p)
 		}
-		if p.n > remembered || len(b) < p.n*batchSize {
-			return nil, fmt.Errorf("%w: producer %d has %d batches", ErrSnapshot, p.ID, p.n)
-		}
-		for i := range p.n {
-			p.ring[i] = Batch{
-				FirstSequence: int32(be.Uint32(b)),
-				LastSequence:  int32(be.Uint32(b[4:])),
-				Base:          kafka.Offset(be.Uint64(b[8:])),
-				Last:          kafka.Offset(be.Uint64(b[16:])),
-				TimestampMs:   int64(be.Uint64(b[24:])),
-			}
-			b = b[batchSize:]
-		}
-		s.producers[p.ID] = p
+		s.producers[p.ID], b = p, rest
 	}
 	sort.SliceStable(s.open, func(i, j int) bool { return s.open[i].TxnFirst < s.open[j].TxnFirst })
 	if v != withoutTxns {
@@ -144,6 +119,41 @@ func Decode(b []byte) (*State, error) {
 		return nil, fmt.Errorf("%w: %d bytes too many", ErrSnapshot, len(b))
 	}
 	return s, nil
+}
+
+// decodeProducer reads one producer, and returns what is behind it.
+func decodeProducer(b []byte, txns bool) (*Producer, []byte, error) {
+	be := binary.BigEndian
+	if len(b) < producerSize {
+		return nil, nil, fmt.Errorf("%w: cut short", ErrSnapshot)
+	}
+	p := newProducer(kafka.ProducerID(be.Uint64(b)), kafka.ProducerEpoch(be.Uint16(b[8:])))
+	p.LastSeen, p.n = int64(be.Uint64(b[10:])), int(b[18])
+	b = b[producerSize:]
+	if txns {
+		if len(b) < txnSize {
+			return nil, nil, fmt.Errorf("%w: cut short", ErrSnapshot)
+		}
+		p.TxnFirst, p.Coordinator = kafka.Offset(be.Uint64(b)), kafka.CoordinatorEpoch(be.Uint32(b[8:]))
+		b = b[txnSize:]
+		if p.TxnFirst < NoTxn {
+			return nil, nil, fmt.Errorf("%w: producer %d has a transaction from %d on", ErrSnapshot, p.ID, p.TxnFirst)
+		}
+	}
+	if p.n > remembered || len(b) < p.n*batchSize {
+		return nil, nil, fmt.Errorf("%w: producer %d has %d batches", ErrSnapshot, p.ID, p.n)
+	}
+	for i := range p.n {
+		p.ring[i] = Batch{
+			FirstSequence: int32(be.Uint32(b)),
+			LastSequence:  int32(be.Uint32(b[4:])),
+			Base:          kafka.Offset(be.Uint64(b[8:])),
+			Last:          kafka.Offset(be.Uint64(b[16:])),
+			TimestampMs:   int64(be.Uint64(b[24:])),
+		}
+		b = b[batchSize:]
+	}
+	return p, b, nil
 }
 
 func (s *State) decodeAborted(b []byte) ([]byte, error) {

@@ -71,16 +71,23 @@ func (l *Limits) configure(t *Topology, topics image.Topics) *configured {
 		return failed(IncorrectlyPartitionedTopics, "%d tasks, at most %d", total, l.MaxTasks)
 	}
 	c := &configured{counts: decided, tasks: tasks}
+	c.compare(t, there)
+	return c
+}
+
+// compare tells what is in the way of the tasks in the internal topics that there are.
+func (c *configured) compare(t *Topology, there func(name string) (partitions int32, ok bool)) {
 	var names []string
 	for name, topic := range t.internal() {
-		want := decided[name]
+		want := c.counts[name]
 		have, exists := there(name)
 		switch {
 		case !exists:
 			c.create = append(c.create, NewTopic{Name: name, Partitions: want, Replicas: topic.Replicas, Configs: topic.Configs})
 			names = append(names, name)
 		case have != want:
-			return failed(IncorrectlyPartitionedTopics, "topic %q has %d partitions, where %d belong", name, have, want)
+			*c = configured{problem: &Status{IncorrectlyPartitionedTopics, fmt.Sprintf("topic %q has %d partitions, where %d belong", name, have, want)}}
+			return
 		}
 	}
 	if len(c.create) > 0 {
@@ -88,7 +95,6 @@ func (l *Limits) configure(t *Topology, topics image.Topics) *configured {
 		slices.Sort(names)
 		c.problem, c.tasks = &Status{MissingInternalTopics, "internal topics that do not exist yet: " + some(names)}, nil
 	}
-	return c
 }
 
 // internal is every internal topic by its name; of one that two subtopologies have, the first.

@@ -217,36 +217,8 @@ func (g *Group) checkEpoch(m *member, r *Heartbeat) error {
 
 // update makes a member what it says it is, and begins an epoch if that is anything new.
 func (g *Group) update(now time.Time, m *member, r *Heartbeat, w *World, known bool) error {
-	n := *m
-	changed := !known
-	set := func(at *string, to string) {
-		if *at != to {
-			*at, changed = to, true
-		}
-	}
-	if r.Rack != nil {
-		set(&n.rack, *r.Rack)
-	}
-	if r.Process != nil {
-		set(&n.process, *r.Process)
-	}
-	set(&n.client, r.ClientID)
-	set(&n.host, r.ClientHost)
-	if d := time.Duration(r.RebalanceMs) * time.Millisecond; r.RebalanceMs >= 0 && n.rebalance != d {
-		n.rebalance, changed = d, true
-	}
-	if t := r.Topology; t != nil && n.topologyEpoch != t.Epoch {
-		n.topologyEpoch, changed = t.Epoch, true
-	}
-	if e := r.Endpoint; e != nil && (n.endpoint == nil || *n.endpoint != *e) {
-		n.endpoint, changed = &Endpoint{e.Host, e.Port}, true
-	}
-	if r.HasTags && !slices.Equal(n.tags, r.Tags) {
-		if tags := sortedPairs(r.Tags); !slices.Equal(n.tags, tags) {
-			n.tags, changed = tags, true
-		}
-	}
-	if !changed {
+	n, changed := m.as(r)
+	if known && !changed {
 		g.touch(m, now, w.Session)
 		return nil
 	}
@@ -278,6 +250,39 @@ func (g *Group) update(now time.Time, m *member, r *Heartbeat, w *World, known b
 	g.touch(m, now, w.Session)
 	g.bump()
 	return nil
+}
+
+// as is the member as it says it is, and whether that is anything new.
+func (m *member) as(r *Heartbeat) (n member, changed bool) {
+	n = *m
+	set := func(at *string, to string) {
+		if *at != to {
+			*at, changed = to, true
+		}
+	}
+	if r.Rack != nil {
+		set(&n.rack, *r.Rack)
+	}
+	if r.Process != nil {
+		set(&n.process, *r.Process)
+	}
+	set(&n.client, r.ClientID)
+	set(&n.host, r.ClientHost)
+	if d := time.Duration(r.RebalanceMs) * time.Millisecond; r.RebalanceMs >= 0 && n.rebalance != d {
+		n.rebalance, changed = d, true
+	}
+	if t := r.Topology; t != nil && n.topologyEpoch != t.Epoch {
+		n.topologyEpoch, changed = t.Epoch, true
+	}
+	if e := r.Endpoint; e != nil && (n.endpoint == nil || *n.endpoint != *e) {
+		n.endpoint, changed = &Endpoint{e.Host, e.Port}, true
+	}
+	if r.HasTags && !slices.Equal(n.tags, r.Tags) {
+		if tags := sortedPairs(r.Tags); !slices.Equal(n.tags, tags) {
+			n.tags, changed = tags, true
+		}
+	}
+	return n, changed
 }
 
 // status is what a member is told of its group beside its tasks; nil when all is well.
