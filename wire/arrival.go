@@ -16,8 +16,8 @@ const (
 	produceBatches = 3
 )
 
-// Arrival checks the batches of a Produce request while its frame arrives (batch.Arriving). It decides nothing: what it cannot follow, whoever handles
-// the request checks, and finds fault with. The zero value has nothing. One goroutine at a time.
+// Arrival checks the batches of a Produce request while its frame arrives (batch.Arriving). It decides nothing: what it cannot
+// follow, whoever handles the request checks, and finds fault with. The zero value has nothing. One goroutine at a time.
 type Arrival struct {
 	frame      []byte
 	at         int // parsed so far

@@ -8,8 +8,8 @@ import (
 )
 
 // AlterReplicaLogDirs (key 34, v1-2; KIP-113): a broker has one directory, so a replica is, or will be, where it is asked to be, or
-// cannot be. The bucket counts as well, since DescribeLogDirs tells of it as of another one. kafka-reassign-partitions.sh asks for it when it rolls a reassignment back: it writes
-// the directories into the file that it says to keep for that.
+// cannot be. The bucket counts as well, since DescribeLogDirs tells of it as of another one. kafka-reassign-partitions.sh asks
+// for it when it rolls a reassignment back: it writes the directories into the file that it says to keep for that.
 
 func (h *Handler) alterReplicaLogDirs(x *wire.Exchange) {
 	req := x.Request.(*kmsg.AlterReplicaLogDirsRequest)

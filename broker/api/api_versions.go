@@ -17,7 +17,8 @@ import (
 //   - What clients ask about their own metrics (KIP-714) is left out unless there is a subscription: librdkafka 2.5.0 cannot take it.
 //   - What needs a metadata level that the cluster does not work at yet is left out.
 //   - Features (KIP-584): metadata.version, whose level tells tools which generation of Kafka's metadata to expect; group.version (consumer groups,
-//     KIP-848), transaction.version (KIP-890), share.version (KIP-932) and streams.version (KIP-1071), which switch clients to newer protocols once every broker serves those.
+//     KIP-848), transaction.version (KIP-890), share.version (KIP-932) and streams.version (KIP-1071), which switch clients to
+//     newer protocols once every broker serves those.
 //   - qanat.metadata is the level of our own metadata (command.Level), which decides whether brokers of different releases can work
 //     together. It rises by itself; see UpdateFeatures. At level 0 it is not finalized.
 

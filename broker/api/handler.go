@@ -110,7 +110,8 @@ type Handler struct {
 	configs   chan struct{} // a token: one read-modify-write of configurations at a time
 }
 
-// readable is what this package asks of a *partition.Partition, or of a *statelog.Partition in its place, for who only reads; see there for each method.
+// readable is what this package asks of a *partition.Partition, or of a *statelog.Partition in its place, for who only reads; see
+// there for each method.
 type readable interface {
 	ID() kafka.Partition
 	Read(r partition.ReadRequest) (partition.ReadResult, error)
@@ -263,8 +264,8 @@ func (h *Handler) meter(x *wire.Exchange) *quota.Meter {
 // holdOff has the client of an exchange that is not answered yet wait for no less than d.
 func holdOff(x *wire.Exchange, d time.Duration) { x.Throttle = max(x.Throttle, d) }
 
-// mutations bounds what a request creates and deletes (KIP-599). From a version on clients know THROTTLING_QUOTA_EXCEEDED, and are refused what goes beyond
-// the limit; older ones have to wait for the next request.
+// mutations bounds what a request creates and deletes (KIP-599). From a version on clients know THROTTLING_QUOTA_EXCEEDED, and
+// are refused what goes beyond the limit; older ones have to wait for the next request.
 type mutations struct {
 	x      *wire.Exchange
 	meter  *quota.Meter

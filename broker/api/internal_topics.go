@@ -13,9 +13,9 @@ import (
 )
 
 // Kafka's internal topics, __consumer_offsets and __transaction_state, are views that package statelog makes of the image: Metadata,
-// DescribeTopicPartitions, DescribeConfigs, DescribeProducers, ListOffsets, OffsetForLeaderEpoch and Fetch know them, and whatever would change them is
-// refused with INVALID_TOPIC_EXCEPTION, as Kafka refuses to let clients write to them. They are in the list of all topics once there is a group, or a
-// transactional id: in Kafka they are created then. By name they can be found before.
+// DescribeTopicPartitions, DescribeConfigs, DescribeProducers, ListOffsets, OffsetForLeaderEpoch and Fetch know them, and
+// whatever would change them is refused with INVALID_TOPIC_EXCEPTION, as Kafka refuses to let clients write to them. They are in
+// the list of all topics once there is a group, or a transactional id: in Kafka they are created then. By name they can be found before.
 
 // internalTopic tells whether a name belongs to the broker and not to its users.
 func internalTopic(name string) bool { return statelog.Named(name) != nil }

@@ -19,8 +19,8 @@ import (
 //   - A group, topic or partition without a commit is -1 without an error; an unknown topic id (v10+) is
 //     UNKNOWN_TOPIC_ID.
 //   - RequireStable (v7+, KIP-447) asks for no offset that a transaction under way may still change: UNSTABLE_OFFSET_COMMIT.
-//   - Only the group's coordinator answers: another broker's image may be behind. The coordinator's shows every commit that was answered, and every commit of an earlier generation once a member has
-//     been assigned in a later one.
+//   - Only the group's coordinator answers: another broker's image may be behind. The coordinator's shows every commit that was
+//     answered, and every commit of an earlier generation once a member has been assigned in a later one.
 
 func (h *Handler) offsetFetch(x *wire.Exchange) {
 	req := x.Request.(*kmsg.OffsetFetchRequest)

@@ -20,8 +20,8 @@ import (
 //     partitions are added and forgotten. A session ends with its connection. One that would have too many partitions: INVALID_REQUEST.
 //   - An answer to a session's first request lists all partitions, later ones those with records, an error or acknowledgements.
 //   - Waits up to max wait for records, but only for those: min bytes beyond one are not waited for.
-//   - v1: how many records at most, rounded up to whole batches, and how many are told of together (KIP-1206); v2: or exactly so many; renewal of locks, with
-//     which nothing is fetched (KIP-1222).
+//   - v1: how many records at most, rounded up to whole batches, and how many are told of together (KIP-1206); v2: or exactly so
+//     many; renewal of locks, with which nothing is fetched (KIP-1222).
 //   - A client that has had more than its consumer_byte_rate gets no records, and is told how long to wait; see Fetch.
 //   - An acknowledgement is answered when what it says is durable.
 //   - Errors of partitions are those that clients know: whatever they could not act on is NOT_LEADER_OR_FOLLOWER or KAFKA_STORAGE_ERROR.

@@ -9,9 +9,10 @@ import (
 	"github.com/qanat-io/qanat/wire"
 )
 
-// UpdateFeatures (key 57, v0-2; KIP-584, 1022): features rise by themselves, when every broker supports the next level, and never fall. So what a cluster
-// works at already is granted, and anything else INVALID_UPDATE_VERSION: of the whole request, at every version, as by Kafka 4, where a request's
-// updates are made together or not at all. v0-1 name each feature of a request that is granted. A feature that is named twice → INVALID_REQUEST.
+// UpdateFeatures (key 57, v0-2; KIP-584, 1022): features rise by themselves, when every broker supports the next level, and never
+// fall. So what a cluster works at already is granted, and anything else INVALID_UPDATE_VERSION: of the whole request, at every
+// version, as by Kafka 4, where a request's updates are made together or not at all. v0-1 name each feature of a request that is
+// granted. A feature that is named twice → INVALID_REQUEST.
 
 const noResultsVersion = 2
 

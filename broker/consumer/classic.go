@@ -10,8 +10,8 @@ import (
 	"github.com/qanat-io/qanat/metadata/image"
 )
 
-// Members that use the classic protocol in a group of this one, while it is migrated (KIP-848): a generation is the member's epoch; there is no leader,
-// the broker assigns; a heartbeat that is answered with REBALANCE_IN_PROGRESS brings the member to the next step.
+// Members that use the classic protocol in a group of this one, while it is migrated (KIP-848): a generation is the member's
+// epoch; there is no leader, the broker assigns; a heartbeat that is answered with REBALANCE_IN_PROGRESS brings the member to the next step.
 
 // classic is what a member has that uses the classic protocol.
 type classic struct {

@@ -219,7 +219,8 @@ func (s *Session) beat(ctx context.Context, leader Leader, sizes bool) (v verdic
 }
 
 // activate makes the broker active, when it is fenced and there is nothing in the way: its image is as new as the
-// controller's was at the heartbeat before (that of this moment it never has while there is much to do), it is ready, and what its registration calls for has been decided.
+// controller's was at the heartbeat before (that of this moment it never has while there is much to do), it is ready, and what
+// its registration calls for has been decided.
 func (s *Session) activate(ctx context.Context, index uint64) {
 	m := s.quorum.Image()
 	b, ok := m.Broker(s.cfg.Node)

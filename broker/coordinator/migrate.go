@@ -35,7 +35,8 @@ func (c *Coordinator) upgrade(e *entry, old *group.Group, now time.Time, h *cons
 }
 
 // downgrade makes a group of the consumer protocol a classic one when all members that are left speak only that. They rebalance. What this group
-// was is replaced in the image by the first assignment that follows; a coordinator that is lost before finds the group as it was. Under the shard's lock.
+// was is replaced in the image by the first assignment that follows; a coordinator that is lost before finds the group as it was.
+// Under the shard's lock.
 func (c *Coordinator) downgrade(e *entry, now time.Time, out *effects) {
 	g, ok := e.g.(consumerGroup)
 	if !ok || !c.cfg.Consumer.Downgrade || !g.Classic() || g.Size() > c.cfg.Limits.MaxSize {

@@ -68,7 +68,8 @@ func limits(settings *config.Topic, now time.Time) batch.Limits {
 	return l
 }
 
-// keyless is the refusal of a batch for a compacted topic: which of its records have no key. Clients give the others another error, or send them again.
+// keyless is the refusal of a batch for a compacted topic: which of its records have no key. Clients give the others another
+// error, or send them again.
 type keyless struct {
 	error
 	records []RecordError

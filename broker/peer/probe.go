@@ -40,8 +40,8 @@ type Verdict struct {
 // probeTimeout bounds a probe whose caller has set no earlier deadline.
 const probeTimeout = time.Second
 
-// Probe dials a node's cluster listener and looks who answers. It is Dead when it is so at every address. A verdict of Dead is certain at its moment for a process on
-// that host; Silent is not: it may be slow.
+// Probe dials a node's cluster listener and looks who answers. It is Dead when it is so at every address. A verdict of Dead is
+// certain at its moment for a process on that host; Silent is not: it may be slow.
 func (h *Hub) Probe(ctx context.Context, node kafka.BrokerID) Verdict {
 	v := Verdict{State: Silent, Err: fmt.Errorf("broker %d: its address is not known", node)}
 	for _, address := range h.cfg.Address(node) {

@@ -33,8 +33,8 @@ func (s *State) Snapshot(at kafka.Offset) []byte {
 // Encode appends the snapshot: version uint16, count uint32, then by ascending
 // id: id int64, epoch int16, last seen int64, batch count uint8, the open transaction's first offset int64, coordinator epoch int32, and for each
 // batch first and last sequence int32, base and last offset int64, timestamp int64. Then what was aborted since the snapshot
-// before: whether earlier ones have more uint8, the offset of that one int64, count uint32, and for each producer id, first offset, marker's offset and
-// last stable offset int64. All big-endian. Whoever stores it adds the checksum.
+// before: whether earlier ones have more uint8, the offset of that one int64, count uint32, and for each producer id, first
+// offset, marker's offset and last stable offset int64. All big-endian. Whoever stores it adds the checksum.
 func (s *State) Encode(dst []byte) []byte {
 	ids := make([]kafka.ProducerID, 0, len(s.producers))
 	for id := range s.producers {

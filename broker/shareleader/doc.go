@@ -14,8 +14,9 @@
 //     version on which it was decided. So whatever a leader that was replaced decides is refused, and the next leader has seen everything
 //     that was not.
 //
-//   - A broker that is cut off gives nothing out (Config.Leased): who leads in its place gives the same records out, and is told what becomes of them.
-//     Where a leader is moved while its broker is well, both may for a moment: until that broker has heard of it, or its lease ends.
+//   - A broker that is cut off gives nothing out (Config.Leased): who leads in its place gives the same records out, and is told
+//     what becomes of them. Where a leader is moved while its broker is well, both may for a moment: until that broker has heard
+//     of it, or its lease ends.
 //
 //   - A share whose change was refused, or of which nobody knows, is dropped and made anew from the image. Who waits for it is told.
 //

@@ -13,8 +13,8 @@ import (
 	"github.com/qanat-io/qanat/wire/kafka"
 )
 
-// entity is what a record is of: a committed offset, a classic group, a transactional id, or what one of them was. Small, as there is one for each record;
-// what it shows is in the image.
+// entity is what a record is of: a committed offset, a classic group, a transactional id, or what one of them was. Small, as
+// there is one for each record; what it shows is in the image.
 type entity struct {
 	name string // of the group, or the transactional id
 	of   any    // *image.Offset, *classic, *command.Transaction, or *tombstone
@@ -71,7 +71,8 @@ func entityOf(m *image.Image, t *image.Touch) (entity, bool) {
 	return entity{t.Name, &tombstone{kind: t.Kind, topic: t.Topic, partition: t.Partition.Index, at: time.Now().UnixMilli()}}, true
 }
 
-// all is what an image holds of a partition, by when it came to be: who has seen what other brokers showed until shortly before has seen the first of it.
+// all is what an image holds of a partition, by when it came to be: who has seen what other brokers showed until shortly before
+// has seen the first of it.
 func all(m *image.Image, t *image.Topic, index int32) []entity {
 	var found []entity
 	if t == Transactions {
@@ -122,8 +123,9 @@ func (e *entity) timestamp() int64 {
 	return 0
 }
 
-// encode is the record in Kafka's form: the oldest that says everything, since it is what the most programs read. There is nothing to show, and ok is false, where
-// an offset's topic is gone, or a group's state is not what this broker can read, of which the group's coordinator tells.
+// encode is the record in Kafka's form: the oldest that says everything, since it is what the most programs read. There is
+// nothing to show, and ok is false, where an offset's topic is gone, or a group's state is not what this broker can read, of
+// which the group's coordinator tells.
 func (e *entity) encode(m *image.Image) (timestamp int64, key, value []byte, ok bool) {
 	switch of := e.of.(type) {
 	case *image.Offset:

@@ -255,8 +255,8 @@ func (p *Partition) HighWatermark() kafka.Offset {
 // LastStable is the same: there are no transactions.
 func (p *Partition) LastStable() kafka.Offset { return p.HighWatermark() }
 
-// LogStart is the first record's offset, 0 where it cannot be told. Who asks for less gets this one: the view begins anew now and then, and that is no reason
-// to be sent back.
+// LogStart is the first record's offset, 0 where it cannot be told. Who asks for less gets this one: the view begins anew now and
+// then, and that is no reason to be sent back.
 func (p *Partition) LogStart() kafka.Offset {
 	now, _ := p.look()
 	return now.start

@@ -39,7 +39,8 @@ type traces struct {
 	tracer trace.Tracer // nil: nothing is traced
 	slow   time.Duration
 	every  uint64 // one of so many is kept in any case; 0: none
-	// drawn tells whether it is one of so many: by the nanosecond at which it was answered, as a counter would be written by all processors for each request.
+	// drawn tells whether it is one of so many: by the nanosecond at which it was answered, as a counter would be written by all
+	// processors for each request.
 	drawn func(every uint64, at int64) bool
 
 	kept  atomic.Uint64 // seconds since the start, and below it how many slow and failed ones were kept in that second

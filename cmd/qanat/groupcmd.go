@@ -385,8 +385,8 @@ type movable struct {
 	set func(context.Context, kadm.Offsets) (kadm.OffsetResponses, error)
 }
 
-// offsetsOf finds a group's offsets: where its shares start, if it is a share group, or what it has committed. A group that is not there yet has none, and
-// may be given some.
+// offsetsOf finds a group's offsets: where its shares start, if it is a share group, or what it has committed. A group that is
+// not there yet has none, and may be given some.
 func offsetsOf(ctx context.Context, adm *kadm.Client, group string) (movable, error) {
 	if m, ok, err := sharesOf(ctx, adm, group); ok || err != nil {
 		return m, err

@@ -248,9 +248,9 @@ func (t *transport) InstallSnapshot(id raft.ServerID, target raft.ServerAddress,
 // holdCheck is how often a held failure looks whether this node still leads, and the member is one.
 const holdCheck = 500 * time.Millisecond
 
-// hold keeps a failure from Raft until the member has answered something, which heartbeats see to, or is one no more, or this node leads no more. Raft
-// doubles its pause with every failure that it is told of, up to 10 s: so long would a node that comes back after some minutes
-// wait for what it has missed.
+// hold keeps a failure from Raft until the member has answered something, which heartbeats see to, or is one no more, or this
+// node leads no more. Raft doubles its pause with every failure that it is told of, up to 10 s: so long would a node that comes
+// back after some minutes wait for what it has missed.
 func (t *transport) hold(id raft.ServerID) {
 	t.mu.Lock()
 	p := t.member(id)

@@ -34,7 +34,8 @@
 //   - Readers take no lock: they see a view (segments, tail) that is replaced, never
 //     changed, and an end that is published last.
 //
-//   - Between two retirements of the journal no byte of a segment is written twice; whoever cuts or removes a file goes through Flusher.barrier first.
+//   - Between two retirements of the journal no byte of a segment is written twice; whoever cuts or removes a file goes through
+//     Flusher.barrier first.
 //
 //   - A file lacks what is late of it only while nobody looks: late.go.
 //

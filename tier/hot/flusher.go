@@ -88,8 +88,8 @@ const (
 
 // NewFlusher opens the volume that holds dir (before anything is written to
 // it, or a lost write would go unreported) and reads the recovery points kept there.
-// What a crash has left in the journal only is in the segments when it returns. fatal is called once, at once, on the first flush error, which nothing may survive; locks are held: it must
-// not call back into this package.
+// What a crash has left in the journal only is in the segments when it returns. fatal is called once, at once, on the first flush
+// error, which nothing may survive; locks are held: it must not call back into this package.
 func NewFlusher(fsys vfs.FS, dir string, cfg journal.Config, clock func() time.Time, log *slog.Logger, fatal func(error)) (*Flusher, error) {
 	volume, err := fsys.OpenVolume(dir)
 	if err != nil {
@@ -436,7 +436,8 @@ func (f *Flusher) unregister(l *Log) {
 }
 
 // Checkpoint writes the recovery points of all logs that have moved, and asks for a flush of logs in async mode,
-// which nothing else flushes; and has the segments' files what is late of them. A failure of the points costs a longer scan after a crash; it is logged and tried again.
+// which nothing else flushes; and has the segments' files what is late of them. A failure of the points costs a longer scan after
+// a crash; it is logged and tried again.
 func (f *Flusher) Checkpoint() {
 	f.mu.Lock()
 	logs := f.scratch[:0]

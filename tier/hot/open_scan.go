@@ -73,7 +73,8 @@ func (o *opening) sealAt(i int, end border) {
 	s.sealed.Store(true)
 }
 
-// scanNothing handles a log whose newest segment, the recovery point's, is missing or never came to disk: the one before it, which is trusted, is the last.
+// scanNothing handles a log whose newest segment, the recovery point's, is missing or never came to disk: the one before it,
+// which is trusted, is the last.
 func (o *opening) scanNothing() error {
 	i := len(o.segments) - 1
 	s := o.segments[i]

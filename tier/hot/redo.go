@@ -82,7 +82,8 @@ func newRedoing(fsys vfs.FS, dir string) *redoing {
 	return &redoing{fs: fsys, dir: dir, files: make(map[string]*redoFile), owed: make(map[kafka.Partition]*owing)}
 }
 
-// redo makes a segment hold the record, or keeps the record for a log of which the disk does not give a segment: one bad place is no reason not to start.
+// redo makes a segment hold the record, or keeps the record for a log of which the disk does not give a segment: one bad place is
+// no reason not to start.
 func (r *redoing) redo(rec journal.Record) error {
 	r.records++
 	owed, seen := r.owed[rec.Partition]

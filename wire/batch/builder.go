@@ -6,8 +6,8 @@ import (
 	"github.com/qanat-io/qanat/wire/kafka"
 )
 
-// Builder builds a batch record by record, for tools, tests and what is made up to be read (broker/statelog); the data path never builds batches. Set the fields
-// before the first Add. Not safe for concurrent use.
+// Builder builds a batch record by record, for tools, tests and what is made up to be read (broker/statelog); the data path never
+// builds batches. Set the fields before the first Add. Not safe for concurrent use.
 type Builder struct {
 	BaseOffset    kafka.Offset
 	LeaderEpoch   kafka.LeaderEpoch

@@ -46,7 +46,8 @@ type ProducerEpoch int16
 // has another one.
 type TopicID [16]byte
 
-// NewTopicID draws a random (version 4) id, never the zero id, and, as Kafka, none whose spelling begins with a dash: command lines would take it for a flag.
+// NewTopicID draws a random (version 4) id, never the zero id, and, as Kafka, none whose spelling begins with a dash: command
+// lines would take it for a flag.
 func NewTopicID() TopicID {
 	for {
 		var id TopicID
