@@ -234,7 +234,7 @@ func (i *Identity) look() []stamp {
 }
 
 // Reload looks whether a file has changed and takes what is new into use. What cannot be used leaves what is in use as it is,
-// and is told of once. accept, which may be nil, has the last word on the new certificate.
+// and is told of once.
 func (i *Identity) Reload() {
 	i.mu.Lock()
 	defer i.mu.Unlock()

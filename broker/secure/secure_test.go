@@ -12,6 +12,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -413,6 +414,41 @@ func TestFilesAreReadAgain(t *testing.T) {
 	is("third", 2, 4, "no such file")
 	write(issue.Request{Name: "fourth"})
 	is("fourth", 3, 4, "")
+}
+
+// A bundle of CAs, or a chain, that is cut short while it is written would be taken for the whole: those behind the cut would be trusted no more.
+func TestFilesThatAreCutShort(t *testing.T) {
+	w := newWorld(t)
+	first, second := w.ca, authority(t)
+	p := w.issue(issue.Request{Name: "broker", Hosts: []string{"localhost"}})
+	whole := slices.Concat(first.PEM(), second.PEM())
+	bundle := w.file("ca.pem", whole)
+	i := w.identity(secure.Settings{Listener: "SSL", Chain: w.file("b.pem", p.Cert), Key: w.file("b-key.pem", p.Key), TruststoreLocation: bundle, ClientAuth: secure.AuthRequired})
+	w.ca = second
+	client := w.issue(issue.Request{Name: "client"})
+	w.ca = first
+	trusted := w.trusting(&client)
+	// Where the first certificate ends nothing tells that there is another.
+	for cut := len(first.PEM()) + 1; cut < len(whole)-1; cut++ {
+		w.file("ca.pem", whole[:cut])
+		i.Reload()
+		if s := i.Status(); s.Reloads != 0 || s.Refused == "" {
+			t.Fatalf("cut at %d of %d: %+v", cut, len(whole), s)
+		}
+	}
+	if _, err := shake(t, i.ServerConfig(), trusted); err != nil {
+		t.Fatalf("a client of the second CA: %v", err)
+	}
+	if n := strings.Count(w.log.String(), "cannot be used"); n != 1 {
+		t.Fatalf("said %d times", n)
+	}
+	for _, text := range [][]byte{whole, slices.Concat([]byte("remarks ---\n"), first.PEM(), []byte("# -- behind\n\n"), second.PEM(), []byte("-- the end\n"))} {
+		w.file("ca.pem", text)
+		i.Reload()
+		if s := i.Status(); s.Refused != "" {
+			t.Fatalf("%q is refused: %s", text, s.Refused)
+		}
+	}
 }
 
 // Bytes would be lost, doubled or sent by somebody else when ciphertext is collected; or the other end would not read them.

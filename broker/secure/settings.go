@@ -173,9 +173,12 @@ func read(key, value string) ([]byte, error) {
 	return b, nil
 }
 
+// certificates are those of a PEM text, all that it has: of a file that is being written, or that a full disk has cut short, the
+// certificates before the cut would be taken for everybody who is to be trusted.
 func certificates(key, value string, text []byte) ([]*x509.Certificate, error) {
 	var list []*x509.Certificate
-	for rest := text; ; {
+	blocks := 0
+	for rest := text; ; blocks++ {
 		var b *pem.Block
 		if b, rest = pem.Decode(rest); b == nil {
 			break
@@ -192,7 +195,20 @@ func certificates(key, value string, text []byte) ([]*x509.Certificate, error) {
 	if len(list) == 0 {
 		return nil, fmt.Errorf("%s: there is no certificate in it (-----BEGIN CERTIFICATE-----)%s", where(key, value), guess(text))
 	}
+	if begun(text) > blocks {
+		return nil, fmt.Errorf("%s: it is cut short or damaged behind its certificate %d: write it whole beside its name, then rename it", where(key, value), len(list))
+	}
 	return list, nil
+}
+
+// begun is how many blocks a PEM text begins, one that ends in its first line included.
+func begun(text []byte) int {
+	const begin = "-----BEGIN "
+	n := bytes.Count(append([]byte("\n"), text...), []byte("\n"+begin))
+	if last := text[bytes.LastIndexByte(text, '\n')+1:]; len(last) > 0 && strings.HasPrefix(begin, string(last)) {
+		n++
+	}
+	return n
 }
 
 // guess says what a file is that is not PEM.
