@@ -342,3 +342,49 @@ func TestTerraform(t *testing.T) {
 		t.Errorf("processes are there: %s (%v)", out, err)
 	}
 }
+
+// False if it failed: "a broker of the local module that ends as it starts fails the apply with what it has said, and is not waited for: the others
+// wait for it".
+func TestLocalModuleTellsWhatHasEnded(t *testing.T) {
+	ctx := within(t, 2*time.Minute)
+	dir, port := t.TempDir(), freePorts(t, 9)
+	program, err := filepath.Abs(qanat)
+	if err != nil {
+		t.Fatal(err)
+	}
+	taken, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port+8)) // the third's cluster.listener
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	step := func(name string, more ...string) (string, error) {
+		c := exec.CommandContext(ctx, "bash", filepath.Join("..", "terraform", "modules", "local", "scripts", "broker"), name)
+		c.Env = append(append(harness.Environ(), "QM_DIRECTORY="+dir, "QM_PROGRAM="+program, "QM_CERTIFICATES=", "QM_MAKE_CERTS=", "QM_TIMEOUT=60", "QM_DRAIN=true", "QM_OTLP="), more...)
+		out, err := c.CombinedOutput()
+		return string(out), err
+	}
+	defer func() {
+		if out, err := step("sweep"); err != nil {
+			t.Errorf("sweep: %v\n%s", err, out)
+		}
+	}()
+	if out, err := step("prepare"); err != nil {
+		t.Fatalf("prepare: %v\n%s", err, out)
+	}
+	var peers []string
+	for n := range 3 {
+		peers = append(peers, fmt.Sprintf("%d@127.0.0.1:%d", n+1, port+3*n+2))
+	}
+	for n := range 3 {
+		first, id := port+3*n, strconv.Itoa(n+1)
+		config := fmt.Sprintf("node.id: %s\ndata.dir: %s\nlisteners: PLAINTEXT://127.0.0.1:%d\nadmin.listener: 127.0.0.1:%d\ncluster.listener: 127.0.0.1:%d\ncluster.peers: %s\n",
+			id, filepath.Join(dir, id, "data"), first, first+1, first+2, strings.Join(peers, ","))
+		if out, err := step("up", "QM_ID="+id, "QM_CONFIG="+config, fmt.Sprintf("QM_KAFKA=127.0.0.1:%d", first), fmt.Sprintf("QM_ADMIN=http://127.0.0.1:%d", first+1)); err != nil {
+			t.Fatalf("up: %v\n%s", err, out)
+		}
+	}
+	out, err := step("ready", "QM_IDS=1 2 3")
+	if err == nil || !strings.Contains(out, "broker 3: has ended:") || !strings.Contains(out, "address already in use") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
