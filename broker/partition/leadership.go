@@ -36,7 +36,7 @@ func (p *Partition) Lead(l Leadership) {
 		p.replicas = nil
 		p.partitionEpoch = -1
 	}
-	p.takeOver(l)
+	again := p.takeOver(l)
 	p.leaderEpoch.Store(int32(l.Epoch))
 	short := p.shortOfReplicas()
 	p.ackMu.Unlock()
@@ -45,16 +45,20 @@ func (p *Partition) Lead(l Leadership) {
 	p.advance()
 	p.listeners.notify(p)
 	p.appended.notify(p)
+	if again {
+		p.tellISR()
+	}
 }
 
 // takeOver brings the replicas in line with a newer decision of the quorum. What is known of those that stay is kept; ISR
-// changes that were proposed for an older one can no longer happen. ackMu is held.
-func (p *Partition) takeOver(l Leadership) {
+// changes that were proposed for an older one can no longer happen: again tells that they kept another from being made. ackMu is held.
+func (p *Partition) takeOver(l Leadership) (again bool) {
 	if p.partitionEpoch >= l.PartitionEpoch {
-		return
+		return false
 	}
 	p.partitionEpoch = l.PartitionEpoch
-	p.proposed, p.unsettled = false, false
+	again = p.lookAgain
+	p.proposed, p.unsettled, p.lookAgain = false, false, false
 	p.elr = slices.Clone(l.ELR)
 	old := p.replicas
 	p.replicas = make([]replica, 0, len(l.Replicas))
@@ -72,6 +76,7 @@ func (p *Partition) takeOver(l Leadership) {
 	}
 	p.isrSize.Store(int32(len(l.ISR)))
 	p.assigned.Store(int32(len(l.Replicas)))
+	return again
 }
 
 // Resign ends whatever role the partition has: every waiter is answered with ErrNotLeader and listeners look again.
@@ -94,7 +99,7 @@ func (p *Partition) standBack(f *following) {
 	p.followed.Store(f)
 	p.tenure++
 	p.replicas, p.elr, p.leaderHW = nil, nil, 0
-	p.proposed, p.unsettled = false, false
+	p.proposed, p.unsettled, p.lookAgain = false, false, false
 	p.isrSize.Store(0)
 	waiting := p.waiters.take()
 	p.ackMu.Unlock()

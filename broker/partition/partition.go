@@ -91,6 +91,7 @@ type Partition struct {
 	elr            []kafka.BrokerID
 	proposed       bool         // an ISR change is under way
 	unsettled      bool         // an earlier one may yet happen
+	lookAgain      bool         // ProposeISR was asked while one was under way
 	leaderHW       kafka.Offset // while it follows: the leader's high watermark, as it last said
 	// isrSize is how many replicas are in sync, for a look without the lock.
 	isrSize atomic.Int32

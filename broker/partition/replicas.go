@@ -135,6 +135,7 @@ func (p *Partition) ProposeISR(lag time.Duration, fit func(Replica) bool) (comma
 	p.ackMu.Lock()
 	defer p.ackMu.Unlock()
 	if p.LeaderEpoch() < 0 || p.proposed {
+		p.lookAgain = p.proposed
 		return command.ISRChange{}, false
 	}
 	now := p.env.Clock()

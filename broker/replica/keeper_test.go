@@ -187,6 +187,52 @@ func TestKeeperHearsOfBrokers(t *testing.T) {
 	})
 }
 
+// A follower that becomes active while another's addition is on its way would stay out of sync for as long as nothing is produced.
+func TestKeeperLooksAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQuorum(t, command.RegisterBroker{ID: 1}, command.RegisterBroker{ID: 2}, command.RegisterBroker{ID: 3},
+			command.CreateTopic{ID: id(0).Topic, Name: "t", Partitions: [][]kafka.BrokerID{{1, 2, 3}}},
+			command.RegisterBroker{ID: 3, Incarnation: [16]byte{1}, Fenced: true})
+		ignore := func(any, error) {}
+		q.ProposeAsync(command.AlterISR{Changes: []command.ISRChange{{
+			Partition: id(0), Expected: q.partition().PartitionEpoch, LeaderEpoch: q.partition().LeaderEpoch, ISR: []command.ISRMember{{ID: 1}},
+		}}}, ignore)
+		h := newHost(t, 1, object.NewMem(time.Now))
+		p := h.open(id(0), nil)
+		q.lead(p)
+		k := NewKeeper(q, func(f func(*partition.Partition)) { f(p) }, 30*time.Second, quiet)
+		ctx, stop := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { _ = k.Run(ctx) })
+		defer running.Wait()
+		defer stop()
+		for _, follower := range []kafka.BrokerID{2, 3} {
+			b, _ := q.Image().Broker(follower)
+			if _, err := p.ReplicaFetched(partition.Replica{ID: follower, Epoch: b.Epoch}, p.LeaderEpoch(), partition.Position{Last: kafka.NoEpoch}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		k.Tell(p)
+		synctest.Wait()
+		if isr := q.partition().ISR; !slices.Equal(isr, []kafka.BrokerID{1, 2}) {
+			t.Fatalf("ISR %v with one fenced broker of three", isr)
+		}
+		h.told = nil
+		b, _ := q.Image().Broker(3)
+		q.ProposeAsync(command.SetBrokerState{ID: 3, Epoch: b.Epoch, State: command.Active}, ignore)
+		k.TellAll() // the partition has not heard yet that the other one is in
+		synctest.Wait()
+		q.lead(p)
+		for _, p := range h.told {
+			k.Tell(p)
+		}
+		synctest.Wait()
+		if isr := q.partition().ISR; len(isr) != 3 {
+			t.Errorf("ISR %v after the last broker became active", isr)
+		}
+	})
+}
+
 // A damaged replica would lead, stay in sync, or never be whole again; or the last copy would be thrown away.
 func TestRepair(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
