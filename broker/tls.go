@@ -65,6 +65,11 @@ func Identities(cfg *config.Broker) ([]*secure.Identity, error) {
 	return list, err
 }
 
+// AdminIdentity is that of the admin port, which is to speak TLS, as the files are now.
+func AdminIdentity(cfg *config.Broker) (*secure.Identity, error) {
+	return secure.NewIdentity(tlsSettings(cfg, config.AdminListener), time.Now, nil)
+}
+
 func readTLS(cfg *config.Broker, cluster string, log *slog.Logger) (identities, error) {
 	ids := identities{}
 	var errs []error

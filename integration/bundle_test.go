@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/qanat-io/qanat/broker/secure"
+	"github.com/qanat-io/qanat/broker/secure/issue"
 	"github.com/qanat-io/qanat/integration/harness"
 )
 
@@ -105,5 +107,36 @@ func untar(t *testing.T, path string) map[string]string {
 			t.Fatal(err)
 		}
 		files[strings.TrimPrefix(h.Name, "qanat-debug/")] = string(text)
+	}
+}
+
+// False if it failed: "with the configuration alone, a bundle finds the admin port where the configuration has it, over TLS too, though the certificate names
+// another host and the port wants one".
+func TestDebugBundleFindsTheBroker(t *testing.T) {
+	ctx := within(t, time.Minute)
+	p := newPKI(t)
+	p.write("broker-1", issue.Request{Hosts: []string{"broker-1.example.internal"}, Role: &secure.Role{Node: 1}})
+	keys := append(p.sets(1), "admin.security.protocol=SSL", "listener.name.admin.ssl.client.auth=required")
+	b := startBroker(t, keys...)
+	text := "data.dir: " + b.Dir + "\nadmin.listener: " + b.Admin + "\n"
+	for _, k := range keys {
+		text += strings.Replace(k, "=", ": ", 1) + "\n"
+	}
+	dir := t.TempDir()
+	config, out := filepath.Join(dir, "qanat.yaml"), filepath.Join(dir, "bundle.tar.gz")
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c := exec.CommandContext(ctx, qanat, "debug", "bundle", "--config", config, "--out", out, "--profile", "1s", "--unit", "no-such-unit-here")
+	c.Env = harness.Environ()
+	told, err := c.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, told)
+	}
+	files := untar(t, out)
+	for name, part := range map[string]string{"state/brokers.json": `"id"`, "metrics.txt": "qanat_", "state/storage.json": "["} {
+		if !strings.Contains(files[name], part) {
+			t.Errorf("%s lacks %q:\n%.300s\n%s", name, part, files[name], told)
+		}
 	}
 }

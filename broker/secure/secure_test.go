@@ -548,3 +548,21 @@ func TestOnlyWhatOthersAdmitIsReadAgain(t *testing.T) {
 	write(issue.Request{Name: "theirs", Role: role("theirs")})
 	is(2, "cluster ours")
 }
+
+// Who looks at a broker with the broker's files would be kept out by a certificate's names or time, or would take anybody for the broker.
+func TestOwnDialConfig(t *testing.T) {
+	w := newWorld(t)
+	own := w.broker(issue.Request{Hosts: []string{"broker-1.example.internal"}, Before: time.Now().Add(-2 * time.Hour), After: time.Now().Add(-time.Hour)})
+	successor := w.broker(issue.Request{Hosts: []string{"broker-1.example.internal"}})
+	foreign := newWorld(t).broker(issue.Request{Hosts: []string{"broker-1.example.internal"}})
+	dialer := w.identity(own).OwnDialConfig()
+	for name, c := range map[string]struct {
+		shown secure.Settings
+		wrong string
+	}{"its own, expired": {own, ""}, "its successor": {successor, ""}, "another CA's": {foreign, "unknown authority"}} {
+		_, err := shake(t, w.identity(c.shown).ServerConfig(), dialer)
+		if (err == nil) != (c.wrong == "") || err != nil && !strings.Contains(err.Error(), c.wrong) {
+			t.Errorf("%s: %v, want %q", name, err, c.wrong)
+		}
+	}
+}

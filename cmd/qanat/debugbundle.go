@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/qanat-io/qanat/broker"
 	"github.com/qanat-io/qanat/broker/doctor"
 	"github.com/qanat-io/qanat/metadata/config"
 )
@@ -39,6 +41,8 @@ type bundle struct {
 
 	at      time.Time
 	hide    *scrubber
+	base    string // of the admin port
+	client  *http.Client
 	archive *tar.Writer
 	items   []bundleItem
 }
@@ -57,7 +61,8 @@ func (a *app) debugBundleCommand() *cobra.Command {
 		Short: "Put state, metrics, logs, profiles and configuration of a broker into one archive, without secrets",
 		Long: `Put what a report about a broker needs into one tar.gz: its state as the admin port tells it (cluster, brokers, quorum, storage,
 tier), metrics, profiles (where admin.pprof.enable), its configuration and what doctor finds (with --config), the last lines of its log (--log FILE,
-or the journal of --unit), versions of program and machine. Run it on the broker's machine, as its user.
+or the journal of --unit), versions of program and machine. Run it on the broker's machine, as its user. With --config the admin port is the one that
+the configuration has, and the certificate that it shows is checked by the configuration's files; --admin-url and --tls-… go before.
 
 What cannot be had is named, in the archive too, and is no failure. Secrets are taken out of everything: values of keys that are secret, credentials in the
 environment, private keys, what stands behind words such as password and token. Names of topics, groups, clients and hosts are in it: look before you send it.`,
@@ -129,15 +134,24 @@ func (b *bundle) collect(ctx context.Context) error {
 	cfg, cfgErr := b.load()
 	b.hide = newScrubber(cfg, b.app.environ())
 	b.text("versions.json", "this machine", b.versions)
+	reached := b.reach(cfg)
+	ask := func(path string, patience time.Duration) func() ([]byte, error) {
+		return func() ([]byte, error) {
+			if reached != nil {
+				return nil, reached
+			}
+			return b.get(ctx, path, patience)
+		}
+	}
 	for _, f := range adminFiles {
-		b.text(f.file, f.path, func() ([]byte, error) { return b.get(ctx, f.path, adminTimeout) })
+		b.text(f.file, f.path, ask(f.path, adminTimeout))
 	}
 	for _, p := range []struct{ file, query string }{{"goroutine.txt", "goroutine?debug=2"}, {"heap.pprof", "heap"}, {"mutex.pprof", "mutex"}} {
 		path := "/debug/pprof/" + p.query
-		b.add("profiles/"+p.file, path, func() ([]byte, error) { return b.get(ctx, path, adminTimeout) })
+		b.add("profiles/"+p.file, path, ask(path, adminTimeout))
 	}
 	path := fmt.Sprintf("/debug/pprof/profile?seconds=%d", max(1, int(b.profile.Seconds())))
-	b.add("profiles/cpu.pprof", path, func() ([]byte, error) { return b.get(ctx, path, b.profile+adminTimeout) })
+	b.add("profiles/cpu.pprof", path, ask(path, b.profile+adminTimeout))
 	b.text("config.json", "--config", func() ([]byte, error) {
 		if cfgErr != nil {
 			return nil, cfgErr
@@ -209,22 +223,56 @@ func (b *bundle) load() (*config.Broker, error) {
 	return b.app.loadChecked(b.config, func(*config.Broker) error { return nil })
 }
 
+// reach finds the admin port: the one that was named, or else the configuration's (nil where there is none).
+func (b *bundle) reach(cfg *config.Broker) (err error) {
+	b.base = b.app.adminBase()
+	if cfg == nil || b.app.admin != "" || b.app.getenv("QANAT_ADMIN") != "" {
+		b.client, err = b.app.adminClient(b.base)
+		return err
+	}
+	listen := cfg.String("admin.listener")
+	if listen == "" {
+		return errors.New("the broker has no admin port: admin.listener is empty")
+	}
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil || port == "0" {
+		return fmt.Errorf("admin.listener %s does not say where the admin port is: name it with --admin-url", listen)
+	}
+	switch ip := net.ParseIP(host); {
+	case host == "" || ip.Equal(net.IPv4zero):
+		host = "127.0.0.1"
+	case ip.Equal(net.IPv6unspecified):
+		host = "::1"
+	}
+	at := net.JoinHostPort(host, port)
+	if cfg.String("admin.security.protocol") != config.SSL {
+		b.base, b.client = "http://"+at, http.DefaultClient
+		return nil
+	}
+	b.base = "https://" + at
+	if b.app.wantsTLS() {
+		b.client, err = b.app.adminClient(b.base)
+		return err
+	}
+	id, err := broker.AdminIdentity(cfg)
+	if err != nil {
+		return err
+	}
+	b.client = &http.Client{Transport: &http.Transport{TLSClientConfig: id.OwnDialConfig(), DisableKeepAlives: true}}
+	return nil
+}
+
 // get asks the admin port, of whose answers also refusals are worth having where they are about readiness.
 func (b *bundle) get(ctx context.Context, path string, patience time.Duration) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	base := b.app.adminBase()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base+path, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, b.base+path, nil)
 	if err != nil {
 		return nil, err
 	}
-	client, err := b.app.adminClient(base)
+	res, err := b.client.Do(req)
 	if err != nil {
-		return nil, err
-	}
-	res, err := client.Do(req)
-	if err != nil {
-		return nil, b.app.noAdmin(base, err)
+		return nil, b.app.noAdmin(b.base, err)
 	}
 	defer res.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
