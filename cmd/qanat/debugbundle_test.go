@@ -12,7 +12,7 @@ func TestScrubber(t *testing.T) {
 		`plain wJalr/XUt+nF behind`, `{"x":"a \"quoted\" token"}`, `ssl.key.password=planted-1 next`, `ssl.keystore.password: planted-2`, `{"ssl.key.password":"planted 3 \" more"}`,
 		`msg="x" error="sasl.password='planted-4'"`, `{"error":"password=\"planted-5\""}`, `Authorization: Bearer planted-6`, `https://user:planted-7@host/`, `AKIAABCDEFGHIJKLMNOP`,
 		"-----BEGIN EC PRIVATE KEY-----\nplanted-8\n-----END EC PRIVATE KEY-----", "-----BEGIN PRIVATE KEY-----\nplanted-9 and cut off", `api_key=planted-10`,
-		`s3_access_key: "planted-11"`,
+		`s3_access_key: "planted-11"`, `bucket.url: "minio://planted-12:planted/13+x@bucket/p" is not allowed`, `https://user:planted@14@host/ behind`,
 	} {
 		got := string(s.bytes([]byte(secret)))
 		for _, bad := range []string{"wJalr", "quoted", "planted", "AKIAA"} {
@@ -24,7 +24,8 @@ func TestScrubber(t *testing.T) {
 			t.Errorf("%s\n  became %s", secret, got)
 		}
 	}
-	for _, kept := range []string{`qanat_token_errors: 12`, `{"tokens":0,"secret":null}`, `/usr/bin in a path`, `no short secret`, `topic=orders partition=3`, `bucket.url=s3://name/prefix?region=eu-central-1`, `cluster.join.token: ""`} {
+	for _, kept := range []string{`qanat_token_errors: 12`, `{"tokens":0,"secret":null}`, `/usr/bin in a path`, `no short secret`, `topic=orders partition=3`, `bucket.url=s3://name/prefix?region=eu-central-1`, `cluster.join.token: ""`,
+		`listeners=SSL://host:9093,PUBLIC://other:9094 peers=1@host:9645,2@other:9645`} {
 		if got := string(s.bytes([]byte(kept))); got != kept {
 			t.Errorf("%s\n  became %s", kept, got)
 		}
