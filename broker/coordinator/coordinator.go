@@ -122,6 +122,8 @@ type shard struct {
 	// placed is the newest placement that was followed. Invariant: without mine there are no groups in memory.
 	placed image.Coordinator
 	mine   bool
+
+	aside map[string]time.Time // until when nobody is let into groups that have broken their rules
 }
 
 // entry is a group in memory. Its fields are guarded by the shard's lock, but for commits.
@@ -232,29 +234,13 @@ func (c *Coordinator) with(name string, f func(e *entry, now time.Time, out *eff
 	return err
 }
 
-// locked finds the group and runs f under its lock.
-func (c *Coordinator) locked(name string, f func(e *entry, now time.Time) error) error {
-	s := c.shardOf(name)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := c.Serving(); err != nil { // again: what is parked after the end would never be answered
-		return err
-	}
-	if err := s.serves(); err != nil {
-		return err
-	}
-	now := time.Now()
-	e, err := c.find(s, name, now)
-	if err != nil {
-		return err
-	}
-	return f(e, now)
-}
-
 // find returns the group in memory, or one made from the image that is not yet kept in memory. Under s.mu.
 func (c *Coordinator) find(s *shard, name string, now time.Time) (*entry, error) {
 	if e := s.groups[name]; e != nil {
 		return e, nil
+	}
+	if s.isAside(name, now) {
+		return nil, errAside
 	}
 	e := &entry{name: name, shard: s}
 	e.slot.index = -1

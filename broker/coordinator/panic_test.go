@@ -1,45 +1,112 @@
 package coordinator
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"log/slog"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/qanat-io/qanat/broker/group"
 	"github.com/qanat-io/qanat/metadata/image"
 )
 
-// broken is a group whose rules are violated, seen as time passes.
-type broken struct{ machine }
+// broken is a group whose rules are violated: as time passes, or by whoever asks for its state.
+type broken struct {
+	machine
+	whenAsked bool
+}
 
-func (broken) advance(time.Time, *effects) { panic("a broken invariant") }
+func (b broken) advance(now time.Time, out *effects) {
+	if !b.whenAsked {
+		panic("a broken invariant")
+	}
+	b.machine.advance(now, out)
+}
 
-// A panic that comes while time passes for a group would not end the process: the broker would serve no group any more, and still be the one to ask.
-func TestPanicEndsTheProcess(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		q := newFakeQuorum(t)
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		go q.run(ctx)
-		cfg := DefaultConfig()
-		cfg.Node, cfg.Limits.InitialDelay = 1, 0
-		c := New(cfg, q, slog.New(slog.DiscardHandler))
-		q.subscribe(ctx, func(m *image.Image) { _ = c.Follow(m) })
-		ended := make(chan any, 1)
-		go func() {
-			defer func() { ended <- recover() }()
-			_ = c.Run(ctx)
-		}()
-		synctest.Wait()
-		alone(t, c, "g")
-		s := c.shardOf("g")
-		s.mu.Lock()
-		e := s.groups["g"]
-		e.g = broken{e.g}
-		s.mu.Unlock()
-		if p := <-ended; p != "a broken invariant" { // once the member's session is over
-			t.Errorf("Run ended with %v", p)
-		}
-	})
+func (b broken) Exists() bool {
+	if b.whenAsked {
+		panic("a broken invariant")
+	}
+	return b.machine.Exists()
+}
+
+// breakGroup puts a broken group in the place of one that is in memory.
+func breakGroup(c *Coordinator, name string, whenAsked bool) {
+	s := c.shardOf(name)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e := s.groups[name]
+	e.g = broken{e.g, whenAsked}
+}
+
+// One group that breaks its rules would take all others with it, or whoever waits in it would wait for ever, or it would not be served again.
+func TestBrokenGroupIsSetAside(t *testing.T) {
+	for name, whenAsked := range map[string]bool{"as time passes": false, "by who asks": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				q := newFakeQuorum(t)
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				go q.run(ctx)
+				cfg := DefaultConfig()
+				cfg.Node, cfg.Limits.InitialDelay = 1, 0
+				var lines bytes.Buffer
+				c := New(cfg, q, slog.New(slog.NewTextHandler(&lines, nil)))
+				q.subscribe(ctx, func(m *image.Image) { _ = c.Follow(m) })
+				ended := make(chan error, 1)
+				go func() { ended <- c.Run(ctx) }()
+				synctest.Wait()
+				member := alone(t, c, "g")
+				other := alone(t, c, "other")
+				parked := make(chan group.JoinResult, 1)
+				c.Join("g", ask(""), func(j group.JoinResult) { parked <- j }) // waits for the member to join again
+				synctest.Wait()
+				breakGroup(c, "g", whenAsked)
+				if whenAsked {
+					func() {
+						defer func() {
+							if recover() == nil {
+								t.Error("who asked was answered by a broken group")
+							}
+						}()
+						_, _ = c.Describe("g")
+					}()
+				} else {
+					time.Sleep(cfg.Limits.MaxSession)
+				}
+				synctest.Wait()
+				select {
+				case j := <-parked:
+					if !errors.Is(j.Err, group.ErrNotAvailable) {
+						t.Errorf("who waited is told %v", j.Err)
+					}
+				default:
+					t.Error("who waited is not answered")
+				}
+				if whenAsked { // else other's session is over by now
+					if err := c.Heartbeat("g", member); !errors.Is(err, group.ErrNotAvailable) {
+						t.Errorf("a group that is set aside is answered for with %v", err)
+					}
+					if err := c.Heartbeat("other", other); err != nil {
+						t.Errorf("another group: %v", err)
+					}
+				}
+				if n := strings.Count(lines.String(), "group set aside"); n != 1 {
+					t.Errorf("%d lines say that it is set aside", n)
+				}
+				time.Sleep(asideFor)
+				if alone(t, c, "g"); c.Serving() != nil {
+					t.Error("no group is served any more")
+				}
+				cancel()
+				if err := <-ended; err != nil {
+					t.Error(err)
+				}
+			})
+		})
+	}
 }

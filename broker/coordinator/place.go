@@ -38,7 +38,7 @@ func (c *Coordinator) place(s *shard, now image.Coordinator) (came bool) {
 	if now.Epoch <= s.placed.Epoch || c.phase.Load() == stopped {
 		return false
 	}
-	s.placed, s.mine = now, false
+	s.placed, s.mine, s.aside = now, false, nil
 	for _, e := range s.groups {
 		e.g.abort(time.Now(), ErrNotCoordinator, &out)
 		e.dropped = true
@@ -56,14 +56,14 @@ func (c *Coordinator) load(m *image.Image, came *[image.CoordinatorShards]bool) 
 			return true
 		}
 		s := c.shardOf(ig.Name)
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		e, err := c.find(s, ig.Name, now)
-		if err != nil {
-			failed = append(failed, err)
-			return true
-		}
-		c.settle(e, now, nil)
+		c.survives(s, ig.Name, func() {
+			e, err := c.find(s, ig.Name, now)
+			if err != nil {
+				failed = append(failed, err)
+				return
+			}
+			c.settle(e, now, nil)
+		})
 		return true
 	})
 	for i := range c.shards {

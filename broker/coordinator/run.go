@@ -60,23 +60,20 @@ func (c *Coordinator) run(ctx context.Context) error {
 func (c *Coordinator) take() {
 	for _, n := range c.inbox.take() {
 		e := n.e
-		var out effects
-		now := time.Now()
-		e.shard.mu.Lock()
-		e.persists--
-		switch {
-		case e.dropped:
-			// Its parked requests have been answered.
-		case n.deleted != nil:
-			if n.err = c.settleDeletion(e, n.err); n.err != nil {
-				c.settle(e, now, &out)
+		c.guarded(e.shard, e.name, func(now time.Time, out *effects) {
+			e.persists--
+			switch {
+			case e.dropped:
+				// Its parked requests have been answered.
+			case n.deleted != nil:
+				if n.err = c.settleDeletion(e, n.err); n.err != nil {
+					c.settle(e, now, out)
+				}
+			case n.g == e.g: // else the group is of another protocol by now
+				c.persisted(e, now, n, out)
+				c.settle(e, now, out)
 			}
-		case n.g == e.g: // else the group is of another protocol by now
-			c.persisted(e, now, n, &out)
-			c.settle(e, now, &out)
-		}
-		e.shard.mu.Unlock()
-		c.deliver(e.name, &out)
+		})
 		if n.deleted != nil {
 			n.deleted(n.err)
 		}
@@ -137,20 +134,18 @@ func (c *Coordinator) settleDeletion(e *entry, err error) error {
 func (c *Coordinator) advance() (next time.Time) {
 	es, next := c.timers.due(time.Now(), turn)
 	for _, e := range es {
-		var out effects
-		now := time.Now()
-		e.shard.mu.Lock()
-		if e.shard.groups[e.name] == e {
+		c.guarded(e.shard, e.name, func(now time.Time, out *effects) {
+			if e.shard.groups[e.name] != e {
+				return
+			}
 			e.wake = time.Time{}
-			e.g.advance(now, &out)
+			e.g.advance(now, out)
 			if e.quiet() && len(out.classic.Persists) == 0 {
 				c.forget(e)
 			} else {
-				c.settle(e, now, &out)
+				c.settle(e, now, out)
 			}
-		}
-		e.shard.mu.Unlock()
-		c.deliver(e.name, &out)
+		})
 	}
 	if len(es) > 0 {
 		return time.Now() // what was just set may be earlier than next

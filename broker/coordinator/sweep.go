@@ -22,7 +22,8 @@ func (c *Coordinator) sweep(ctx context.Context) {
 }
 
 func (c *Coordinator) sweepGroup(name string) {
-	err := c.with(name, func(e *entry, now time.Time, _ *effects) error {
+	var err error
+	check := func(e *entry, now time.Time) error {
 		// With nothing in flight, the image says of this group all there is to say. Else: the next time.
 		if e.persists > 0 || e.commits.Load() > 0 {
 			return nil
@@ -48,6 +49,13 @@ func (c *Coordinator) sweepGroup(name string) {
 			p.deletePartitions(name, expired)
 		}
 		return nil
+	}
+	s := c.shardOf(name)
+	c.guarded(s, name, func(now time.Time, out *effects) {
+		err = c.enter(s, name, now, func(e *entry, now time.Time) error {
+			defer c.settle(e, now, out)
+			return check(e, now)
+		})
 	})
 	if err != nil && !errors.Is(err, ErrNotCoordinator) { // it has just moved
 		c.log.Warn("offsets not checked for expiry", "group", name, "error", err)

@@ -1,0 +1,100 @@
+package coordinator
+
+import (
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"time"
+
+	"github.com/qanat-io/qanat/broker/group"
+)
+
+// A group that breaks a rule of its own panics. Its state is in the image, so that a broker that ended of it would leave it to the next one, which
+// would end of it, too, and after that the next: one group would take the cluster. So it is set aside instead. What is in memory of it goes, which
+// is what a restart would do; who waits in it is sent away; and for a while nobody is let in. Then it is made from the image again.
+
+// asideFor is how long nobody is let into a group that was set aside: whoever keeps breaking it has the broker write a line a minute, with a stack.
+const asideFor = time.Minute
+
+var errAside = fmt.Errorf("%w: the group broke a rule of its own and is set aside; the broker's log says which, see \"group set aside\"", group.ErrNotAvailable)
+
+// locked runs f on the group under its lock. A panic of f goes on to the caller once the group is set aside: a request's connection is closed for it.
+func (c *Coordinator) locked(name string, f func(e *entry, now time.Time) error) error {
+	s := c.shardOf(name)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	defer func() {
+		if p := recover(); p != nil {
+			c.setAside(s, name, p)
+			panic(p)
+		}
+	}()
+	return c.enter(s, name, time.Now(), f)
+}
+
+// enter finds the group and runs f on it. Under s.mu.
+func (c *Coordinator) enter(s *shard, name string, now time.Time, f func(e *entry, now time.Time) error) error {
+	if err := c.Serving(); err != nil { // again: what is parked after the end would never be answered
+		return err
+	}
+	if err := s.serves(); err != nil {
+		return err
+	}
+	e, err := c.find(s, name, now)
+	if err != nil {
+		return err
+	}
+	return f(e, now)
+}
+
+// guarded runs f under the lock of a shard, on behalf of one group of it, and carries out the effects. A panic of f sets the group aside, and no more.
+func (c *Coordinator) guarded(s *shard, name string, f func(now time.Time, out *effects)) {
+	var out effects
+	if c.survives(s, name, func() { f(time.Now(), &out) }) {
+		c.deliver(name, &out)
+	}
+}
+
+func (c *Coordinator) survives(s *shard, name string, f func()) (whole bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	defer func() {
+		if p := recover(); p != nil {
+			c.setAside(s, name, p)
+		}
+	}()
+	f()
+	return true
+}
+
+// setAside follows a panic of a group, on the goroutine that recovered from it. Under s.mu.
+func (c *Coordinator) setAside(s *shard, name string, panicked any) {
+	c.said.Say(slog.LevelError, "group set aside", nil, "group set aside: it broke a rule of its own, and is loaded again in a minute; this is a fault of Qanat's, please report it",
+		slog.String("group", name), slog.Any("panic", panicked), slog.String("stack", string(debug.Stack())))
+	if s.aside == nil {
+		s.aside = map[string]time.Time{}
+	}
+	s.aside[name] = time.Now().Add(asideFor)
+	e := s.groups[name]
+	if e == nil {
+		return
+	}
+	var out effects
+	func() {
+		defer func() { _ = recover() }() // it is broken: whom it still tells is told, the others' sessions or requests time out
+		e.g.abort(time.Now(), errAside, &out)
+	}()
+	e.dropped = true
+	c.forget(e)
+	go c.deliver(name, &out) // not here: what is answered may come back for the lock
+}
+
+// isAside tells whether a group is set aside. Under s.mu.
+func (s *shard) isAside(name string, now time.Time) bool {
+	until, ok := s.aside[name]
+	if ok && !now.Before(until) {
+		delete(s.aside, name)
+		return false
+	}
+	return ok
+}
