@@ -31,6 +31,8 @@
 //
 //   - A broker that is cut off serves no group: somebody else may by now (Config.Leased).
 //
+//   - A group that breaks a rule of its own is set aside, alone (aside.go). Whatever else panics here ends the process.
+//
 // Start reading at Coordinator.with (coordinator.go); place.go follows the
-// shards, run.go is the loop, offsets.go commits, sweep.go expiry.
+// shards, run.go is the loop, aside.go what becomes of a group that panics, offsets.go commits, sweep.go expiry.
 package coordinator
