@@ -62,7 +62,7 @@ var (
 	secretName = regexp.MustCompile(`(?i)(passw(or)?d|passphrase|secret|token|credential|api[._-]?key|access[._-]?key|private[._-]?key|authorization|^otel_.*headers)`)
 	privateKey = regexp.MustCompile(`(?s)-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(-----END [A-Z ]*PRIVATE KEY-----|\z)`)
 	// keyed is NAME=VALUE, NAME: VALUE and "NAME":"VALUE", with a name that says that the value is secret.
-	keyed    = regexp.MustCompile(`(?i)([a-z0-9._-]*(?:passw(?:or)?d|passphrase|secret|token|credential|api[._-]?key|access[._-]?key|authorization)[a-z0-9._-]*\\?["']?\s*[=:]\s*)(\\?"(?:[^"\\]|\\[^"])*\\?"|'[^']*'|(?:(?:basic|bearer)\s+)?[^\s"',;&}]+)`)
+	keyed = regexp.MustCompile(`(?i)([a-z0-9._-]*(?:passw(?:or)?d|passphrase|secret|token|credential|api[._-]?key|access[._-]?key|authorization)[a-z0-9._-]*\\?["']?\s*[=:]\s*)(\\?"(?:[^"\\]|\\[^"])*\\?"|'[^']*'|(?:(?:basic|bearer)\s+)?[^\s"',;&}]+)`)
 	// userinfo is what stands before a URL's host. Secret keys have slashes, which none may write into a URL, and some do.
 	userinfo = regexp.MustCompile(`([a-z][a-z0-9+.-]*://)(?:[^/\s"',]+@|[^/\s@"',:]*:[^\s"',]*@)`)
 	awsKey   = regexp.MustCompile(`\b(AKIA|ASIA)[A-Z0-9]{16}\b`)
