@@ -2,6 +2,7 @@ package secure
 
 import (
 	"crypto/tls"
+	"errors"
 	"io"
 	"net"
 	"sync"
@@ -31,8 +32,20 @@ type below struct {
 
 	mu         sync.Mutex
 	collecting bool
-	sealed     []byte // collected ciphertext that nobody has taken
+	// sealed is collected ciphertext that nobody has taken.
+	//
+	// Invariant: len(sealed) <= mostSealed.
+	sealed []byte
+	full   bool // more was to be collected: nothing is read any more
 }
+
+// mostSealed bounds what is collected and not taken. The writer writes pieces that are smaller; but crypto/tls writes as well, while it reads: each time
+// that the other end asks for new keys (RFC 8446, 4.6.3), which it may do without end, and without ever taking an answer. Where nothing is collected
+// the socket holds that up.
+const mostSealed = 256 << 10
+
+// ErrKeyUpdates ends a connection whose other end asks for new keys and takes no answer.
+var ErrKeyUpdates = errors.New("the other end asks for new keys again and again, and takes no answer")
 
 // chunkSize is what one system call may read: several records.
 const chunkSize = 64 << 10
@@ -93,7 +106,17 @@ func (r *replay) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// Collect keeps ciphertext from now on. To be called after the handshake, before anything is written.
+// Read says why a connection ends that was ended for its key updates, where crypto/tls says what came of that.
+func (c *Conn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if err != nil && c.below.isFull() {
+		err = ErrKeyUpdates
+	}
+	return n, err
+}
+
+// Collect keeps ciphertext from now on. To be called after the handshake, before anything is written. Between two calls of Take less than mostSealed
+// is to be written.
 func (c *Conn) Collect() {
 	c.below.mu.Lock()
 	defer c.below.mu.Unlock()
@@ -112,6 +135,9 @@ func (c *Conn) Take(spare []byte) []byte {
 
 // Read implements net.Conn for crypto/tls.
 func (b *below) Read(p []byte) (int, error) {
+	if b.isFull() { // crypto/tls keeps the error of its own write for the next one, and would go on reading
+		return 0, ErrKeyUpdates
+	}
 	if b.start == b.end {
 		if b.raw == nil {
 			return b.Conn.Read(p)
@@ -132,6 +158,12 @@ func (b *below) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+func (b *below) isFull() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.full
+}
+
 func (b *below) giveBack() {
 	if b.chunk != nil {
 		chunks.Put(b.chunk)
@@ -144,6 +176,10 @@ func (b *below) giveBack() {
 func (b *below) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	if b.collecting {
+		if b.full = b.full || len(b.sealed)+len(p) > mostSealed; b.full {
+			b.mu.Unlock()
+			return 0, ErrKeyUpdates
+		}
 		b.sealed = append(b.sealed, p...)
 		b.mu.Unlock()
 		return len(p), nil

@@ -2,11 +2,18 @@ package secure_test
 
 import (
 	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hkdf"
+	"crypto/sha256"
+	"crypto/sha512"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/hex"
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"log/slog"
 	"net"
@@ -18,6 +25,7 @@ import (
 	"time"
 
 	"github.com/youmark/pkcs8"
+	"golang.org/x/crypto/chacha20poly1305"
 	"software.sslmate.com/src/go-pkcs12"
 
 	"github.com/qanat-io/qanat/broker/secure"
@@ -512,6 +520,131 @@ func TestCollectedCiphertextIsWhatIsSent(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// A client that asks for new keys again and again, and takes no answer, would make the broker keep all the answers.
+func TestAskingForKeysIsBounded(t *testing.T) {
+	w := newWorld(t)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	type end struct {
+		kept int
+		err  error
+	}
+	done := make(chan end, 1)
+	go func() {
+		nc, err := l.Accept()
+		if err != nil {
+			done <- end{err: err}
+			return
+		}
+		defer nc.Close()
+		c := secure.Server(nc, w.identity(w.broker(issue.Request{})).ServerConfig())
+		if err := c.Handshake(); err != nil {
+			done <- end{err: err}
+			return
+		}
+		c.Collect()
+		_, err = io.Copy(io.Discard, c)
+		done <- end{len(c.Take(nil)), err}
+	}()
+	var secrets bytes.Buffer
+	trust := w.trusting(nil)
+	trust.MinVersion, trust.KeyLogWriter = tls.VersionTLS13, &secrets
+	nc, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	c := tls.Client(nc, trust)
+	if err := c.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	asking := newKeyAsker(t, c.ConnectionState().CipherSuite, secrets.String())
+	for n := range 40_000 { // a megabyte of answers
+		var r []byte
+		if n%8 == 0 { // crypto/tls counts how many come without a byte
+			r = asking.record(23, 'x')
+		}
+		r = append(r, asking.record(22, 24, 0, 0, 1, 1)...) // KeyUpdate, update_requested
+		asking.next()
+		if _, err := nc.Write(r); err != nil {
+			break // it has hung up
+		}
+	}
+	nc.Close()
+	if e := <-done; !errors.Is(e.err, secure.ErrKeyUpdates) || e.kept > 256<<10 {
+		t.Fatalf("%d bytes of answers are kept; %v", e.kept, e.err)
+	}
+}
+
+// keyAsker makes a client's records that ask for new keys, which crypto/tls does not do by itself.
+type keyAsker struct {
+	t      *testing.T
+	suite  uint16
+	hash   func() hash.Hash
+	secret []byte
+	number byte // of the next record under the secret's key
+}
+
+func newKeyAsker(t *testing.T, suite uint16, log string) *keyAsker {
+	t.Helper()
+	k := &keyAsker{t: t, suite: suite, hash: sha256.New}
+	if suite == tls.TLS_AES_256_GCM_SHA384 {
+		k.hash = sha512.New384
+	}
+	for line := range strings.Lines(log) {
+		if f := strings.Fields(line); len(f) == 3 && f[0] == "CLIENT_TRAFFIC_SECRET_0" {
+			var err error
+			if k.secret, err = hex.DecodeString(f[2]); err != nil {
+				t.Fatal(err)
+			}
+			return k
+		}
+	}
+	t.Fatal("no secret was logged")
+	return nil
+}
+
+// expand is HKDF-Expand-Label (RFC 8446, 7.1).
+func (k *keyAsker) expand(label string, n int) []byte {
+	label = "tls13 " + label
+	info := slices.Concat([]byte{byte(n >> 8), byte(n), byte(len(label))}, []byte(label), []byte{0})
+	out, err := hkdf.Expand(k.hash, k.secret, string(info), n)
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	return out
+}
+
+// record is the next one, of a type.
+func (k *keyAsker) record(kind byte, text ...byte) []byte {
+	var aead cipher.AEAD
+	var err error
+	switch k.suite {
+	case tls.TLS_CHACHA20_POLY1305_SHA256:
+		aead, err = chacha20poly1305.New(k.expand("key", 32))
+	default:
+		var block cipher.Block
+		if block, err = aes.NewCipher(k.expand("key", map[bool]int{true: 32, false: 16}[k.suite == tls.TLS_AES_256_GCM_SHA384])); err == nil {
+			aead, err = cipher.NewGCM(block)
+		}
+	}
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	plain := slices.Concat(text, []byte{kind})
+	nonce := k.expand("iv", 12)
+	nonce[11] ^= k.number
+	k.number++
+	head := []byte{23, 3, 3, 0, byte(len(plain) + aead.Overhead())}
+	return aead.Seal(head, nonce, plain, head)
+}
+
+// next takes the next key.
+func (k *keyAsker) next() { k.secret, k.number = k.expand("traffic upd", len(k.secret)), 0 }
 
 // A certificate that others would not admit would be taken into use between brokers, and this one be alone from then on.
 func TestOnlyWhatOthersAdmitIsReadAgain(t *testing.T) {
