@@ -1,6 +1,9 @@
 package api
 
 import (
+	"maps"
+	"slices"
+
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -126,9 +129,16 @@ func (h *Handler) edited(m *image.Image, e *configEdit) (command.SetConfigs, err
 			c.Delete = append(c.Delete, name)
 		}
 	}
+	changed := append(slices.Collect(maps.Keys(c.Set)), c.Delete...)
 	switch e.resource.kind {
 	case resourceTopic:
-		err = config.ValidateTopic(next)
+		err = h.Config.ValidateTopic(changed, next, h.dynamicBroker(m), h.dynamicDefault(m))
+	case resourceBroker:
+		ofBroker, ofAll := h.dynamicBroker(m), next
+		if e.resource.name != "" {
+			ofBroker, ofAll = next, h.dynamicDefault(m)
+		}
+		err = h.Config.ValidateDefaults(changed, ofBroker, ofAll)
 	case resourceGroup:
 		err = h.Config.CheckGroup(c.Set, next)
 	}

@@ -115,7 +115,7 @@ func TestBrokerConfigs(t *testing.T) {
 
 // SET, DELETE, APPEND and SUBTRACT do what KIP-339 says; what is invalid changes nothing.
 func TestIncrementalAlterConfigs(t *testing.T) {
-	s := newHarness(t)
+	s := newHarness(t, "bucket.url=mem:")
 	s.topic("t", 1)
 	const list = "leader.replication.throttled.replicas"
 	want := map[string]string{}
@@ -162,6 +162,65 @@ func TestIncrementalAlterConfigs(t *testing.T) {
 	}
 	if r := alterOne(s, resourceLogger, "1", false, change{set, "root", "DEBUG"}); r.ErrorCode != kerr.InvalidRequest.Code {
 		t.Errorf("logger: %d", r.ErrorCode)
+	}
+}
+
+// A topic is not told to keep in a bucket what a broker has no bucket for, nor more on disk than this broker's retention keeps of it at
+// all; by whatever request, in earnest or as a rehearsal. What it was told elsewhere is in nobody's way.
+func TestTopicsAgreeWithTheirBroker(t *testing.T) {
+	bare, tiered := newHarness(t, "log.retention.hours=1"), newHarness(t, "log.retention.hours=1", "bucket.url=mem:")
+	for _, s := range []*harness{bare, tiered} {
+		s.topic("t", 1)
+	}
+	for _, c := range []struct {
+		s                *harness
+		name, value, say string // "" for taken
+	}{
+		{bare, "remote.storage.enable", "true", "bucket.url"},
+		{bare, "local.retention.ms", "7200000", ""},
+		{tiered, "remote.storage.enable", "true", ""},
+		{tiered, "local.retention.ms", "7200000", "which is 3600000"},
+		{tiered, "local.retention.ms", "3600000", ""},
+	} {
+		check := func(what string, code int16, said *string) {
+			t.Helper()
+			if c.say == "" && code != 0 || c.say != "" && (code != kerr.InvalidConfig.Code || !strings.Contains(deref(said), c.say)) {
+				t.Errorf("%s %s=%s: %d %s, want %q", what, c.name, c.value, code, deref(said), c.say)
+			}
+		}
+		for _, rehearsal := range []bool{true, false} {
+			r := alterOne(c.s, resourceTopic, "t", rehearsal, change{set, c.name, c.value})
+			check("incremental", r.ErrorCode, r.ErrorMessage)
+			req := kmsg.NewPtrAlterConfigsRequest()
+			one := kmsg.NewAlterConfigsRequestResource()
+			one.ResourceType, one.ResourceName = kmsg.ConfigResourceTypeTopic, "t"
+			one.Configs = []kmsg.AlterConfigsRequestResourceConfig{{Name: c.name, Value: &c.value}}
+			req.Resources, req.ValidateOnly = append(req.Resources, one), rehearsal
+			if rehearsal { // in earnest it would take back what the others have set, and find nothing new the next time
+				a := ask[*kmsg.AlterConfigsResponse](c.s, req, 2).Resources[0]
+				check("alter", a.ErrorCode, a.ErrorMessage)
+			}
+			create := kmsg.NewPtrCreateTopicsRequest()
+			create.Topics, create.ValidateOnly = append(create.Topics, newTopic("new-"+c.name+c.value, 1, 1, c.name, c.value)), rehearsal
+			n := ask[*kmsg.CreateTopicsResponse](c.s, create, 7).Topics[0]
+			check("create", n.ErrorCode, n.ErrorMessage)
+		}
+	}
+	// All brokers' defaults: seen from here.
+	for _, s := range []*harness{bare, tiered} {
+		r := alterOne(s, resourceBroker, "", false, change{set, "log.remote.storage.enable", "true"})
+		if refused := r.ErrorCode == kerr.InvalidConfig.Code; refused != (s == bare) || !refused && r.ErrorCode != 0 {
+			t.Errorf("tiering as the default of topics: %d %s", r.ErrorCode, deref(r.ErrorMessage))
+		}
+		if r := alterOne(s, resourceBroker, "1", true, change{set, "log.local.retention.ms", "7200000"}); r.ErrorCode != kerr.InvalidConfig.Code {
+			t.Errorf("more on disk than there is as the default of topics: %d %s", r.ErrorCode, deref(r.ErrorMessage))
+		}
+	}
+	// In a rolling cluster another broker has a bucket, and has been asked.
+	topic, _ := bare.meta.Image().TopicByName("t")
+	bare.propose1(command.SetConfigs{Type: resourceTopic, Name: topic.Name, Set: map[string]string{"remote.storage.enable": "true"}})
+	if r := alterOne(bare, resourceTopic, "t", false, change{set, "max.message.bytes", "1000"}); r.ErrorCode != 0 {
+		t.Errorf("a topic that is tiered elsewhere cannot be changed here: %s", deref(r.ErrorMessage))
 	}
 }
 

@@ -2,6 +2,7 @@ package api
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 
@@ -118,7 +119,7 @@ func (p *planner) topic(t *kmsg.CreateTopicsRequestTopic) (command.CreateTopic, 
 		return c, err
 	}
 	var err error
-	if c.Configs, err = topicConfigs(t.Configs); err != nil {
+	if c.Configs, err = p.h.topicConfigs(p.image, t.Configs); err != nil {
 		return c, err
 	}
 	if len(t.ReplicaAssignment) > 0 {
@@ -166,7 +167,7 @@ func (p *planner) checkName(name string) error {
 }
 
 // topicConfigs checks a new topic's overrides.
-func topicConfigs(wanted []kmsg.CreateTopicsRequestTopicConfig) (map[string]string, error) {
+func (h *Handler) topicConfigs(m *image.Image, wanted []kmsg.CreateTopicsRequestTopicConfig) (map[string]string, error) {
 	out := make(map[string]string, len(wanted))
 	for i := range wanted {
 		w := &wanted[i]
@@ -181,7 +182,7 @@ func topicConfigs(wanted []kmsg.CreateTopicsRequestTopicConfig) (map[string]stri
 		}
 		out[w.Name] = *w.Value
 	}
-	if err := config.ValidateTopic(out); err != nil {
+	if err := h.Config.ValidateTopic(slices.Collect(maps.Keys(out)), out, h.dynamicBroker(m), h.dynamicDefault(m)); err != nil {
 		return nil, refuse(kerr.InvalidConfig, "%v", err)
 	}
 	return out, nil

@@ -148,7 +148,7 @@ func assigned(t kmsg.CreateTopicsRequestTopic, replicas ...[]int32) kmsg.CreateT
 
 // Each wish that cannot be granted is refused with Kafka's code and a reason; its neighbours in the request are not disturbed.
 func TestCreateTopicsRefusals(t *testing.T) {
-	s := newHarness(t)
+	s := newHarness(t, "bucket.url=mem:")
 	s.topic("there", 1)
 	s.topic("a.b", 1)
 	twice := newTopic("twice", 1, 1)

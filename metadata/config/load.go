@@ -232,19 +232,16 @@ func (b *Broker) checkListeners(fail failure) {
 	}
 }
 
-// checkTopics checks the defaults that the broker has for topics, as a topic's own configuration would be.
-func (b *Broker) checkTopics() (errs []error) {
-	overrides := map[string]string{}
-	for _, k := range registry[TopicScope].sorted {
-		for _, a := range k.Synonyms {
-			if o, ok := b.values[a.Name]; ok {
-				overrides[k.Name] = a.convert(o.value)
-				break
-			}
+// checkTopics checks the defaults that the broker has for topics. That tiering needs a bucket is checkTiers' to say.
+func (b *Broker) checkTopics() []error {
+	var set []string
+	for name := range b.values {
+		if name != "log.remote.storage.enable" {
+			set = append(set, name)
 		}
 	}
-	for _, err := range checkTogether(func(name string) (string, bool) { v, ok := overrides[name]; return v, ok }) {
-		errs = append(errs, fmt.Errorf("defaults of topics: %w", err))
+	if err := b.ValidateDefaults(set, nil, nil); err != nil {
+		return []error{err}
 	}
-	return errs
+	return nil
 }

@@ -2,8 +2,10 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -126,6 +128,8 @@ func TestTogether(t *testing.T) {
 		{[]string{"log.remote.storage.enable=true"}, "there is no bucket"},
 		{[]string{"advertised.listeners=OTHER://a:1"}, "OTHER is no listener"},
 		{[]string{"log.local.retention.ms=7200000", "log.retention.hours=1"}, "local.retention.ms: 7200000 is not allowed"},
+		{[]string{"log.local.retention.ms=-1"}, "local.retention.ms: -1 is not allowed: it must not exceed retention.ms, which is 604800000"},
+		{[]string{"log.cleanup.policy=compact", "log.remote.storage.enable=true", "bucket.url=mem:"}, "not allowed for a compacted topic"},
 		{[]string{"tier.fetch.range.bytes=1073741824"}, "tier.fetch.range.bytes"},
 		{[]string{"tier.readahead.min.bytes=100", "tier.readahead.max.bytes=10"}, "tier.readahead.min.bytes"},
 		{[]string{"log.dirs=/a,/b"}, "one directory"},
@@ -215,7 +219,7 @@ func TestAnyAssignmentEveryWay(t *testing.T) {
 		}
 		var environ, sets []string
 		var flat, nested strings.Builder
-		for _, k := range sortedKeys(values) {
+		for _, k := range slices.Sorted(maps.Keys(values)) {
 			sets = append(sets, k+"="+values[k])
 			environ = append(environ, "QANAT_"+strings.ToUpper(strings.ReplaceAll(k, ".", "_"))+"="+values[k])
 			fmt.Fprintf(&flat, "%s: %q\n", k, values[k])

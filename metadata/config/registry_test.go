@@ -1,6 +1,7 @@
 package config
 
 import (
+	"maps"
 	"math"
 	"os"
 	"slices"
@@ -167,36 +168,99 @@ func TestNeverIsLongest(t *testing.T) {
 	}
 }
 
-// What a topic may not be set to is refused, with the reason; all of it at once.
+// What a topic may not be set to is refused, with the reason, all of it at once; held against what the broker gives to the rest.
 func TestValidateTopic(t *testing.T) {
-	b := load(t, "log.retention.hours=1", "bucket.url=mem:")
+	with, without := load(t, "log.retention.hours=1", "bucket.url=mem:"), load(t, "log.retention.hours=1")
+	compacting, patient := load(t, "log.cleanup.policy=compact", "bucket.url=mem:"), load(t, "log.cleaner.min.compaction.lag.ms=6")
 	for _, c := range []struct {
+		b     *Broker
 		topic map[string]string
 		want  string // "" for allowed
 	}{
-		{map[string]string{"cleanup.policy": "delete"}, ""},
-		{map[string]string{"cleanup.policy": "compact"}, ""},
-		{map[string]string{"cleanup.policy": "compact,forget"}, "cleanup.policy"},
-		{map[string]string{"cleanup.policy": "delete,compact", "remote.storage.enable": "true"}, "remote.storage.enable"},
-		{map[string]string{"cleanup.policy": ""}, "cleanup.policy"},
-		{map[string]string{"local.retention.ms": "7200000"}, "must not exceed retention.ms, which is 3600000"},
-		{map[string]string{"local.retention.ms": "7200000", "retention.ms": "-1"}, ""},
-		{map[string]string{"local.retention.bytes": "-1", "retention.bytes": "5"}, "local.retention.bytes"},
-		{map[string]string{"retention.bytes": "5"}, ""},
-		{map[string]string{"segment.bites": "5"}, `did you mean "segment.bytes"?`},
-		{map[string]string{"compression.type": "lzma", "preallocate": "yes"}, "preallocate"},
-		{map[string]string{"compression.gzip.level": "0"}, "between 1 and 9, or -1"},
-		{map[string]string{"leader.replication.throttled.replicas": "0:1,x"}, "partition:broker"},
-		{map[string]string{"min.cleanable.dirty.ratio": "NaN"}, "a number"},
-		{map[string]string{"max.compaction.lag.ms": "5", "min.compaction.lag.ms": "6"}, "max.compaction.lag.ms"},
+		{with, map[string]string{"cleanup.policy": "delete"}, ""},
+		{with, map[string]string{"cleanup.policy": "compact"}, ""},
+		{with, map[string]string{"cleanup.policy": "compact,forget"}, "cleanup.policy"},
+		{with, map[string]string{"cleanup.policy": "delete,compact", "remote.storage.enable": "true"}, "remote.storage.enable"},
+		{compacting, map[string]string{"remote.storage.enable": "true"}, "not allowed for a compacted topic"},
+		{compacting, map[string]string{"remote.storage.enable": "true", "cleanup.policy": "delete"}, ""},
+		{with, map[string]string{"cleanup.policy": ""}, "cleanup.policy"},
+		{with, map[string]string{"local.retention.ms": "7200000"}, "must not exceed retention.ms, which is 3600000"},
+		{with, map[string]string{"local.retention.ms": "-1"}, "must not exceed retention.ms, which is 3600000"},
+		{with, map[string]string{"local.retention.ms": "7200000", "retention.ms": "-1"}, ""},
+		{with, map[string]string{"local.retention.ms": "7200000", "remote.storage.enable": "false"}, ""},
+		{with, map[string]string{"local.retention.ms": "7200000", "cleanup.policy": "compact"}, ""},
+		{without, map[string]string{"local.retention.ms": "7200000"}, ""},
+		{with, map[string]string{"local.retention.bytes": "-1", "retention.bytes": "5"}, "local.retention.bytes"},
+		{with, map[string]string{"retention.bytes": "5"}, ""}, // the default of what stays local gives way
+		{with, map[string]string{"remote.storage.enable": "true"}, ""},
+		{without, map[string]string{"remote.storage.enable": "true"}, "bucket.url"},
+		{without, map[string]string{"remote.storage.enable": "false"}, ""},
+		{with, map[string]string{"segment.bites": "5"}, `did you mean "segment.bytes"?`},
+		{with, map[string]string{"compression.type": "lzma", "preallocate": "yes"}, "preallocate"},
+		{with, map[string]string{"compression.gzip.level": "0"}, "between 1 and 9, or -1"},
+		{with, map[string]string{"leader.replication.throttled.replicas": "0:1,x"}, "partition:broker"},
+		{with, map[string]string{"min.cleanable.dirty.ratio": "NaN"}, "a number"},
+		{with, map[string]string{"max.compaction.lag.ms": "5", "min.compaction.lag.ms": "6"}, "max.compaction.lag.ms"},
+		{patient, map[string]string{"max.compaction.lag.ms": "5"}, "min.compaction.lag.ms: 6 is not allowed"},
 	} {
-		err := b.ValidateTopic(c.topic, nil, nil)
+		err := c.b.ValidateTopic(slices.Collect(maps.Keys(c.topic)), c.topic, nil, nil)
 		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
 			t.Errorf("%v: %v, want %q", c.topic, err, c.want)
 		}
 	}
-	if err := load(t).ValidateTopic(map[string]string{"remote.storage.enable": "true"}, nil, nil); err == nil {
-		t.Error("tiering without a bucket was allowed")
+}
+
+// What a topic was given by a broker with a bucket, or before this broker's own values changed, is in the way of no other change; what
+// is changed, or what it hangs on, is checked.
+func TestValidateTopicThatWas(t *testing.T) {
+	without, with := load(t), load(t, "bucket.url=mem:", "log.retention.hours=1")
+	was := map[string]string{"remote.storage.enable": "true", "local.retention.ms": "7200000", "segment.bytes": "a version without a check"}
+	for _, c := range []struct {
+		b       *Broker
+		changed string
+		dynamic map[string]string
+		fine    bool
+	}{
+		{without, "max.message.bytes", nil, true},
+		{without, "retention.ms", nil, true},
+		{without, "remote.storage.enable", nil, false},
+		{with, "max.message.bytes", nil, true},
+		{with, "local.retention.ms", nil, false},
+		{with, "retention.ms", nil, false}, // taken away: the broker's hour is less than what may stay local
+		{with, "remote.storage.enable", nil, false},
+		{with, "retention.ms", map[string]string{"log.retention.ms": "7200000"}, true},
+		{with, "segment.bytes", nil, false},
+	} {
+		if err := c.b.ValidateTopic([]string{c.changed}, was, nil, c.dynamic); (err == nil) != c.fine {
+			t.Errorf("%s, brokers' %v: %v", c.changed, c.dynamic, err)
+		}
+	}
+}
+
+// Brokers do not get defaults for topics that contradict each other or want a bucket that is not there.
+func TestValidateDefaults(t *testing.T) {
+	without, with := load(t, "log.retention.hours=1"), load(t, "bucket.url=mem:", "log.retention.hours=1")
+	for _, c := range []struct {
+		b       *Broker
+		of, all map[string]string // one broker's, all brokers'
+		changed string
+		want    string
+	}{
+		{without, nil, map[string]string{"log.remote.storage.enable": "true"}, "log.remote.storage.enable", "bucket.url"},
+		{without, map[string]string{"log.remote.storage.enable": "true"}, nil, "log.remote.storage.enable", "bucket.url"},
+		{without, nil, map[string]string{"log.remote.storage.enable": "true"}, "log.segment.bytes", ""},
+		{with, nil, map[string]string{"log.remote.storage.enable": "true"}, "log.remote.storage.enable", ""},
+		{with, nil, map[string]string{"log.remote.storage.enable": "true", "log.cleanup.policy": "compact"}, "log.cleanup.policy", "compacted"},
+		{with, nil, map[string]string{"log.local.retention.ms": "7200000"}, "log.local.retention.ms", "which is 3600000"},
+		{with, map[string]string{"log.retention.ms": "7200000"}, map[string]string{"log.local.retention.ms": "7200000"}, "log.local.retention.ms", ""},
+		{with, nil, map[string]string{"log.local.retention.ms": "7200000"}, "log.retention.ms", "which is 3600000"},
+		{with, nil, map[string]string{"log.retention.bytes": "5"}, "log.retention.bytes", ""}, // the default gives way
+		{with, nil, map[string]string{"log.cleaner.max.compaction.lag.ms": "5", "log.cleaner.min.compaction.lag.ms": "6"}, "log.cleaner.max.compaction.lag.ms", "min.compaction.lag.ms"},
+	} {
+		err := c.b.ValidateDefaults([]string{c.changed}, c.of, c.all)
+		if c.want == "" && err != nil || c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s of %v, %v: %v, want %q", c.changed, c.of, c.all, err, c.want)
+		}
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sort"
 	"strconv"
 	"time"
 )
@@ -161,79 +160,98 @@ func (r resolver) bool(name string) bool { return r.value(name) == "true" }
 
 func (r resolver) duration(name string) time.Duration { return milliseconds(r.int(name)) }
 
-// ValidateTopic checks the whole of a topic's overrides: each key and value,
-// and those that must agree with each other. All errors are reported together.
-func ValidateTopic(overrides map[string]string) error {
+// ValidateTopic checks the overrides that a topic shall have, of which those of the changed keys are new, or are taken away: each
+// new value, and with it those that must agree, as they are or as this broker gives them. What stood before is in the way of no
+// other change: this broker's values may have been others then, or another broker's. All errors are reported together.
+//
+// As in Kafka (LogConfig.validateTopicLogConfigValues), bounds of what stays local count only where the topic goes to a bucket.
+func (b *Broker) ValidateTopic(changed []string, overrides, dynamicBroker, dynamicDefault map[string]string) error {
 	var errs []error
-	for _, name := range sortedKeys(overrides) {
-		if err := Validate(TopicScope, name, overrides[name]); err != nil {
-			errs = append(errs, err)
+	for _, name := range slices.Sorted(slices.Values(changed)) {
+		if value, set := overrides[name]; set {
+			if err := Validate(TopicScope, name, value); err != nil {
+				errs = append(errs, err)
+			}
 		}
 	}
 	if errs == nil {
-		errs = checkTogether(func(name string) (string, bool) {
-			v, ok := overrides[name]
-			return v, ok
-		})
+		errs = together{
+			resolver: resolver{b, overrides, dynamicBroker, dynamicDefault},
+			changed:  func(k *Key) bool { return slices.Contains(changed, k.Name) },
+			given:    func(s Source) bool { return s == DynamicTopic },
+			tiered:   true,
+		}.check()
 	}
 	return errors.Join(errs...)
 }
 
-// ValidateTopic checks overrides as the function of this name does, and
-// against what this broker gives to what they leave out.
-func (b *Broker) ValidateTopic(overrides, dynamicBroker, dynamicDefault map[string]string) error {
-	if err := ValidateTopic(overrides); err != nil {
-		return err
+// ValidateDefaults is ValidateTopic for what brokers give to topics: dynamicBroker and dynamicDefault are as they shall be, the changed
+// keys are brokers'. As in Kafka (DynamicLogConfig), bounds of what stays local count whether or not there is a bucket.
+func (b *Broker) ValidateDefaults(changed []string, dynamicBroker, dynamicDefault map[string]string) error {
+	errs := together{
+		resolver: resolver{b, nil, dynamicBroker, dynamicDefault},
+		changed: func(k *Key) bool {
+			return slices.ContainsFunc(k.Synonyms, func(a Alias) bool { return slices.Contains(changed, a.Name) })
+		},
+		given: func(s Source) bool { return s != Default },
+	}.check()
+	for i := range errs {
+		errs[i] = fmt.Errorf("defaults of topics: %w", errs[i])
 	}
-	if overrides["remote.storage.enable"] == "true" && !b.HasBucket() {
-		return errors.New("remote.storage.enable: this broker has no bucket to keep segments in (bucket.url)")
-	}
-	r := resolver{b, overrides, dynamicBroker, dynamicDefault}
-	return errors.Join(checkTogether(func(name string) (string, bool) {
-		// A local bound is only held against the total when the topic asks for it: the default gives way by itself.
-		v, own := overrides[name]
-		if own || name == "retention.ms" || name == "retention.bytes" || name == "max.compaction.lag.ms" {
-			return r.value(name), true
-		}
-		return v, false
-	})...)
+	return errors.Join(errs...)
 }
 
-// checkTogether compares keys that bound each other. get tells a value and whether it is there.
-func checkTogether(get func(string) (string, bool)) []error {
-	var errs []error
-	less := func(small, large string, unlimited int64) {
-		s, ok1 := get(small)
-		l, ok2 := get(large)
-		if !ok1 || !ok2 {
-			return
-		}
-		a, err1 := strconv.ParseInt(s, 10, 64)
-		z, err2 := strconv.ParseInt(l, 10, 64)
-		if err := errors.Join(err1, err2); err != nil {
-			panic("config: checked before: " + err.Error())
-		}
-		if z == unlimited || a == -2 || a >= 0 && a <= z {
-			return
-		}
-		errs = append(errs, fmt.Errorf("%s: %d is not allowed: it must not exceed %s, which is %d", small, a, large, z))
+// together holds keys that bound each other against each other.
+type together struct {
+	resolver
+	changed func(*Key) bool   // only what one of these is part of is checked
+	given   func(Source) bool // a value of such a source is somebody's will; others give way by themselves
+	tiered  bool              // bounds of what stays local count only where there is a bucket
+}
+
+func (t together) check() (errs []error) {
+	const remote, policy = "remote.storage.enable", "cleanup.policy"
+	wanted := t.isGiven(remote) && t.bool(remote)
+	compact := slices.Contains(SplitList(t.value(policy)), policyCompact)
+	if wanted && !t.b.HasBucket() && t.touched(remote) {
+		errs = append(errs, errors.New("remote.storage.enable: true is not allowed: this broker has no bucket to keep segments in; give it one (bucket.url), or leave the key out: where there is a bucket, true is the default"))
 	}
-	if policy, ok := get("cleanup.policy"); ok && slices.Contains(SplitList(policy), policyCompact) {
-		if remote, ok := get("remote.storage.enable"); ok && remote == "true" {
-			errs = append(errs, errors.New("remote.storage.enable: true is not allowed for a compacted topic, which stays on the local disk; leave it out or set false"))
-		}
+	// By default a compacted topic stays local by itself.
+	if wanted && compact && t.touched(remote, policy) {
+		errs = append(errs, errCompactedRemote)
 	}
-	less("local.retention.ms", "retention.ms", -1)
-	less("local.retention.bytes", "retention.bytes", -1)
-	less("min.compaction.lag.ms", "max.compaction.lag.ms", -1)
+	if !t.tiered || t.bool(remote) && t.b.HasBucket() && !compact {
+		errs = t.local(errs, "local.retention.ms", "retention.ms", remote, policy)
+		errs = t.local(errs, "local.retention.bytes", "retention.bytes", remote, policy)
+	}
+	if small, large := "min.compaction.lag.ms", "max.compaction.lag.ms"; t.touched(small, large) {
+		errs = within(errs, small, t.int(small), large, t.int(large))
+	}
 	return errs
 }
 
-func sortedKeys(m map[string]string) []string {
-	names := make([]string, 0, len(m))
-	for name := range m {
-		names = append(names, name)
+// local holds what may stay local against the total: where it is given, and any of the two or of what they hang on has changed.
+func (t together) local(errs []error, small, large string, on ...string) []error {
+	if !t.isGiven(small) || !t.touched(append(on, small, large)...) {
+		return errs
 	}
-	sort.Strings(names)
-	return slices.Clip(names)
+	return within(errs, small, t.int(small), large, t.int(large))
+}
+
+func (t together) isGiven(name string) bool {
+	return t.given(t.chain(registry[TopicScope].byName[name])[0].Source)
+}
+
+func (t together) touched(names ...string) bool {
+	return slices.ContainsFunc(names, func(name string) bool { return t.changed(registry[TopicScope].byName[name]) })
+}
+
+var errCompactedRemote = errors.New("remote.storage.enable: true is not allowed for a compacted topic, which stays on the local disk; leave it out or set false")
+
+// within adds an error where a is beyond z. As a, -2 is as much as z; as z, -1 is without limit.
+func within(errs []error, small string, a int64, large string, z int64) []error {
+	if z == -1 || a == -2 || a >= 0 && a <= z {
+		return errs
+	}
+	return append(errs, fmt.Errorf("%s: %d is not allowed: it must not exceed %s, which is %d", small, a, large, z))
 }
