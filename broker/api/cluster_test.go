@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -267,8 +268,8 @@ func TestPlacementAvoidsBrokersThatCannotTake(t *testing.T) {
 		req.Topics = append(req.Topics, rt)
 		return ask[*kmsg.CreateTopicsResponse](s, req, 7).Topics[0].ErrorCode
 	}
-	if got := create("wide", 3); got != kerr.InvalidReplicationFactor.Code {
-		t.Errorf("factor 3 with two brokers that can take: %d", got)
+	if got := create("wide", 4); got != kerr.InvalidReplicationFactor.Code {
+		t.Errorf("factor 4 with two brokers that can take, one that is away and one that is drained: %d", got)
 	}
 	if got := create("two", 2); got != 0 {
 		t.Errorf("factor 2: %d", got)
@@ -277,6 +278,50 @@ func TestPlacementAvoidsBrokersThatCannotTake(t *testing.T) {
 		if got := create("by-hand", 0, on); got != kerr.InvalidReplicaAssignment.Code {
 			t.Errorf("by hand on broker %d: %d", on, got)
 		}
+	}
+}
+
+// A topic could not be created while one of the brokers restarts, or one that is away would lead, or get replicas without need.
+func TestBrokersThatAreAwayGetReplicas(t *testing.T) {
+	s, _ := clusterHarness(t)
+	create := func(name string, factor int16) *kmsg.CreateTopicsResponse {
+		req := kmsg.NewPtrCreateTopicsRequest()
+		rt := kmsg.NewCreateTopicsRequestTopic()
+		rt.Topic, rt.NumPartitions, rt.ReplicationFactor = name, 4, factor
+		req.Topics = append(req.Topics, rt)
+		return ask[*kmsg.CreateTopicsResponse](s, req, 7)
+	}
+	check := func(name string, partitions int32, factor int, third bool) {
+		t.Helper()
+		topic, _ := s.meta.Image().TopicByName(name)
+		for i := range partitions {
+			p := s.partition(topic.ID, i)
+			if len(p.Replicas) != factor || p.Replicas[0] == 3 || p.Leader == 3 || slices.Contains(p.Replicas, 3) != third || slices.Contains(p.Replicas, 4) {
+				t.Errorf("%s, partition %d: replicas %v, leader %d", name, i, p.Replicas, p.Leader)
+			}
+		}
+	}
+	for factor := int16(2); factor <= 3; factor++ {
+		name := fmt.Sprintf("of-%d", factor)
+		if got := create(name, factor).Topics[0]; got.ErrorCode != 0 {
+			t.Fatalf("factor %d with broker 3 of 3 away: %v", factor, got)
+		}
+		check(name, 4, int(factor), factor == 3)
+	}
+	grow := kmsg.NewPtrCreatePartitionsRequest()
+	gt := kmsg.NewCreatePartitionsRequestTopic()
+	gt.Topic, gt.Count = "of-3", 6
+	grow.Topics = append(grow.Topics, gt)
+	if got := ask[*kmsg.CreatePartitionsResponse](s, grow, 3).Topics[0]; got.ErrorCode != 0 {
+		t.Fatalf("more partitions with broker 3 away: %v", got)
+	}
+	check("of-3", 6, 3, true)
+	for _, id := range []kafka.BrokerID{1, 2} {
+		b, _ := s.meta.Image().Broker(id)
+		s.propose1(command.SetBrokerState{ID: id, Epoch: b.Epoch, State: command.Fenced})
+	}
+	if got := create("nobody", 1).Topics[0].ErrorCode; got != kerr.InvalidReplicationFactor.Code {
+		t.Errorf("with nobody there: %d", got)
 	}
 }
 

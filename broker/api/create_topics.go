@@ -263,14 +263,27 @@ func (p *planner) placed(t *kmsg.CreateTopicsRequestTopic) ([][]kafka.BrokerID, 
 	return place(p.image, p.live, int(count), factor)
 }
 
-// place asks the controller for replicas; what it cannot place is the client's replication factor.
+// place asks the controller for replicas; what it cannot place is the client's replication factor. Brokers that are away get replicas only where
+// those that are there do not suffice, and lead none; somebody must be there.
 func place(m *image.Image, live []kafka.BrokerID, count, factor int) ([][]kafka.BrokerID, error) {
-	if factor > len(live) {
-		return nil, refuse(kerr.InvalidReplicationFactor, "replication factor %d is larger than the number of brokers that can take a replica, %d", factor, len(live))
+	var spares []kafka.BrokerID
+	if len(live) > 0 {
+		spares = controller.Spares(m)
 	}
-	replicas, err := controller.Place(m, live, count, factor)
+	if factor > len(live)+len(spares) {
+		return nil, refuse(kerr.InvalidReplicationFactor, "replication factor %d is larger than the number of brokers that can take a replica, %d", factor, len(live)+len(spares))
+	}
+	now := min(factor, len(live))
+	replicas, err := controller.Place(m, live, count, now)
+	var later [][]kafka.BrokerID
+	if err == nil && factor > now {
+		later, err = controller.Place(m, spares, count, factor-now)
+	}
 	if err != nil {
 		return nil, refuse(kerr.InvalidReplicationFactor, "%v", err)
+	}
+	for i, more := range later {
+		replicas[i] = append(replicas[i], more...)
 	}
 	return replicas, nil
 }

@@ -108,6 +108,18 @@ func Takers(m *image.Image) (ids []kafka.BrokerID) {
 	return ids
 }
 
+// Spares are the brokers that are registered and expected back, in id order: not active, and not to be emptied. New replicas are placed on
+// them where the takers do not suffice, as Kafka does: a topic that is created while a broker restarts has its replica there when it is back.
+func Spares(m *image.Image) (ids []kafka.BrokerID) {
+	m.Brokers(func(b *image.Broker) bool {
+		if b.State != command.Active && !b.Drain {
+			ids = append(ids, b.ID)
+		}
+		return true
+	})
+	return ids
+}
+
 func filter(ids []kafka.BrokerID, keep func(kafka.BrokerID) bool) (kept []kafka.BrokerID) {
 	for _, id := range ids {
 		if keep(id) {
