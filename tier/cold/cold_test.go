@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/qanat-io/qanat/tier/manifest"
 	"github.com/qanat-io/qanat/tier/object"
 	"github.com/qanat-io/qanat/wire/kafka"
 )
@@ -131,17 +132,15 @@ func wander(t *testing.T, r *Reader, w *flat, stream any, rng *rand.Rand) {
 func TestMemoryIsCapped(t *testing.T) {
 	for _, limit := range []int64{3 << 20, 60 << 20} {
 		s := newSynthetic(t, 16<<10)
-		m := s.partition(t, partition(0), 2, 3<<20)
-		for k := range m.Len() {
-			for i := range 100 {
-				s.segments[m.At(k).Key(cluster, partition(i))] = s.segments[m.At(k).Key(cluster, partition(0))]
-			}
+		ms := []manifest.Manifest{s.partition(t, partition(0), 2, 3<<20)}
+		for i := 1; i < 100; i++ {
+			ms = append(ms, s.copy(t, ms[0], partition(0), partition(i)))
 		}
 		r := start(t, s, Config{MaxInFlight: limit})
 		var readers sync.WaitGroup
 		for i := range 100 {
 			readers.Go(func() {
-				if err := s.replay(r, partition(i), m, i, 1<<20); err != nil {
+				if err := s.replay(r, partition(i), ms[i], i, 1<<20); err != nil {
 					t.Error(err)
 				}
 			})

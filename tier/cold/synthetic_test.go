@@ -31,6 +31,7 @@ type synthSegment struct {
 	base    kafka.Offset
 	size    int64
 	trailer []byte
+	footer  segment.Footer
 }
 
 func newSynthetic(t testing.TB, batchBytes int) *synthetic {
@@ -58,7 +59,8 @@ func (s *synthetic) partition(t testing.TB, p kafka.Partition, n int, size int64
 		if err != nil {
 			t.Fatal(err)
 		}
-		seg.trailer = f.Append(nil)
+		f.Partition, f.Epoch = p, 3
+		seg.footer, seg.trailer = f, f.Append(nil)
 		e := manifest.Entry{
 			Base: f.Base, Next: f.Next, Epoch: 3, UUID: [16]byte{byte(i + 1), byte(i >> 8)}, DataSize: seg.size,
 			Size: seg.size + int64(len(seg.trailer)), MaxTimestamp: f.MaxTimestamp, Uploaded: 1,
@@ -69,6 +71,24 @@ func (s *synthetic) partition(t testing.TB, p kafka.Partition, n int, size int64
 		s.segments[e.Key(cluster, p)] = seg
 	}
 	return m
+}
+
+// copy makes another partition of the same records.
+func (s *synthetic) copy(t testing.TB, m manifest.Manifest, from, to kafka.Partition) (out manifest.Manifest) {
+	t.Helper()
+	for k := range m.Len() {
+		e := m.At(k)
+		seg, f := *s.segments[e.Key(cluster, from)], s.segments[e.Key(cluster, from)].footer
+		f.Partition = to
+		seg.footer, seg.trailer = f, f.Append(nil)
+		e.Size = seg.size + int64(len(seg.trailer))
+		var err error
+		if out, err = out.Append(e, e.Epoch); err != nil {
+			t.Fatal(err)
+		}
+		s.segments[e.Key(cluster, to)] = &seg
+	}
+	return out
 }
 
 type synthReader struct {
