@@ -3,7 +3,6 @@ package consumer
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/qanat-io/qanat/broker/consumer/assign"
@@ -112,11 +111,11 @@ func (l *Limits) Check(r *Heartbeat) error {
 		return fmt.Errorf("%w: "+format, append([]any{ErrInvalidRequest}, args...)...)
 	}
 	switch {
-	case blank(r.MemberID) && (r.NeedMemberID || r.Epoch != Joining):
+	case group.Blank(r.MemberID) && (r.NeedMemberID || r.Epoch != Joining):
 		return bad("no member id")
-	case r.InstanceID != nil && blank(*r.InstanceID):
+	case r.InstanceID != nil && group.Blank(*r.InstanceID):
 		return bad("an empty instance id")
-	case r.Rack != nil && blank(*r.Rack):
+	case r.Rack != nil && group.Blank(*r.Rack):
 		return bad("an empty rack id")
 	case r.Epoch < LeavingAWhile:
 		return bad("member epoch %d", r.Epoch)
@@ -138,9 +137,6 @@ func (l *Limits) Check(r *Heartbeat) error {
 	}
 	return nil
 }
-
-// blank tells whether there is nothing to see of a name: Kafka takes it for none.
-func blank(s string) bool { return strings.TrimSpace(s) == "" }
 
 // find is the member that a heartbeat is of; a new one, not in the group yet, for who joins.
 func (g *Group) find(r *Heartbeat, out *Effects) (*member, error) {

@@ -22,11 +22,8 @@ func (c *Coordinator) Join(name string, r group.JoinRequest, reply func(group.Jo
 				return err
 			}
 			if g, ok := e.g.(consumerGroup); ok && !g.Empty() {
-				if r.Session < c.cfg.Limits.MinSession || r.Session > c.cfg.Limits.MaxSession {
-					return group.ErrInvalidSessionTimeout
-				}
-				if len(r.Protocols) > c.cfg.Limits.MaxProtocols {
-					return group.ErrTooLarge
+				if err := c.cfg.Limits.Check(&r); err != nil {
+					return err
 				}
 				g.Join(now, &r, c.world(c.quorum.Image(), name), reply, &out.consumer)
 				return nil

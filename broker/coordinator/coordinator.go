@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -205,7 +204,7 @@ func checkName(name string, allowEmpty bool) error {
 // checkHeartbeat refuses what no group would take, before a group is looked for, as Kafka does: names, and then what check finds. Of the newer
 // protocols' groups a name of blanks is none, and the request is what is not valid, not the name.
 func checkHeartbeat(name string, invalid error, check func() error) error {
-	if strings.TrimSpace(name) == "" {
+	if group.Blank(name) {
 		return fmt.Errorf("%w: no group id", invalid)
 	}
 	if err := checkName(name, false); err != nil {

@@ -2,7 +2,6 @@ package coordinator
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"log/slog"
 	"strings"
@@ -11,7 +10,7 @@ import (
 	"time"
 
 	"github.com/qanat-io/qanat/broker/group"
-	"github.com/qanat-io/qanat/metadata/image"
+	"github.com/qanat-io/qanat/broker/hush"
 )
 
 // broken is a group whose rules are violated: as time passes, or by whoever asks for its state.
@@ -48,18 +47,13 @@ func TestBrokenGroupIsSetAside(t *testing.T) {
 	for name, whenAsked := range map[string]bool{"as time passes": false, "by who asks": true} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				q := newFakeQuorum(t)
-				ctx, cancel := context.WithCancel(t.Context())
-				defer cancel()
-				go q.run(ctx)
 				cfg := DefaultConfig()
-				cfg.Node, cfg.Limits.InitialDelay = 1, 0
-				var lines bytes.Buffer
-				c := New(cfg, q, slog.New(slog.NewTextHandler(&lines, nil)))
-				q.subscribe(ctx, func(m *image.Image) { _ = c.Follow(m) })
-				ended := make(chan error, 1)
-				go func() { ended <- c.Run(ctx) }()
+				cfg.Limits.InitialDelay = 0
+				_, c, stop := rig(t, cfg)
+				defer stop()
 				synctest.Wait()
+				var lines bytes.Buffer
+				c.said = hush.NewUpTo(eventLines, slog.New(slog.NewTextHandler(&lines, nil)))
 				member := alone(t, c, "g")
 				other := alone(t, c, "other")
 				parked := make(chan group.JoinResult, 1)
@@ -101,10 +95,6 @@ func TestBrokenGroupIsSetAside(t *testing.T) {
 				time.Sleep(asideFor)
 				if alone(t, c, "g"); c.Serving() != nil {
 					t.Error("no group is served any more")
-				}
-				cancel()
-				if err := <-ended; err != nil {
-					t.Error(err)
 				}
 			})
 		})

@@ -56,7 +56,7 @@ func (c *Coordinator) load(m *image.Image, came *[image.CoordinatorShards]bool) 
 			return true
 		}
 		s := c.shardOf(ig.Name)
-		c.survives(s, ig.Name, func() {
+		c.contained(s, ig.Name, func() {
 			e, err := c.find(s, ig.Name, now)
 			if err != nil {
 				failed = append(failed, err)

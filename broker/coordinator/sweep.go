@@ -23,42 +23,44 @@ func (c *Coordinator) sweep(ctx context.Context) {
 
 func (c *Coordinator) sweepGroup(name string) {
 	var err error
-	check := func(e *entry, now time.Time) error {
-		// With nothing in flight, the image says of this group all there is to say. Else: the next time.
-		if e.persists > 0 || e.commits.Load() > 0 {
-			return nil
-		}
-		age := now
-		if c.cfg.Clock != nil {
-			age = c.cfg.Clock()
-		}
-		expired, all := c.expired(e, age)
-		switch {
-		case all && e.g.Empty() && c.exists(e):
-			c.proposeDeletion(e, now, func(err error) {
-				if err != nil {
-					c.log.Warn("group without offsets not deleted", "group", name, "error", err)
-				}
-			})
-		case len(expired) > 0:
-			p := &pendingCommit{c: c, e: e, reply: func(_ []kafka.Partition, err error) {
-				if err != nil {
-					c.log.Warn("expired offsets not deleted", "group", name, "error", err)
-				}
-			}}
-			p.deletePartitions(name, expired)
-		}
-		return nil
-	}
 	s := c.shardOf(name)
 	c.guarded(s, name, func(now time.Time, out *effects) {
 		err = c.enter(s, name, now, func(e *entry, now time.Time) error {
-			defer c.settle(e, now, out)
-			return check(e, now)
+			c.expire(e, now)
+			c.settle(e, now, out)
+			return nil
 		})
 	})
 	if err != nil && !errors.Is(err, ErrNotCoordinator) { // it has just moved
 		c.log.Warn("offsets not checked for expiry", "group", name, "error", err)
+	}
+}
+
+// expire proposes to delete the group, or its offsets, whose time is over. Under the shard's lock.
+func (c *Coordinator) expire(e *entry, now time.Time) {
+	// With nothing in flight, the image says of this group all there is to say. Else: the next time.
+	if e.persists > 0 || e.commits.Load() > 0 {
+		return
+	}
+	age := now
+	if c.cfg.Clock != nil {
+		age = c.cfg.Clock()
+	}
+	expired, all := c.expired(e, age)
+	switch {
+	case all && e.g.Empty() && c.exists(e):
+		c.proposeDeletion(e, now, func(err error) {
+			if err != nil {
+				c.log.Warn("group without offsets not deleted", "group", e.name, "error", err)
+			}
+		})
+	case len(expired) > 0:
+		p := &pendingCommit{c: c, e: e, reply: func(_ []kafka.Partition, err error) {
+			if err != nil {
+				c.log.Warn("expired offsets not deleted", "group", e.name, "error", err)
+			}
+		}}
+		p.deletePartitions(e.name, expired)
 	}
 }
 

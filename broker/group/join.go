@@ -39,9 +39,10 @@ func (g *Group) Join(now time.Time, r JoinRequest, t Ticket, out *Effects) {
 
 // admit decides whether the request may be looked at at all.
 func (g *Group) admit(r *JoinRequest) error {
+	if err := g.limits.Check(r); err != nil {
+		return err
+	}
 	switch {
-	case r.Session < g.limits.MinSession || r.Session > g.limits.MaxSession:
-		return ErrInvalidSessionTimeout
 	case g.state == Dead:
 		return ErrNotAvailable
 	case !g.hasRoom(r.MemberID):
@@ -52,7 +53,7 @@ func (g *Group) admit(r *JoinRequest) error {
 		return ErrInconsistentProtocol
 	case len(g.order) == 0 && g.state != Empty && r.Type != g.protocolType:
 		return ErrInconsistentProtocol
-	case len(r.Protocols) > g.limits.MaxProtocols, !g.hasBytes(r):
+	case !g.hasBytes(r):
 		return ErrTooLarge
 	}
 	return nil

@@ -1,6 +1,7 @@
 package group
 
 import (
+	"strings"
 	"time"
 
 	"github.com/qanat-io/qanat/metadata/command"
@@ -36,6 +37,20 @@ type Limits struct {
 	MaxBytes      int           // metadata and assignments of all members together
 	MaxProtocols  int           // of one member: each join, and each election, goes through all of them, and others of the shard wait
 }
+
+// Check refuses what no group takes of a member that speaks the classic protocol, whatever protocol the group is of.
+func (l *Limits) Check(r *JoinRequest) error {
+	switch {
+	case r.Session < l.MinSession || r.Session > l.MaxSession:
+		return ErrInvalidSessionTimeout
+	case len(r.Protocols) > l.MaxProtocols:
+		return ErrTooLarge
+	}
+	return nil
+}
+
+// Blank tells whether there is nothing to see of a name: Kafka takes it for none.
+func Blank(s string) bool { return strings.TrimSpace(s) == "" }
 
 // DefaultLimits are Kafka's defaults; where Kafka has no limit, one that no honest client meets.
 func DefaultLimits() Limits {

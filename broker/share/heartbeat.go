@@ -3,7 +3,6 @@ package share
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/qanat-io/qanat/broker/group"
@@ -14,7 +13,7 @@ const maxMemberID = 36
 
 // CheckMemberID refuses what Kafka does not take for an id.
 func CheckMemberID(id string) error {
-	if strings.TrimSpace(id) == "" || len(id) > maxMemberID {
+	if group.Blank(id) || len(id) > maxMemberID {
 		return fmt.Errorf("%w: a member id of %d bytes", ErrInvalidRequest, len(id))
 	}
 	return nil
@@ -31,7 +30,7 @@ func (l *GroupLimits) Check(r *Heartbeat) error {
 	switch {
 	case r.Epoch < Leaving:
 		return bad("member epoch %d", r.Epoch)
-	case r.Rack != nil && strings.TrimSpace(*r.Rack) == "":
+	case r.Rack != nil && group.Blank(*r.Rack):
 		return bad("an empty rack id")
 	case r.Epoch == Joining && len(r.Topics) == 0:
 		return bad("who joins says what it subscribes to")

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/qanat-io/qanat/broker/group"
@@ -24,11 +23,11 @@ func (l *Limits) Check(r *Heartbeat) error {
 		return bad("offsets of tasks are not served")
 	case len(o.Warmup) > 0:
 		return bad("warm-up tasks are not served")
-	case strings.TrimSpace(r.MemberID) == "":
+	case group.Blank(r.MemberID):
 		return bad("no member id")
 	case len(r.MemberID) > maxMemberID:
 		return bad("a member id of %d bytes", len(r.MemberID))
-	case r.Rack != nil && strings.TrimSpace(*r.Rack) == "":
+	case r.Rack != nil && group.Blank(*r.Rack):
 		return bad("an empty rack id")
 	case r.Epoch < Leaving:
 		return bad("member epoch %d", r.Epoch)
