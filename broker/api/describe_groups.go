@@ -30,20 +30,6 @@ func (h *Handler) describeGroups(x *wire.Exchange) {
 	reply(x, resp)
 }
 
-// once is a request's names, each as often as it counts: a group of many members is large, a name is small, and whoever says it a million times
-// would be answered so.
-func once(names []string) []string {
-	seen := make(map[string]struct{}, len(names))
-	out := make([]string, 0, len(names))
-	for _, name := range names {
-		if _, twice := seen[name]; !twice {
-			seen[name] = struct{}{}
-			out = append(out, name)
-		}
-	}
-	return out
-}
-
 func describedGroup(version int16, name string, d group.Description, err error) kmsg.DescribeGroupsResponseGroup {
 	out := kmsg.NewDescribeGroupsResponseGroup()
 	out.Group, out.AuthorizedOperations = name, unauthorized

@@ -17,16 +17,11 @@ func (h *Handler) describeProducers(x *wire.Exchange) {
 	resp := kmsg.NewPtrDescribeProducersResponse()
 	resp.Topics = make([]kmsg.DescribeProducersResponseTopic, len(req.Topics))
 	m := h.quorum.Image()
-	seen := map[topicPartition]struct{}{}
+	seen := distinct[topicPartition]{}
 	for i := range req.Topics {
 		t, rt := &req.Topics[i], &resp.Topics[i]
 		rt.Topic = t.Topic
-		named := slices.DeleteFunc(t.Partitions, func(index int32) bool {
-			p := topicPartition{t.Topic, index}
-			_, again := seen[p]
-			seen[p] = struct{}{}
-			return again
-		})
+		named := slices.DeleteFunc(t.Partitions, func(index int32) bool { return seen.again(topicPartition{t.Topic, index}) })
 		rt.Partitions = make([]kmsg.DescribeProducersResponseTopicPartition, len(named))
 		for j, index := range named {
 			rp := &rt.Partitions[j]

@@ -19,11 +19,9 @@ import (
 func (h *Handler) describeShareGroupOffsets(x *wire.Exchange) {
 	req := x.Request.(*kmsg.DescribeShareGroupOffsetsRequest)
 	resp := kmsg.NewPtrDescribeShareGroupOffsetsResponse()
-	all := map[string]bool{}
+	whole := distinct[string]{}
 	req.Groups = slices.DeleteFunc(req.Groups, func(g kmsg.DescribeShareGroupOffsetsRequestGroup) bool {
-		again := g.Topics == nil && all[g.GroupID]
-		all[g.GroupID] = all[g.GroupID] || g.Topics == nil
-		return again
+		return g.Topics == nil && whole.again(g.GroupID)
 	})
 	resp.Groups = make([]kmsg.DescribeShareGroupOffsetsResponseGroup, len(req.Groups))
 	m := h.quorum.Image()

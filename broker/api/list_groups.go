@@ -18,7 +18,7 @@ func (h *Handler) listGroups(x *wire.Exchange) {
 	groups, err := h.Groups.List()
 	resp.ErrorCode = code(err)
 	if err == nil {
-		states, types := onlyOf(plain(req.StatesFilter)), onlyOf(plain(req.TypesFilter))
+		states, types := distinctOf(plain(req.StatesFilter)), distinctOf(plain(req.TypesFilter))
 		for _, g := range groups {
 			if states.passes(strings.ToLower(g.State)) && types.passes(strings.ToLower(g.Type)) {
 				resp.Groups = append(resp.Groups, listedGroup(g))
@@ -40,23 +40,4 @@ func plain(names []string) []string {
 		names[i] = strings.ToLower(strings.TrimSpace(n))
 	}
 	return names
-}
-
-// only is what a filter lets through; nil is everything. A set: what is filtered is walked once, however long a client's filter is.
-type only[T comparable] map[T]struct{}
-
-func onlyOf[T comparable](filter []T) only[T] {
-	if len(filter) == 0 {
-		return nil
-	}
-	o := make(only[T], len(filter))
-	for _, v := range filter {
-		o[v] = struct{}{}
-	}
-	return o
-}
-
-func (o only[T]) passes(v T) bool {
-	_, ok := o[v]
-	return ok || o == nil
 }

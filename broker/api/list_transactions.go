@@ -23,7 +23,8 @@ func (h *Handler) listTransactions(x *wire.Exchange) {
 		reply(x, resp)
 		return
 	}
-	for _, name := range once(req.StateFilters) {
+	req.StateFilters = once(req.StateFilters)
+	for _, name := range req.StateFilters {
 		if !slices.ContainsFunc(txnStates, func(s command.TxnState) bool { return s.String() == name }) {
 			resp.UnknownStateFilters = append(resp.UnknownStateFilters, name)
 		}
@@ -37,7 +38,7 @@ func (h *Handler) listTransactions(x *wire.Exchange) {
 			return
 		}
 	}
-	states, producers := onlyOf(req.StateFilters), onlyOf(req.ProducerIDFilters)
+	states, producers := distinctOf(req.StateFilters), distinctOf(req.ProducerIDFilters)
 	now := h.Clock().UnixMilli()
 	h.quorum.Image().Transactions(func(r *txn.Record) bool {
 		switch {

@@ -66,21 +66,14 @@ func offsetsOnce(groups []kmsg.OffsetFetchRequestGroup) []kmsg.OffsetFetchReques
 		id           kafka.TopicID
 		index        int32
 	}
-	all, seen := map[string]bool{}, map[offset]struct{}{}
+	whole, seen := distinct[string]{}, distinct[offset]{}
 	return slices.DeleteFunc(groups, func(g kmsg.OffsetFetchRequestGroup) bool {
 		if g.Topics == nil {
-			again := all[g.Group]
-			all[g.Group] = true
-			return again
+			return whole.again(g.Group)
 		}
 		for i := range g.Topics {
 			t := &g.Topics[i]
-			t.Partitions = slices.DeleteFunc(t.Partitions, func(p int32) bool {
-				o := offset{g.Group, t.Topic, t.TopicID, p}
-				_, again := seen[o]
-				seen[o] = struct{}{}
-				return again
-			})
+			t.Partitions = slices.DeleteFunc(t.Partitions, func(p int32) bool { return seen.again(offset{g.Group, t.Topic, t.TopicID, p}) })
 		}
 		return false
 	})
