@@ -25,139 +25,90 @@ func classicGroupKeys() []Key {
 	}
 }
 
-// consumerGroupKeys are the defaults and bounds of what consumer groups (KIP-848) set for themselves; see groupKeys.
-func consumerGroupKeys() []Key {
+// groupSetting is what the groups of a protocol set for themselves, see groupKeys: the broker has a value for those that do not, and the least and
+// the most that one may set.
+type groupSetting struct {
+	protocol, name        string // of consumer.session.timeout.ms: consumer, session.timeout.ms
+	says                  string
+	value, least, most    string
+	valid, lowest, higher rule
+}
+
+func (s groupSetting) keys() []Key {
+	own := s.protocol + "." + s.name
+	broker := func(bound string) string { return "group." + s.protocol + "." + bound + s.name }
 	return []Key{
-		define("group.consumer.session.timeout.ms", Int, number(45*second),
-			"How long a member of a consumer group (KIP-848) may be silent, where its group does not set consumer.session.timeout.ms.",
-			allow(between(1, 1<<31-1)), readOnly),
-		define("group.consumer.min.session.timeout.ms", Int, number(45*second),
-			"The shortest consumer.session.timeout.ms of a group; a shorter one cannot be set, and one that was set before counts as this.",
-			allow(between(1, 1<<31-1)), readOnly),
-		define("group.consumer.max.session.timeout.ms", Int, number(60*second),
-			"The longest consumer.session.timeout.ms of a group; a longer one cannot be set, and one that was set before counts as this.",
-			allow(between(1, 1<<31-1)), readOnly),
-		define("group.consumer.heartbeat.interval.ms", Int, number(5*second),
-			"How often members of a consumer group are asked to speak, where their group does not set consumer.heartbeat.interval.ms.",
-			allow(between(1, 1<<31-1)), readOnly),
-		define("group.consumer.min.heartbeat.interval.ms", Int, number(5*second),
-			"The shortest consumer.heartbeat.interval.ms of a group; a shorter one cannot be set, and one that was set before counts as this.",
-			allow(between(1, 1<<31-1)), readOnly),
-		define("group.consumer.max.heartbeat.interval.ms", Int, number(15*second),
-			"The longest consumer.heartbeat.interval.ms of a group; a longer one cannot be set, and one that was set before counts as this.",
-			allow(between(1, 1<<31-1)), readOnly),
-		define("group.consumer.max.size", Int, number(1<<31-1),
-			"Members of a consumer group at most.",
-			allow(between(1, 1<<31-1)), readOnly),
+		define(broker(""), Int, s.value, s.says+", where its group does not set "+own+".", allow(s.valid), readOnly),
+		define(broker("min."), Int, s.least, "The least "+own+" of a group; less cannot be set, and what was set before counts as this.", allow(s.lowest), readOnly),
+		define(broker("max."), Int, s.most, "The most "+own+" of a group; more cannot be set, and what was set before counts as this.", allow(s.higher), readOnly),
+	}
+}
+
+// memberTimes are the settings that all protocols but the classic have.
+func memberTimes(protocol, kind string) []Key {
+	valid := between(1, 1<<31-1)
+	return slices.Concat(
+		groupSetting{
+			protocol, "session.timeout.ms", "How long a member of a " + kind + " may be silent", number(45 * second), number(45 * second), number(60 * second), valid, valid, valid,
+		}.keys(),
+		groupSetting{
+			protocol, "heartbeat.interval.ms", "How often a member of a " + kind + " is asked to speak", number(5 * second), number(5 * second), number(15 * second), valid, valid, valid,
+		}.keys(),
+	)
+}
+
+func maxSize(protocol, kind, most string, valid rule) Key {
+	return define("group."+protocol+".max.size", Int, most, "Members of a "+kind+" at most.", allow(valid), readOnly)
+}
+
+func consumerGroupKeys() []Key {
+	const kind = "consumer group (KIP-848)"
+	return append(memberTimes("consumer", kind),
+		maxSize("consumer", kind, number(1<<31-1), between(1, 1<<31-1)),
 		define("group.consumer.assignors", List, "uniform,range",
 			"The assignors that members of consumer groups may ask for, the first for those that do not: `uniform` gives everybody as much as anybody and moves as little as that allows; `range` divides topic by topic, so that topics with the same number of partitions meet in the same member.",
 			allow(listOf("uniform", "range")), readOnly),
 		define("group.consumer.migration.policy", String, "bidirectional",
 			"Whether a group with members may go from the classic protocol to the consumer protocol, when its first member joins that speaks it (`upgrade`), and back, when the last such member is gone (`downgrade`). Without, members of the other protocol are refused until the group is empty.",
 			allow(oneOf("bidirectional", "upgrade", "downgrade", "disabled")), readOnly),
-	}
+	)
 }
 
-// streamsGroupKeys are the same of streams groups (KIP-1071).
 func streamsGroupKeys() []Key {
-	return []Key{
-		define("group.streams.session.timeout.ms", Int, number(45*second),
-			"How long a member of a streams group (KIP-1071) may be silent, where its group does not set streams.session.timeout.ms.",
-			allow(between(1, 1<<31-1)), readOnly),
-		define("group.streams.min.session.timeout.ms", Int, number(45*second),
-			"The shortest streams.session.timeout.ms of a group.",
-			allow(between(1, 1<<31-1)), readOnly),
-		define("group.streams.max.session.timeout.ms", Int, number(60*second),
-			"The longest streams.session.timeout.ms of a group.",
-			allow(between(1, 1<<31-1)), readOnly),
-		define("group.streams.heartbeat.interval.ms", Int, number(5*second),
-			"How often members of a streams group are asked to speak, where their group does not set streams.heartbeat.interval.ms.",
-			allow(between(1, 1<<31-1)), readOnly),
-		define("group.streams.min.heartbeat.interval.ms", Int, number(5*second),
-			"The shortest streams.heartbeat.interval.ms of a group.",
-			allow(between(1, 1<<31-1)), readOnly),
-		define("group.streams.max.heartbeat.interval.ms", Int, number(15*second),
-			"The longest streams.heartbeat.interval.ms of a group.",
-			allow(between(1, 1<<31-1)), readOnly),
-		define("group.streams.assignment.interval.ms", Int, number(1*second),
-			"How long a streams group waits from one target assignment to the next, where it does not set streams.assignment.interval.ms: what changes meanwhile is taken together.",
-			allow(between(0, 1<<31-1)), readOnly),
-		define("group.streams.min.assignment.interval.ms", Int, "0",
-			"The shortest streams.assignment.interval.ms of a group.",
-			allow(between(0, 1<<31-1)), readOnly),
-		define("group.streams.max.assignment.interval.ms", Int, number(15*second),
-			"The longest streams.assignment.interval.ms of a group.",
-			allow(between(0, 1<<31-1)), readOnly),
+	const kind = "streams group (KIP-1071)"
+	valid := between(0, 1<<31-1)
+	return slices.Concat(memberTimes("streams", kind), groupSetting{
+		"streams", "assignment.interval.ms", "How long a streams group waits from one target assignment to the next, so that what changes meanwhile is taken together", number(1 * second), "0", number(15 * second), valid, valid, valid,
+	}.keys(), []Key{
 		define("group.streams.initial.rebalance.delay.ms", Int, number(3*second),
 			"How long the first member of a streams group waits for others before tasks are assigned, where its group does not set streams.initial.rebalance.delay.ms.",
-			allow(between(0, 1<<31-1)), readOnly),
+			allow(valid), readOnly),
 		define("group.streams.num.standby.replicas", Int, "0",
 			"Standbys of each task that has a state, where its group does not set streams.num.standby.replicas; the broker decides that, and not the application.",
-			allow(between(0, 1<<31-1)), readOnly),
+			allow(valid), readOnly),
 		define("group.streams.max.standby.replicas", Int, "2",
 			"The largest streams.num.standby.replicas of a group.",
-			allow(between(0, 1<<31-1)), readOnly),
-		define("group.streams.max.size", Int, number(1<<31-1),
-			"Members of a streams group at most.",
-			allow(between(1, 1<<31-1)), readOnly),
-	}
+			allow(valid), readOnly),
+		maxSize("streams", kind, number(1<<31-1), between(1, 1<<31-1)),
+	})
 }
 
-// shareGroupKeys are the same of share groups (KIP-932).
 func shareGroupKeys() []Key {
-	return []Key{
-		define("group.share.session.timeout.ms", Int, number(45*second),
-			"How long a member of a share group (KIP-932) may be silent, where its group does not set share.session.timeout.ms.",
-			allow(between(1, 1<<31-1)), readOnly),
-		define("group.share.min.session.timeout.ms", Int, number(45*second),
-			"The shortest share.session.timeout.ms of a group.",
-			allow(between(1, 1<<31-1)), readOnly),
-		define("group.share.max.session.timeout.ms", Int, number(60*second),
-			"The longest share.session.timeout.ms of a group.",
-			allow(between(1, 1<<31-1)), readOnly),
-		define("group.share.heartbeat.interval.ms", Int, number(5*second),
-			"How often members of a share group are asked to speak, where their group does not set share.heartbeat.interval.ms.",
-			allow(between(1, 1<<31-1)), readOnly),
-		define("group.share.min.heartbeat.interval.ms", Int, number(5*second),
-			"The shortest share.heartbeat.interval.ms of a group.",
-			allow(between(1, 1<<31-1)), readOnly),
-		define("group.share.max.heartbeat.interval.ms", Int, number(15*second),
-			"The longest share.heartbeat.interval.ms of a group.",
-			allow(between(1, 1<<31-1)), readOnly),
-		define("group.share.max.size", Int, "200",
-			"Members of a share group at most.",
-			allow(between(1, 1000)), readOnly),
-		define("group.share.record.lock.duration.ms", Int, number(30*second),
-			"For how long a record that a share consumer was given is its own, where its group does not set share.record.lock.duration.ms.",
-			allow(between(1*second, hour)), readOnly),
-		define("group.share.min.record.lock.duration.ms", Int, number(15*second),
-			"The shortest share.record.lock.duration.ms of a group.",
-			allow(between(1*second, 30*second)), readOnly),
-		define("group.share.max.record.lock.duration.ms", Int, number(60*second),
-			"The longest share.record.lock.duration.ms of a group.",
-			allow(between(30*second, hour)), readOnly),
-		define("group.share.delivery.count.limit", Int, "5",
-			"How often a record of a share group is given out at most, where its group does not set share.delivery.count.limit.",
-			allow(between(2, 10)), readOnly),
-		define("group.share.min.delivery.count.limit", Int, "2",
-			"The least share.delivery.count.limit of a group.",
-			allow(between(2, 5)), readOnly),
-		define("group.share.max.delivery.count.limit", Int, "10",
-			"The most share.delivery.count.limit of a group.",
-			allow(between(5, 25)), readOnly),
-		define("group.share.partition.max.record.locks", Int, "2000",
-			"How far share consumers get ahead of the first record of a partition that is not done, where their group does not set share.partition.max.record.locks.",
-			allow(between(100, 10000)), readOnly),
-		define("group.share.min.partition.max.record.locks", Int, "100",
-			"The least share.partition.max.record.locks of a group.",
-			allow(between(100, 2000)), readOnly),
-		define("group.share.max.partition.max.record.locks", Int, "4000",
-			"The most share.partition.max.record.locks of a group.",
-			allow(between(2000, 10000)), readOnly),
+	const kind = "share group (KIP-932)"
+	return slices.Concat(memberTimes("share", kind), groupSetting{
+		"share", "record.lock.duration.ms", "For how long a record that a share consumer was given is its own", number(30 * second), number(15 * second), number(60 * second),
+		between(1*second, hour), between(1*second, 30*second), between(30*second, hour),
+	}.keys(), groupSetting{
+		"share", "delivery.count.limit", "How often a record of a share group is given out at most", "5", "2", "10", between(2, 10), between(2, 5), between(5, 25),
+	}.keys(), groupSetting{
+		"share", "partition.max.record.locks", "How far a share group's consumers get ahead of the first record of a partition that is not done", "2000", "100", "4000",
+		between(100, 10000), between(100, 2000), between(2000, 10000),
+	}.keys(), []Key{
+		maxSize("share", kind, "200", between(1, 1000)),
 		define("group.share.max.share.sessions", Int, "2000",
 			"Share sessions on this broker at most: one for each consumer of a share group that reads here.",
 			allow(between(1, 1<<31-1)), readOnly),
-	}
+	})
 }
 
 func groupOffsetKeys() []Key {
