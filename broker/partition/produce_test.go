@@ -47,6 +47,17 @@ func TestAcksAllWaitsForTheFlush(t *testing.T) {
 	})
 }
 
+// A leader proposes nothing while nothing has changed: not even the order that the controller has given eligible replicas in.
+func TestNothingToPropose(t *testing.T) {
+	w := newWorld(t, func(c *config.Topic) { c.MinISR = 2 })
+	defer w.close()
+	me := w.p.env.Node
+	w.p.Lead(Leadership{Epoch: 9, PartitionEpoch: 9, Replicas: []kafka.BrokerID{me, me + 1, me + 2}, ISR: []kafka.BrokerID{me}, ELR: []kafka.BrokerID{me + 2, me + 1}})
+	if c, ok := w.p.ProposeISR(time.Hour, func(Replica) bool { return true }); ok {
+		t.Errorf("proposed %+v", c)
+	}
+}
+
 // Who was answered with acks=1 would be told of an end before its own records, where no other replica is waited for; or a wait for the
 // disk would outlast its context, or begin where another replica is what is waited for.
 func TestSettle(t *testing.T) {

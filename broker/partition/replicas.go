@@ -140,23 +140,28 @@ func (p *Partition) ProposeISR(lag time.Duration, fit func(Replica) bool) (comma
 	}
 	now := p.env.Clock()
 	var isr []command.ISRMember
-	var left, joined []kafka.BrokerID
+	var was, next, joined []kafka.BrokerID
+	left := false
 	for i := range p.replicas {
 		r := &p.replicas[i]
+		if r.inSync {
+			was = append(was, r.id)
+		}
 		switch {
 		case r.id == p.env.Node || r.inSync && !p.behind(r, now, lag):
 		case r.inSync:
-			left = append(left, r.id)
+			left = true
 			continue
 		case (r.counted && !p.behind(r, now, lag) || p.mayJoin(r)) && fit(Replica{r.id, r.epoch}):
 			joined = append(joined, r.id)
 		default:
 			continue
 		}
+		next = append(next, r.id)
 		isr = append(isr, command.ISRMember{ID: r.id, Epoch: r.epoch})
 	}
-	elr := p.nextELR(isr, left)
-	if len(left) == 0 && len(joined) == 0 && slices.Equal(elr, p.elr) && !p.unsettled {
+	elr := command.NextELR(was, next, p.elr, p.MinISR())
+	if !left && len(joined) == 0 && slices.Equal(elr, p.elr) && !p.unsettled {
 		return command.ISRChange{}, false
 	}
 	for i := range p.replicas {
@@ -166,22 +171,6 @@ func (p *Partition) ProposeISR(lag time.Duration, fit func(Replica) bool) (comma
 	}
 	p.proposed = true
 	return command.ISRChange{Partition: p.id, LeaderEpoch: p.LeaderEpoch(), Expected: p.partitionEpoch, ISR: isr, ELR: elr}, true
-}
-
-// nextELR are the eligible leader replicas beside a new ISR: who leaves while it is too small for the high watermark to move.
-func (p *Partition) nextELR(isr []command.ISRMember, left []kafka.BrokerID) []kafka.BrokerID {
-	if len(isr) >= p.MinISR() {
-		return nil
-	}
-	var elr []kafka.BrokerID
-	for i := range p.replicas {
-		id := p.replicas[i].id
-		stays := slices.ContainsFunc(isr, func(m command.ISRMember) bool { return m.ID == id })
-		if !stays && (slices.Contains(p.elr, id) || slices.Contains(left, id)) {
-			elr = append(elr, id)
-		}
-	}
-	return elr
 }
 
 // ISROutcome is what became of a proposed ISR change.

@@ -1,6 +1,10 @@
 package command
 
-import "github.com/qanat-io/qanat/wire/kafka"
+import (
+	"slices"
+
+	"github.com/qanat-io/qanat/wire/kafka"
+)
 
 // The commands of a cluster of several brokers: who lives, who replicates what, who coordinates what.
 
@@ -76,6 +80,26 @@ type ISRChange struct {
 	// left the ISR while it was too small for the high watermark to move. A
 	// subset of what ISR and ELR were, without members of the new ISR.
 	ELR []kafka.BrokerID `cbor:"5,keyasint,omitempty"`
+}
+
+// NextELR are the eligible leader replicas (KIP-966) when next takes the place of isr beside elr: none while next is large enough for
+// the high watermark to move, which it does without them. Otherwise those that were, in their order, then those that leave. minimum is
+// min.insync.replicas, and no more than there are replicas. Leaders and the controller go by this.
+func NextELR(isr, next, elr []kafka.BrokerID, minimum int) (list []kafka.BrokerID) {
+	if len(next) >= minimum {
+		return nil
+	}
+	if len(isr) >= minimum {
+		elr = nil // the high watermark has moved without them
+	}
+	for _, from := range [][]kafka.BrokerID{elr, isr} {
+		for _, id := range from {
+			if !slices.Contains(next, id) && !slices.Contains(list, id) {
+				list = append(list, id)
+			}
+		}
+	}
+	return list
 }
 
 // ISRMember is a broker of one registration.

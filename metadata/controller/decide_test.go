@@ -67,7 +67,7 @@ func (l *lab) join(index int32, id kafka.BrokerID) {
 	p := l.p(index)
 	isr := append(slices.Clone(p.ISR), id)
 	l.m = apply(l.t, l.m, command.AlterISR{Changes: []command.ISRChange{{
-		Partition: p.Partition, LeaderEpoch: p.LeaderEpoch, Expected: p.PartitionEpoch, ISR: newDecider(l.world()).members(isr), ELR: EligibleAfter(p, isr, l.rules.MinISR),
+		Partition: p.Partition, LeaderEpoch: p.LeaderEpoch, Expected: p.PartitionEpoch, ISR: newDecider(l.world()).members(isr), ELR: command.NextELR(p.ISR, isr, p.ELR, l.rules.minISR(p)),
 	}}})
 	l.decide()
 }

@@ -196,7 +196,7 @@ func (m *model) produce() {
 	})
 }
 
-// alter lets a leader change its ISR, the way a leader does: with EligibleAfter.
+// alter lets a leader change its ISR, the way a leader does.
 func (m *model) alter(isr func(*image.Partition) ids) {
 	p := m.any()
 	if p.Leader == kafka.NoBroker || m.dead[p.Leader] {
@@ -208,7 +208,7 @@ func (m *model) alter(isr func(*image.Partition) ids) {
 	}
 	d := newDecider(m.world())
 	m.do(command.AlterISR{Changes: []command.ISRChange{{
-		Partition: p.Partition, LeaderEpoch: p.LeaderEpoch, Expected: p.PartitionEpoch, ISR: d.members(next), ELR: EligibleAfter(p, next, m.rulesOf(p).MinISR),
+		Partition: p.Partition, LeaderEpoch: p.LeaderEpoch, Expected: p.PartitionEpoch, ISR: d.members(next), ELR: command.NextELR(p.ISR, next, p.ELR, m.rulesOf(p).minISR(p)),
 	}}})
 }
 

@@ -35,7 +35,7 @@ func (d *decider) settle(p *image.Partition, r Rules) (e *command.Election, c *c
 		if len(isr) == 0 {
 			isr = d.last(p, eligible, r)
 		}
-		eligible = d.eligible(p, isr, eligible, minimum, r)
+		eligible = filter(command.NextELR(p.ISR, isr, p.ELR, minimum), func(id kafka.BrokerID) bool { return !d.tainted(id, r) })
 	}
 	switch {
 	case len(isr) == 0: // nobody is known to have the data: see image.Partition.ISR
@@ -98,21 +98,6 @@ func (d *decider) last(p *image.Partition, eligible []kafka.BrokerID, r Rules) [
 	return p.ISR
 }
 
-// eligible are the eligible leader replicas beside the new ISR: those that were, in their order, then those that leave.
-func (d *decider) eligible(p *image.Partition, isr, were []kafka.BrokerID, minimum int, r Rules) (list []kafka.BrokerID) {
-	if len(isr) >= minimum {
-		return nil
-	}
-	for _, from := range [][]kafka.BrokerID{were, p.ISR} {
-		for _, id := range from {
-			if !slices.Contains(isr, id) && !slices.Contains(list, id) && !d.tainted(id, r) {
-				list = append(list, id)
-			}
-		}
-	}
-	return list
-}
-
 // tainted tells whether a broker may lack what it had acknowledged of an async topic. It is over when the broker is active:
 // then only what it has fetched anew counts.
 func (d *decider) tainted(id kafka.BrokerID, r Rules) bool {
@@ -132,17 +117,6 @@ func (d *decider) members(ids []kafka.BrokerID) []command.ISRMember {
 }
 
 func same(a, b []kafka.BrokerID) bool { return len(a) == len(b) && subset(a, b) }
-
-// EligibleAfter are the eligible leader replicas of a partition whose leader is about to make isr its ISR, under the topic's
-// minimum: what such a change has to say of them.
-func EligibleAfter(p *image.Partition, isr []kafka.BrokerID, minISR int) []kafka.BrokerID {
-	r := Rules{MinISR: minISR}
-	were := p.ELR
-	if len(p.ISR) >= r.minISR(p) {
-		were = nil
-	}
-	return (&decider{}).eligible(p, isr, were, r.minISR(p), r)
-}
 
 // MayActivate tells whether a broker that is fenced may become active: whether the decisions that its registration calls
 // for have been made. A broker that stopped uncleanly must first have left the ISR and the ELR of async topics.
