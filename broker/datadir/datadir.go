@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"path/filepath"
+	"time"
 
 	"github.com/qanat-io/qanat/tier/vfs"
 	"github.com/qanat-io/qanat/wire/kafka"
@@ -63,14 +64,14 @@ func (d *Dir) Partition(p kafka.Partition) string {
 	return filepath.Join(d.Partitions(), p.Topic.String(), fmt.Sprint(p.Index))
 }
 
-// Open locks the directory, creating it when absent, and checks that it
+// Open locks the directory, for which it waits for up to a second, creates it when absent, and checks that it
 // belongs to the given node. clusterID "" accepts what is there. A new directory
 // that is alone then gets a cluster id of its own, any other when its cluster is known (see Settle).
 func Open(fsys vfs.FS, path, clusterID string, node kafka.BrokerID, alone bool) (*Dir, error) {
 	if err := fsys.MkdirAll(path); err != nil {
 		return nil, fmt.Errorf("create data directory %s: %w (choose another with data.dir, or dev --dir)", path, err)
 	}
-	lock, err := fsys.Lock(filepath.Join(path, "broker.lock"))
+	lock, err := lockSoon(fsys, filepath.Join(path, "broker.lock"))
 	switch {
 	case errors.Is(err, vfs.ErrLocked):
 		return nil, fmt.Errorf("%w: another broker runs on %s; stop it or choose another directory", ErrInUse, path)
@@ -82,6 +83,21 @@ func Open(fsys vfs.FS, path, clusterID string, node kafka.BrokerID, alone bool) 
 		return nil, errors.Join(err, lock.Close())
 	}
 	return d, nil
+}
+
+// Whoever is killed and started again at once finds the lock of the process that is ending.
+const (
+	lockPatience = time.Second
+	lockPause    = 20 * time.Millisecond
+)
+
+// lockSoon locks a file, and waits for one that is locked for no longer than lockPatience.
+func lockSoon(fsys vfs.FS, name string) (io.Closer, error) {
+	for end := time.Now().Add(lockPatience); ; time.Sleep(lockPause) {
+		if lock, err := fsys.Lock(name); !errors.Is(err, vfs.ErrLocked) || !time.Now().Before(end) {
+			return lock, err
+		}
+	}
 }
 
 const restore = "restore the file, or move the directory away to begin anew"

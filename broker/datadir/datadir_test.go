@@ -6,6 +6,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/qanat-io/qanat/tier/vfs"
 	"github.com/qanat-io/qanat/wire/kafka"
@@ -84,16 +86,32 @@ func TestIdentityIsKept(t *testing.T) {
 
 // Two brokers could run on one directory, or a refused start would keep the lock.
 func TestSecondOpenIsRefused(t *testing.T) {
-	fsys := vfs.NewCrash()
-	d := open(t, fsys, "c", 1)
-	if _, err := Open(fsys, path, "c", 1, true); !errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), path) {
-		t.Errorf("second open: %v", err)
-	}
-	closed(t, d)
-	if _, err := Open(fsys, path, "c", 2, true); err == nil || errors.Is(err, ErrInUse) {
-		t.Errorf("another node: %v", err)
-	}
-	closed(t, open(t, fsys, "c", 1))
+	synctest.Test(t, func(t *testing.T) {
+		fsys := vfs.NewCrash()
+		d := open(t, fsys, "c", 1)
+		if _, err := Open(fsys, path, "c", 1, true); !errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), path) {
+			t.Errorf("second open: %v", err)
+		}
+		closed(t, d)
+		if _, err := Open(fsys, path, "c", 2, true); err == nil || errors.Is(err, ErrInUse) {
+			t.Errorf("another node: %v", err)
+		}
+		closed(t, open(t, fsys, "c", 1))
+	})
+}
+
+// A broker that is started right after it was killed would meet its own lock, and end.
+func TestLockThatIsGivenBackIsWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		fsys := vfs.NewCrash()
+		d := open(t, fsys, "c", 1)
+		time.AfterFunc(lockPatience/2, func() { closed(t, d) })
+		began := time.Now()
+		closed(t, open(t, fsys, "c", 1))
+		if waited := time.Since(began); waited < lockPatience/2 || waited > lockPatience/2+lockPause {
+			t.Errorf("opened after %v", waited)
+		}
+	})
 }
 
 // A directory that is not this broker's, or cannot be told to be, would be used, or refused without saying what to do.

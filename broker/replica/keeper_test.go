@@ -84,6 +84,15 @@ func (q *quorum) lead(p *partition.Partition) {
 	p.Lead(partition.Leadership{Epoch: ip.LeaderEpoch, PartitionEpoch: ip.PartitionEpoch, Replicas: ip.Replicas, ISR: ip.ISR, ELR: ip.ELR})
 }
 
+// keeping runs a keeper of one partition, until it is stopped.
+func keeping(t *testing.T, q *quorum, p *partition.Partition) (k *Keeper, stop func()) {
+	k = NewKeeper(q, func(f func(*partition.Partition)) { f(p) }, 30*time.Second, quiet)
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { _ = k.Run(ctx) })
+	return k, func() { cancel(); running.Wait() }
+}
+
 // A replica that has caught up would stay out, one that has fallen behind would stay in, or a lost proposal would never be made again.
 func TestKeeper(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -93,11 +102,7 @@ func TestKeeper(t *testing.T) {
 		h := newHost(t, 1, object.NewMem(time.Now))
 		p := h.open(id(0), nil)
 		q.lead(p)
-		k := NewKeeper(q, func(f func(*partition.Partition)) { f(p) }, 30*time.Second, quiet)
-		ctx, stop := context.WithCancel(t.Context())
-		var running sync.WaitGroup
-		running.Go(func() { _ = k.Run(ctx) })
-		defer running.Wait()
+		k, stop := keeping(t, q, p)
 		defer stop()
 		fetched := func(from kafka.Offset) {
 			t.Helper()
@@ -164,11 +169,7 @@ func TestKeeperHearsOfBrokers(t *testing.T) {
 		h := newHost(t, 1, object.NewMem(time.Now))
 		p := h.open(id(0), nil)
 		q.lead(p)
-		k := NewKeeper(q, func(f func(*partition.Partition)) { f(p) }, 30*time.Second, quiet)
-		ctx, stop := context.WithCancel(t.Context())
-		var running sync.WaitGroup
-		running.Go(func() { _ = k.Run(ctx) })
-		defer running.Wait()
+		k, stop := keeping(t, q, p)
 		defer stop()
 		if _, err := p.ReplicaFetched(partition.Replica{ID: 2, Epoch: b.Epoch}, p.LeaderEpoch(), partition.Position{Last: kafka.NoEpoch}); err != nil {
 			t.Fatal(err)
@@ -200,11 +201,7 @@ func TestKeeperLooksAgain(t *testing.T) {
 		h := newHost(t, 1, object.NewMem(time.Now))
 		p := h.open(id(0), nil)
 		q.lead(p)
-		k := NewKeeper(q, func(f func(*partition.Partition)) { f(p) }, 30*time.Second, quiet)
-		ctx, stop := context.WithCancel(t.Context())
-		var running sync.WaitGroup
-		running.Go(func() { _ = k.Run(ctx) })
-		defer running.Wait()
+		k, stop := keeping(t, q, p)
 		defer stop()
 		for _, follower := range []kafka.BrokerID{2, 3} {
 			b, _ := q.Image().Broker(follower)
