@@ -43,10 +43,18 @@ func (b *Backend) ownHealth(c *console.Cluster) {
 		c.Problems = append(c.Problems, clockProblem(s))
 	}
 	if b.parts.Full() {
-		c.Problems = append(c.Problems, fmt.Sprintf("the data volume of broker %d, which was asked, is full: it takes no records until there is room (a larger volume, or `qanat topic alter TOPIC --set local.retention.bytes=…`)", b.parts.Node))
+		c.Problems = append(c.Problems, fullProblem(b.parts.Node, b.parts.Config.HasBucket()))
 	}
 	problems, warnings := b.parts.Certificates()
 	c.Problems, c.Warnings = append(c.Problems, problems...), append(c.Warnings, warnings...)
+}
+
+func fullProblem(node kafka.BrokerID, bucket bool) string {
+	bound := "retention.bytes" // nothing else has what goes
+	if bucket {
+		bound = "local.retention.bytes"
+	}
+	return fmt.Sprintf("the data volume of broker %d, which was asked, is full: it takes no records until there is room (a larger volume, or `qanat topic alter TOPIC --set %s=…`)", node, bound)
 }
 
 // partitionHealth counts partitions by what is wrong with them, and names the worst.

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/qanat-io/qanat/broker/console"
@@ -28,6 +29,15 @@ func apply(t *testing.T, m *image.Image, c command.Command) *image.Image {
 		t.Fatal(err)
 	}
 	return next
+}
+
+// Who has no bucket would be told to set what makes no room without one.
+func TestFullProblem(t *testing.T) {
+	for bucket, want := range map[bool]string{true: "--set local.retention.bytes=", false: "--set retention.bytes="} {
+		if got := fullProblem(1, bucket); !strings.Contains(got, want) {
+			t.Errorf("%s: want %q", got, want)
+		}
+	}
 }
 
 // A partition's ailment is told as a milder one than it is, or a replica that a reassignment is about to bring is missed.
