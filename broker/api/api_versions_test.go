@@ -136,6 +136,11 @@ func TestUpdateFeatures(t *testing.T) {
 				t.Errorf("v%d, %s to %d: %+v", version, f.Feature, f.MaxVersionLevel, r)
 			}
 		}
+		odd := to("group.version", 1)
+		odd.UpgradeType = 9
+		if r := update(version, odd); (r.ErrorCode == kerr.InvalidUpdateVersion.Code) != (version > 0) { // v0 has no types
+			t.Errorf("v%d, an upgrade of no type: %+v", version, r)
+		}
 		if r := update(version, to("group.version", 1), to("group.version", 1)); r.ErrorCode != kerr.InvalidRequest.Code || len(r.Results) != 0 {
 			t.Errorf("v%d, named twice: %+v", version, r)
 		}

@@ -14,15 +14,16 @@ import (
 func (h *Handler) deleteGroups(x *wire.Exchange) {
 	req := x.Request.(*kmsg.DeleteGroupsRequest)
 	resp := kmsg.NewPtrDeleteGroupsResponse()
-	resp.Groups = make([]kmsg.DeleteGroupsResponseGroup, len(req.Groups))
+	names := once(req.Groups) // the second time it would not be there any more
+	resp.Groups = make([]kmsg.DeleteGroupsResponseGroup, len(names))
 	var left atomic.Int64
-	left.Store(int64(len(req.Groups)) + 1)
+	left.Store(int64(len(names)) + 1)
 	done := func() {
 		if left.Add(-1) == 0 {
 			reply(x, resp)
 		}
 	}
-	for i, name := range req.Groups {
+	for i, name := range names {
 		out := &resp.Groups[i]
 		out.Default()
 		out.Group = name

@@ -390,7 +390,7 @@ func TestDeleteGroupsAndOffsets(t *testing.T) {
 
 		each(42, func(v int16) {
 			req := kmsg.NewPtrDeleteGroupsRequest()
-			req.Groups = []string{"busy", "empty", "none"}
+			req.Groups = []string{"busy", "empty", "none", "empty"} // twice is once
 			resp := trip[*kmsg.DeleteGroupsResponse](s, req, v)
 			wantCode(t, "busy", resp.Groups[0].ErrorCode, kerr.NonEmptyGroup)
 			if v == 0 {
@@ -399,6 +399,9 @@ func TestDeleteGroupsAndOffsets(t *testing.T) {
 				wantCode(t, "deleted before", resp.Groups[1].ErrorCode, kerr.GroupIDNotFound)
 			}
 			wantCode(t, "none", resp.Groups[2].ErrorCode, kerr.GroupIDNotFound)
+			if len(resp.Groups) != 3 {
+				t.Errorf("v%d: %d answers for three groups", v, len(resp.Groups))
+			}
 		})
 		s.has("empty", id, false)
 	})

@@ -12,9 +12,16 @@ import (
 // UpdateFeatures (key 57, v0-2; KIP-584, 1022): features rise by themselves, when every broker supports the next level, and never
 // fall. So what a cluster works at already is granted, and anything else INVALID_UPDATE_VERSION: of the whole request, at every
 // version, as by Kafka 4, where a request's updates are made together or not at all. v0-1 name each feature of a request that is
-// granted. A feature that is named twice → INVALID_REQUEST.
+// granted. A feature that is named twice → INVALID_REQUEST; an upgrade of a type that
+// there is not → INVALID_UPDATE_VERSION.
 
 const noResultsVersion = 2
+
+// The types of upgrade that a client can ask for; between them lies the safe downgrade.
+const (
+	upgradeOnly     = 1
+	unsafeDowngrade = 3
+)
 
 func (h *Handler) updateFeatures(x *wire.Exchange) {
 	req := x.Request.(*kmsg.UpdateFeaturesRequest)
@@ -24,6 +31,9 @@ func (h *Handler) updateFeatures(x *wire.Exchange) {
 	for i := range req.FeatureUpdates {
 		u := &req.FeatureUpdates[i]
 		times[u.Feature]++
+		if x.Version == 0 {
+			u.UpgradeType = upgradeOnly // it has no type; one that may lower is refused for what it asks
+		}
 		err := updateFeature(known, u)
 		if times[u.Feature] > 1 {
 			err = refuse(kerr.InvalidRequest, "feature %q is named twice in the request", u.Feature)
@@ -44,6 +54,8 @@ func (h *Handler) updateFeatures(x *wire.Exchange) {
 func updateFeature(known []feature, u *kmsg.UpdateFeaturesRequestFeatureUpdate) error {
 	i := slices.IndexFunc(known, func(f feature) bool { return f.name == u.Feature })
 	switch {
+	case u.UpgradeType < upgradeOnly || u.UpgradeType > unsafeDowngrade:
+		return refuse(kerr.InvalidUpdateVersion, "there is no upgrade of type %d: 1 upgrades, 2 and 3 may lower", u.UpgradeType)
 	case i < 0:
 		return refuse(kerr.InvalidUpdateVersion, "feature %q is not known to this release", u.Feature)
 	case known[i].at == u.MaxVersionLevel:
