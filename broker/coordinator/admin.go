@@ -38,7 +38,10 @@ func (c *Coordinator) proposeDeletion(e *entry, now time.Time, deleted func(erro
 	e.g.Kill(now)
 	e.persists++
 	c.quorum.ProposeAsync(command.DeleteGroup{Group: e.name, Coordinator: e.shard.placed.Epoch}, func(_ any, err error) {
-		c.inbox.add(note{e: e, err: outcome(err), deleted: deleted})
+		n := note{e: e, err: outcome(err), deleted: deleted}
+		if !c.inbox.Add(n) && deleted != nil { // Run has ended, and whoever waits still wants to know
+			deleted(n.err)
+		}
 	})
 }
 

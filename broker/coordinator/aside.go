@@ -6,15 +6,11 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/qanat-io/qanat/broker/aside"
 	"github.com/qanat-io/qanat/broker/group"
 )
 
-// A group that breaks a rule of its own panics. Its state is in the image, so that a broker that ended of it would leave it to the next one, which
-// would end of it, too, and after that the next: one group would take the cluster. So it is set aside instead. What is in memory of it goes, which
-// is what a restart would do; who waits in it is sent away; and for a while nobody is let in. Then it is made from the image again.
-
-// asideFor is how long nobody is let into a group that was set aside: whoever keeps breaking it has the broker write a line a minute, with a stack.
-const asideFor = time.Minute
+// A group that breaks a rule of its own is set aside; see package aside.
 
 var errAside = fmt.Errorf("%w: the group broke a rule of its own and is set aside; the broker's log says which, see \"group set aside\"", group.ErrNotAvailable)
 
@@ -58,25 +54,14 @@ func (c *Coordinator) contained(s *shard, name string, f func()) (panicked any) 
 			c.deliver(name, sent)
 		}
 	}()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	defer func() {
-		if panicked = recover(); panicked != nil {
-			sent = c.setAside(s, name, panicked)
-		}
-	}()
-	f()
-	return nil
+	return aside.Contain(&s.mu, f, func(panicked any) { sent = c.setAside(s, name, panicked) })
 }
 
 // setAside follows a panic of a group, on the goroutine that recovered from it. It returns what those are told who waited in it. Under s.mu.
 func (c *Coordinator) setAside(s *shard, name string, panicked any) *effects {
 	c.said.Say(slog.LevelError, "group set aside", nil, "group set aside: it broke a rule of its own, and is loaded again in a minute; this is a fault of Qanat's, please report it",
 		slog.String("group", name), slog.Any("panic", panicked), slog.String("stack", string(debug.Stack())))
-	if s.aside == nil {
-		s.aside = map[string]time.Time{}
-	}
-	s.aside[name] = time.Now().Add(asideFor)
+	s.aside.Add(name, time.Now())
 	out := &effects{}
 	e := s.groups[name]
 	if e == nil {
@@ -89,14 +74,4 @@ func (c *Coordinator) setAside(s *shard, name string, panicked any) *effects {
 	e.dropped = true
 	c.forget(e)
 	return out
-}
-
-// isAside tells whether a group is set aside. Under s.mu.
-func (s *shard) isAside(name string, now time.Time) bool {
-	until, ok := s.aside[name]
-	if ok && !now.Before(until) {
-		delete(s.aside, name)
-		return false
-	}
-	return ok
 }

@@ -10,9 +10,11 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/qanat-io/qanat/broker/aside"
 	"github.com/qanat-io/qanat/broker/consumer"
 	"github.com/qanat-io/qanat/broker/group"
 	"github.com/qanat-io/qanat/broker/hush"
+	"github.com/qanat-io/qanat/broker/inbox"
 	"github.com/qanat-io/qanat/broker/share"
 	"github.com/qanat-io/qanat/broker/streams"
 	"github.com/qanat-io/qanat/metadata/command"
@@ -104,7 +106,7 @@ type Coordinator struct {
 	groups    atomic.Int64 // entries in all shards
 	inFlight  atomic.Int64 // offset commits
 	timers    timers
-	inbox     inbox
+	inbox     *inbox.Box[note]
 }
 
 const (
@@ -122,7 +124,7 @@ type shard struct {
 	placed image.Coordinator
 	mine   bool
 
-	aside map[string]time.Time // until when nobody is let into groups that have broken their rules
+	aside aside.Set[string] // until when nobody is let into groups that have broken their rules
 }
 
 // entry is a group in memory. Its fields are guarded by the shard's lock, but for commits.
@@ -152,7 +154,7 @@ func New(cfg Config, q Quorum, log *slog.Logger) *Coordinator {
 		c.shards[i].groups = map[string]*entry{}
 	}
 	c.timers.wake = make(chan struct{}, 1)
-	c.inbox.wake = make(chan struct{}, 1)
+	c.inbox = inbox.New[note]()
 	return c
 }
 
@@ -238,7 +240,7 @@ func (c *Coordinator) find(s *shard, name string, now time.Time) (*entry, error)
 	if e := s.groups[name]; e != nil {
 		return e, nil
 	}
-	if s.isAside(name, now) {
+	if s.aside.Has(name, now) {
 		return nil, errAside
 	}
 	e := &entry{name: name, shard: s}
@@ -341,7 +343,7 @@ func (c *Coordinator) propose(e *entry, seq uint64, state command.Command) {
 	e.persists++
 	g := e.g
 	c.quorum.ProposeAsync(state, func(_ any, err error) {
-		c.inbox.add(note{e: e, g: g, seq: seq, err: outcome(err)})
+		c.inbox.Add(note{e: e, g: g, seq: seq, err: outcome(err)})
 	})
 }
 

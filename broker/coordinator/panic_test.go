@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/qanat-io/qanat/broker/aside"
 	"github.com/qanat-io/qanat/broker/group"
 	"github.com/qanat-io/qanat/broker/hush"
 )
@@ -92,7 +93,7 @@ func TestBrokenGroupIsSetAside(t *testing.T) {
 				if n := strings.Count(lines.String(), "group set aside"); n != 1 {
 					t.Errorf("%d lines say that it is set aside", n)
 				}
-				time.Sleep(asideFor)
+				time.Sleep(aside.For)
 				if alone(t, c, "g"); c.Serving() != nil {
 					t.Error("no group is served any more")
 				}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/qanat-io/qanat/broker/aside"
 	"github.com/qanat-io/qanat/metadata/image"
 )
 
@@ -38,7 +39,7 @@ func (c *Coordinator) place(s *shard, now image.Coordinator) (came bool) {
 	if now.Epoch <= s.placed.Epoch || c.phase.Load() == stopped {
 		return false
 	}
-	s.placed, s.mine, s.aside = now, false, nil
+	s.placed, s.mine, s.aside = now, false, aside.Set[string]{}
 	for _, e := range s.groups {
 		e.g.abort(time.Now(), ErrNotCoordinator, &out)
 		e.dropped = true

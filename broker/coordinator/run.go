@@ -47,7 +47,7 @@ func (c *Coordinator) run(ctx context.Context) error {
 			c.sweep(ctx)
 		case <-timer.C:
 		case <-c.timers.wake:
-		case <-c.inbox.wake:
+		case <-c.inbox.Wake():
 		}
 		c.take()
 		if next := c.advance(); !next.IsZero() {
@@ -58,7 +58,7 @@ func (c *Coordinator) run(ctx context.Context) error {
 
 // take tells groups what became of their proposals.
 func (c *Coordinator) take() {
-	for _, n := range c.inbox.take() {
+	for _, n := range c.inbox.Take() {
 		e := n.e
 		c.guarded(e.shard, e.name, func(now time.Time, out *effects) {
 			e.persists--
@@ -167,7 +167,7 @@ func (c *Coordinator) stop() {
 		s.mu.Unlock()
 		c.deliver("", &out)
 	}
-	for _, n := range c.inbox.close() {
+	for _, n := range c.inbox.Close() {
 		if n.deleted != nil {
 			n.deleted(n.err)
 		}

@@ -85,50 +85,12 @@ func signal(c chan<- struct{}) {
 	}
 }
 
-// inbox holds outcomes for Run. Bounded by what is in flight: a group has at most one note for each of its proposals,
-// and proposes again only for what clients ask of it.
-type inbox struct {
-	mu     sync.Mutex
-	notes  []note
-	closed bool // Run has ended; nobody reads any more
-	wake   chan struct{}
-}
-
-// note is the outcome of a proposal: of a group's state, or, where deleted is set, of its deletion.
+// note is the outcome of a proposal: of a group's state, or, where deleted is set, of its deletion. A group has at most one note for each of its
+// proposals, and proposes again only for what clients ask of it.
 type note struct {
 	e       *entry
 	g       machine // whose state it is
 	seq     uint64
 	err     error
 	deleted func(error)
-}
-
-// add leaves a note. After close, only whoever waits for a deletion still wants to know.
-func (b *inbox) add(n note) {
-	b.mu.Lock()
-	closed := b.closed
-	if !closed {
-		b.notes = append(b.notes, n)
-	}
-	b.mu.Unlock()
-	if closed && n.deleted != nil {
-		n.deleted(n.err)
-	}
-	signal(b.wake)
-}
-
-func (b *inbox) take() []note {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	ns := b.notes
-	b.notes = nil
-	return ns
-}
-
-func (b *inbox) close() []note {
-	ns := b.take()
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.closed = true
-	return append(ns, b.notes...)
 }

@@ -20,7 +20,7 @@ type PartitionAcks struct {
 // that, with what became of each partition's, when all of it is durable.
 func (l *Leader) Acknowledge(group, member string, of []PartitionAcks, answer func([]error)) {
 	s := l.cfg.Settings(l.quorum.Image(), group)
-	w := &answers{errs: make([]error, len(of)), left: len(of) + 1, answer: answer}
+	w := &answers{errs: make([]error, len(of)), told: make([]bool, len(of)), left: len(of) + 1, answer: answer}
 	for i, a := range of {
 		if a.Err != nil {
 			w.set(i, a.Err)
@@ -64,6 +64,7 @@ func (l *Leader) acknowledge(k key, member string, acks []share.Ack, s Settings,
 type answers struct {
 	mu     sync.Mutex
 	errs   []error
+	told   []bool // a share that is set aside may answer twice
 	left   int
 	answer func([]error)
 }
@@ -71,7 +72,11 @@ type answers struct {
 func (w *answers) set(i int, err error) {
 	w.mu.Lock()
 	if i >= 0 {
-		w.errs[i] = err
+		if w.told[i] {
+			w.mu.Unlock()
+			return
+		}
+		w.errs[i], w.told[i] = err, true
 	}
 	w.left--
 	last := w.left == 0

@@ -90,15 +90,15 @@ func (e *entry) readable(committed bool) kafka.Offset {
 
 // with runs f on the machine under its lock and carries out what it asks for. gone: the entry was dropped.
 func (e *entry) with(f func(now time.Time, out *share.PartitionEffects)) (gone error) {
-	var out share.PartitionEffects
-	e.mu.Lock()
-	if gone = e.gone; gone == nil {
-		now := time.Now()
-		f(now, &out)
-		e.settle(&out)
+	broken := e.guarded(func(out *share.PartitionEffects) {
+		if gone = e.gone; gone == nil {
+			f(time.Now(), out)
+			e.settle(out)
+		}
+	})
+	if broken {
+		return errAside
 	}
-	e.mu.Unlock()
-	deliver(&out)
 	return gone
 }
 
@@ -111,7 +111,7 @@ func (e *entry) settle(out *share.PartitionEffects) {
 		p := e.p
 		e.l.quorum.ProposeAsync(command.ChangeShare{
 			Group: e.group, Partition: e.at, LeaderEpoch: e.epoch, Base: e.version, Start: c.Start, Put: c.Put,
-		}, func(result any, err error) { e.l.inbox.add(note{e: e, p: p, seq: c.Seq, result: result, err: err}) })
+		}, func(result any, err error) { e.l.inbox.Add(note{e: e, p: p, seq: c.Seq, result: result, err: err}) })
 	}
 	e.l.alarm.set(e.p.Wake())
 }
@@ -125,33 +125,33 @@ func deliver(out *share.PartitionEffects) {
 
 // persisted tells the machine what became of its change.
 func (e *entry) persisted(n note) {
-	var out share.PartitionEffects
-	e.mu.Lock()
 	var failed error
-	switch {
-	case e.gone != nil || e.p != n.p: // who waited has been answered
-	case n.err != nil:
-		failed = outcome(n.err)
-		e.l.log.Warn("what has become of a share's records was not stored: it begins anew", "group", e.group, "partition", e.at, "error", n.err)
-		e.abort(failed, &out)
-	default:
-		e.version = n.result.(uint64)
-		e.p.Persisted(n.seq, &out)
-		if s, ok := e.l.quorum.Image().Share(e.group, e.at); !ok || s.Version > e.version { // an administrator came behind it
-			failed = partition.ErrNotLeader
-			e.abort(failed, &out)
-			break
+	broken := e.guarded(func(out *share.PartitionEffects) {
+		switch {
+		case e.gone != nil || e.p != n.p: // who waited has been answered
+		case n.err != nil:
+			failed = outcome(n.err)
+			e.l.log.Warn("what has become of a share's records was not stored: it begins anew", "group", e.group, "partition", e.at, "error", n.err)
+			e.abort(failed, out)
+		default:
+			e.version = n.result.(uint64)
+			e.p.Persisted(n.seq, out)
+			if s, ok := e.l.quorum.Image().Share(e.group, e.at); !ok || s.Version > e.version { // an administrator came behind it
+				failed = partition.ErrNotLeader
+				e.abort(failed, out)
+				break
+			}
+			e.settle(out)
 		}
-		e.settle(&out)
-	}
-	e.mu.Unlock()
-	deliver(&out)
-	if failed != nil {
+	})
+	switch {
+	case broken: // it is out of memory already
+	case failed != nil:
 		e.l.forget(e)
 		e.wakeAll()
-		return
+	default:
+		e.wakeOne()
 	}
-	e.wakeOne()
 }
 
 // abort makes the entry one that is of no use. Under mu.
@@ -164,15 +164,15 @@ func (e *entry) abort(why error, out *share.PartitionEffects) {
 
 // drop takes the share out of memory: it is another broker's, or there is none any more.
 func (e *entry) drop(why error) {
-	var out share.PartitionEffects
-	e.mu.Lock()
-	if e.gone == nil {
-		e.abort(why, &out)
+	broken := e.guarded(func(out *share.PartitionEffects) {
+		if e.gone == nil {
+			e.abort(why, out)
+		}
+	})
+	if !broken {
+		e.l.forget(e)
+		e.wakeAll()
 	}
-	e.mu.Unlock()
-	deliver(&out)
-	e.l.forget(e)
-	e.wakeAll()
 }
 
 // outcome is a proposal's error in this package's words: that another leader, or an administrator, has the share now, is what Kafka calls not

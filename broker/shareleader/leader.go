@@ -9,6 +9,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/qanat-io/qanat/broker/aside"
+	"github.com/qanat-io/qanat/broker/hush"
+	"github.com/qanat-io/qanat/broker/inbox"
 	"github.com/qanat-io/qanat/broker/partition"
 	"github.com/qanat-io/qanat/broker/share"
 	"github.com/qanat-io/qanat/metadata/command"
@@ -70,13 +73,15 @@ type Leader struct {
 	cfg    Config
 	quorum Quorum
 	log    *slog.Logger
+	said   *hush.Log // what members cause
 
 	stopped atomic.Bool
 	mu      sync.Mutex
 	entries map[key]*entry
+	aside   aside.Set[key]      // shares that have broken a rule
 	pending map[*fetch]struct{} // who waits for a group that this broker does not know yet
 	sessions
-	inbox inbox
+	inbox *inbox.Box[note]
 	alarm alarm
 }
 
@@ -88,9 +93,9 @@ type key struct {
 
 // New returns a leader.
 func New(cfg Config, q Quorum, log *slog.Logger) *Leader {
-	l := &Leader{cfg: cfg, quorum: q, log: log, entries: map[key]*entry{}, pending: map[*fetch]struct{}{}}
+	l := &Leader{cfg: cfg, quorum: q, log: log, said: hush.New(log), entries: map[key]*entry{}, pending: map[*fetch]struct{}{}}
 	l.sessions.open = map[sessionKey]*session{}
-	l.inbox.wake = make(chan struct{}, 1)
+	l.inbox = inbox.New[note]()
 	l.alarm.wake = make(chan struct{}, 1)
 	return l
 }
@@ -116,8 +121,11 @@ func (l *Leader) find(k key) (*entry, error) {
 	if e := l.entries[k]; e != nil {
 		return e, nil
 	}
-	if l.stopped.Load() {
+	switch {
+	case l.stopped.Load():
 		return nil, ErrStopped
+	case l.aside.Has(k, time.Now()):
+		return nil, errAside
 	}
 	m := l.quorum.Image()
 	epoch, err := l.leads(m, k)

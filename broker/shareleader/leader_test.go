@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/qanat-io/qanat/broker/aside"
 	"github.com/qanat-io/qanat/broker/partition"
 	"github.com/qanat-io/qanat/broker/share"
 	"github.com/qanat-io/qanat/metadata/command"
@@ -300,6 +301,53 @@ func TestSessionIsBounded(t *testing.T) {
 		}
 		if ps, err := l.UseSession(v, nil, nil); err != nil || len(ps) != 1 {
 			t.Errorf("then: %v, %v", ps, err)
+		}
+	})
+}
+
+// A share that breaks its rules would take its broker with it, or whoever waits for it would wait for ever, or it would not be served again.
+func TestBrokenShareIsSetAside(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		l := w.leader(t, 1)
+		w.produce(1)
+		if got := l.Fetch(t.Context(), fetchOf("a", 1))[part]; len(got.Acquired) != 1 {
+			t.Fatalf("%+v", got)
+		}
+		w.mu.Lock()
+		w.hold = true
+		w.mu.Unlock()
+		told := 0
+		var outcome error
+		accept(l, "a", 0, 1, func(err error) { told, outcome = told+1, err })
+		var waiting sync.WaitGroup
+		var waited Result
+		waiting.Go(func() {
+			r := fetchOf("b", 1)
+			r.Wait = aside.For
+			waited = l.Fetch(t.Context(), r)[part]
+		})
+		synctest.Wait()
+
+		e, err := l.find(key{"g", part})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := e.with(func(time.Time, *share.PartitionEffects) { panic("a broken invariant") }); !errors.Is(err, ErrNotAvailable) {
+			t.Errorf("who broke it: %v", err)
+		}
+		waiting.Wait()
+		if told != 1 || !errors.Is(outcome, ErrNotAvailable) {
+			t.Errorf("who waited for an acknowledgement was told %d times, of %v", told, outcome)
+		}
+		if !errors.Is(waited.Err, ErrNotAvailable) {
+			t.Errorf("who waited for records: %+v", waited)
+		}
+		w.release()
+		time.Sleep(aside.For)
+		w.produce(1)
+		if got := l.Fetch(t.Context(), fetchOf("b", 1))[part]; got.Err != nil || len(got.Acquired) != 1 {
+			t.Errorf("a minute later: %+v", got)
 		}
 	})
 }

@@ -20,7 +20,8 @@ const (
 // Run tells shares what became of their changes and lets time pass for them, until ctx ends; then everybody who waits is answered. Call it once.
 func (l *Leader) Run(ctx context.Context) error {
 	err := l.run(ctx)
-	l.stop() // not deferred: a panic under a lock has to end the process, and to stop would wait for that lock
+	l.stop() // not deferred: a panic of what is no share's own has to end the process
+	l.said.Flush()
 	return err
 }
 
@@ -38,8 +39,8 @@ func (l *Leader) run(ctx context.Context) error {
 		case <-timer.C:
 			l.advance(time.Now())
 		case <-l.alarm.wake:
-		case <-l.inbox.wake:
-			for _, n := range l.inbox.take() {
+		case <-l.inbox.Wake():
+			for _, n := range l.inbox.Take() {
 				n.e.persisted(n)
 			}
 			continue
@@ -125,47 +126,16 @@ func (l *Leader) stop() {
 	for _, e := range l.all() {
 		e.drop(ErrStopped)
 	}
-	l.inbox.close()
+	l.inbox.Close()
 }
 
-// note is what became of a change.
+// note is what became of a change. A share has one under way.
 type note struct {
 	e      *entry
 	p      *share.Partition
 	seq    uint64
 	result any
 	err    error
-}
-
-// inbox holds outcomes for Run. Bounded by what is in flight: a share has one change under way.
-type inbox struct {
-	mu     sync.Mutex
-	notes  []note
-	closed bool
-	wake   chan struct{}
-}
-
-func (b *inbox) add(n note) {
-	b.mu.Lock()
-	if !b.closed {
-		b.notes = append(b.notes, n)
-	}
-	b.mu.Unlock()
-	signal(b.wake)
-}
-
-func (b *inbox) take() []note {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	ns := b.notes
-	b.notes = nil
-	return ns
-}
-
-func (b *inbox) close() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.notes, b.closed = nil, true
 }
 
 // alarm is when Run is to look at locks: the earliest end of any, or earlier.

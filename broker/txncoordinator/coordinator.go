@@ -5,10 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/qanat-io/qanat/broker/aside"
+	"github.com/qanat-io/qanat/broker/hush"
+	"github.com/qanat-io/qanat/broker/inbox"
 	"github.com/qanat-io/qanat/broker/txn"
 	"github.com/qanat-io/qanat/metadata/command"
 	"github.com/qanat-io/qanat/metadata/image"
@@ -72,13 +76,14 @@ type Coordinator struct {
 	peers  Peers
 	leader *Leader
 	log    *slog.Logger
+	said   *hush.Log // what clients cause
 	clock  func() time.Time
 
 	phase     atomic.Int32 // loading, serving, stopped
 	following sync.Mutex   // held while the shards follow an image
 	shards    [image.CoordinatorShards]shard
 	busy      atomic.Int64 // entries in all shards
-	inbox     inbox
+	inbox     *inbox.Box[note]
 	senders   senders
 }
 
@@ -92,6 +97,7 @@ const (
 type shard struct {
 	mu      sync.Mutex
 	entries map[string]*entry
+	aside   aside.Set[string] // ids that have broken a rule
 	// placed is the newest placement that was followed. Invariant: without mine there are no entries.
 	placed image.Coordinator
 	mine   bool
@@ -109,6 +115,7 @@ type entry struct {
 	broken  bool
 	dropped bool // the shard has moved away
 	parked  []*request
+	asking  []*request // are being decided, the first of them now
 	marking *marking
 }
 
@@ -127,11 +134,10 @@ type request struct {
 
 // New returns a coordinator that serves once Run has begun.
 func New(cfg Config, q Quorum, peers Peers, leader *Leader, clock func() time.Time, log *slog.Logger) *Coordinator {
-	c := &Coordinator{cfg: cfg, quorum: q, peers: peers, leader: leader, clock: clock, log: log}
+	c := &Coordinator{cfg: cfg, quorum: q, peers: peers, leader: leader, clock: clock, log: log, said: hush.New(log), inbox: inbox.New[note]()}
 	for i := range c.shards {
 		c.shards[i].entries = map[string]*entry{}
 	}
-	c.inbox.wake = make(chan struct{}, 1)
 	c.senders.nodes = map[kafka.BrokerID]*sender{}
 	return c
 }
@@ -245,33 +251,36 @@ func (l calls) make() {
 
 // decide has a request decided on the newest record.
 func (c *Coordinator) decide(id string, r *request) {
-	var out calls
 	s := c.shardOf(id)
-	s.mu.Lock()
-	if err := c.serves(s); err != nil {
-		out.add(r.answer, err)
-	} else if e := c.find(s, id); e == nil {
-		out.add(r.answer, ErrLoading)
-	} else {
-		c.ask(e, r, &out)
+	c.guarded(s, id, func(out *calls) {
+		e, err := c.find(s, id)
+		if err != nil {
+			out.add(r.answer, err)
+			return
+		}
+		c.ask(e, out, r)
 		c.settle(e)
-	}
-	s.mu.Unlock()
-	out.make()
+	})
 }
 
-// find returns the entry of an id, from the image if need be; nil when there are too many. Under s.mu.
-func (c *Coordinator) find(s *shard, id string) *entry {
-	if e := s.entries[id]; e != nil {
-		return e
+// find returns the entry of an id that is coordinated here, from the image if need be. Under s.mu.
+func (c *Coordinator) find(s *shard, id string) (*entry, error) {
+	if err := c.serves(s); err != nil {
+		return nil, err
 	}
-	if c.busy.Load() >= maxBusy {
-		return nil
+	if e := s.entries[id]; e != nil {
+		return e, nil
+	}
+	switch {
+	case s.aside.Has(id, time.Now()):
+		return nil, errAside
+	case c.busy.Load() >= maxBusy:
+		return nil, ErrLoading
 	}
 	e := &entry{id: id, shard: s, record: c.recorded(id)}
 	s.entries[id] = e
 	c.busy.Add(1)
-	return e
+	return e, nil
 }
 
 func (c *Coordinator) recorded(id string) *txn.Record {
@@ -287,8 +296,16 @@ func (c *Coordinator) settle(e *entry) {
 	}
 }
 
-// ask decides a request, and answers it, has the answer wait for what is in flight, or parks it. Under the shard's lock.
-func (c *Coordinator) ask(e *entry, r *request, out *calls) {
+// ask decides requests one after the other. Under the shard's lock.
+func (c *Coordinator) ask(e *entry, out *calls, rs ...*request) {
+	for e.asking = rs; len(e.asking) > 0; e.asking = e.asking[1:] {
+		c.askOne(e, e.asking[0], out)
+	}
+}
+
+// askOne decides a request, and then answers it, has the answer wait for what is in flight, or parks it, which it does last of all. Under the
+// shard's lock.
+func (c *Coordinator) askOne(e *entry, r *request, out *calls) {
 	if e.broken {
 		out.add(r.answer, ErrNotAvailable)
 		return
@@ -327,7 +344,7 @@ func (c *Coordinator) propose(e *entry, next *txn.Record) {
 	e.record = next
 	e.proposals = append(e.proposals, p)
 	c.quorum.ProposeAsync(command.PutTransaction{Transaction: *next, Coordinator: e.shard.placed.Epoch}, func(_ any, err error) {
-		c.inbox.add(note{e: e, p: p, err: outcome(err)})
+		c.inbox.Add(note{e: e, p: p, err: outcome(err)})
 	})
 	if bugMarker && next.State.Decided() {
 		c.mark(e, next)
@@ -349,26 +366,19 @@ func outcome(err error) error {
 
 // park keeps a request until the transaction before is ended, or its time is up. Under the shard's lock.
 func (c *Coordinator) park(e *entry, r *request) {
-	e.parked = append(e.parked, r)
 	r.timer = time.AfterFunc(parkFor, func() { c.unpark(e, r) })
+	e.parked = append(e.parked, r)
 }
 
 // unpark answers a parked request whose time is up.
 func (c *Coordinator) unpark(e *entry, r *request) {
-	e.shard.mu.Lock()
-	found := false
-	for i, p := range e.parked {
-		if p == r {
-			e.parked = append(e.parked[:i:i], e.parked[i+1:]...)
-			found = true
-			break
+	c.guarded(e.shard, e.id, func(out *calls) {
+		if i := slices.Index(e.parked, r); i >= 0 {
+			e.parked = slices.Delete(e.parked, i, i+1)
+			out.add(r.answer, txn.ErrConcurrent)
 		}
-	}
-	c.settle(e)
-	e.shard.mu.Unlock()
-	if found {
-		r.answer(txn.ErrConcurrent)
-	}
+		c.settle(e)
+	})
 }
 
 // again has the parked requests decided anew. Under the shard's lock.
@@ -377,6 +387,6 @@ func (c *Coordinator) again(e *entry, out *calls) {
 	e.parked = nil
 	for _, r := range parked {
 		r.timer.Stop() // who comes too late for that finds nothing
-		c.ask(e, r, out)
 	}
+	c.ask(e, out, parked...)
 }

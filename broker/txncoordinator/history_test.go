@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/qanat-io/qanat/broker/aside"
 	"github.com/qanat-io/qanat/broker/txn"
 	"github.com/qanat-io/qanat/metadata/command"
 	"github.com/qanat-io/qanat/metadata/image"
@@ -321,7 +322,7 @@ func (w *world) client(ctx context.Context, n int, bump bool) (list []attempt) {
 
 // A transaction would be committed in one partition and aborted in another, or not as its client was told; a marker would end another
 // transaction than its own; a request would never be answered; or something would be left undecided: while coordinators move and time out
-// transactions, proposals and answers get lost, and markers arrive twice and late.
+// transactions, proposals and answers get lost, markers arrive twice and late, and an id breaks a rule of its own.
 func TestHistoriesOfCoordinators(t *testing.T) {
 	for seed := range uint64(12) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -379,6 +380,9 @@ func history(t *testing.T, seed uint64) {
 	}
 	for i := range 12 {
 		w.pause(600 * time.Millisecond)
+		if seed%3 == 0 && i == 6 {
+			w.breaks("t1")
+		}
 		move(kafka.BrokerID(i%2 + 1))
 	}
 	end()
@@ -386,7 +390,7 @@ func history(t *testing.T, seed uint64) {
 	w.mu.Lock()
 	w.tough = false
 	w.mu.Unlock()
-	time.Sleep(10 * time.Second) // timeouts, and whatever is left over
+	time.Sleep(10*time.Second + aside.For) // timeouts, and whatever is left over
 
 	ended := w.check(lists)
 	if ended < 20 {
@@ -394,6 +398,22 @@ func history(t *testing.T, seed uint64) {
 	}
 	stop()
 	running.Wait()
+}
+
+// breaks has both coordinators find that an id breaks a rule of its own, while others of its shard wait and are decided. The client that has it
+// broken is answered.
+func (w *world) breaks(id string) {
+	for _, c := range w.c {
+		var err error
+		told := 0
+		c.decide(id, &request{
+			decide: func(*txn.Record) (*txn.Record, error) { panic("a broken invariant") },
+			answer: func(failed error) { told, err = told+1, failed },
+		})
+		if told != 1 || !errors.Is(err, ErrNotAvailable) && !errors.Is(err, ErrNotCoordinator) {
+			w.t.Errorf("who asks a broken id is answered %d times: %v", told, err)
+		}
+	}
 }
 
 func (w *world) check(lists [][]attempt) (ended int) {

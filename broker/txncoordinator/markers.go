@@ -102,22 +102,21 @@ func (c *Coordinator) wanted(t task) bool {
 // marked notes markers that are written, and completes transactions that have all of theirs.
 func (c *Coordinator) marked(tasks []task) {
 	for _, t := range tasks {
-		var out calls
 		e := t.e
-		e.shard.mu.Lock()
-		if !e.dropped && e.marking == t.m {
-			delete(t.m.left, t.partition)
-			if len(t.m.left) == 0 {
-				e.marking = nil
-				if !e.broken && e.record != nil && e.record.Revision == t.m.record.Revision {
-					c.propose(e, txn.Complete(e.record, c.nowMs()))
-					c.again(e, &out) // on top of it: all of it is one entry then
-				}
-				c.settle(e)
+		c.guarded(e.shard, e.id, func(out *calls) {
+			if e.dropped || e.marking != t.m {
+				return
 			}
-		}
-		e.shard.mu.Unlock()
-		out.make()
+			if delete(t.m.left, t.partition); len(t.m.left) > 0 {
+				return
+			}
+			e.marking = nil
+			if !e.broken && e.record != nil && e.record.Revision == t.m.record.Revision {
+				c.propose(e, txn.Complete(e.record, c.nowMs()))
+				c.again(e, out) // on top of it: all of it is one entry then
+			}
+			c.settle(e)
+		})
 	}
 }
 

@@ -4,9 +4,9 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"sync"
 	"time"
 
+	"github.com/qanat-io/qanat/broker/aside"
 	"github.com/qanat-io/qanat/broker/txn"
 	"github.com/qanat-io/qanat/metadata/command"
 	"github.com/qanat-io/qanat/metadata/image"
@@ -15,7 +15,8 @@ import (
 // Run serves until ctx ends. Call it once.
 func (c *Coordinator) Run(ctx context.Context) error {
 	err := c.run(ctx)
-	c.stop() // not deferred: a panic under a lock has to end the process, and to stop would wait for that lock
+	c.stop() // not deferred: a panic of what is no id's own has to end the process
+	c.said.Flush()
 	return err
 }
 
@@ -37,8 +38,8 @@ func (c *Coordinator) run(ctx context.Context) error {
 			return nil
 		case <-sweep.C:
 			c.sweep(ctx)
-		case <-c.inbox.wake:
-			for _, n := range c.inbox.take() {
+		case <-c.inbox.Wake():
+			for _, n := range c.inbox.Take() {
 				c.take(n)
 			}
 		}
@@ -69,7 +70,7 @@ func (c *Coordinator) place(s *shard, now image.Coordinator) (came bool) {
 	var out calls
 	s.mu.Lock()
 	if now.Epoch > s.placed.Epoch {
-		s.placed, s.mine = now, now.Broker == c.cfg.Node
+		s.placed, s.mine, s.aside = now, now.Broker == c.cfg.Node, aside.Set[string]{}
 		came = s.mine
 		c.drop(s, ErrNotCoordinator, &out)
 	}
@@ -80,21 +81,29 @@ func (c *Coordinator) place(s *shard, now image.Coordinator) (came bool) {
 
 // drop forgets all entries of a shard, and answers whoever waits. Under s.mu.
 func (c *Coordinator) drop(s *shard, err error, out *calls) {
-	for id, e := range s.entries {
-		e.dropped, e.marking = true, nil
-		for _, p := range e.proposals {
-			for _, answer := range p.answers {
-				out.add(answer, err)
-			}
-		}
-		for _, r := range e.parked {
-			r.timer.Stop() // who comes too late for that finds nothing
-			out.add(r.answer, err)
-		}
-		e.proposals, e.parked = nil, nil
-		delete(s.entries, id)
-		c.busy.Add(-1)
+	for _, e := range s.entries {
+		c.dropEntry(e, err, out)
 	}
+}
+
+// dropEntry forgets an entry, and answers whoever waits. Under the shard's lock.
+func (c *Coordinator) dropEntry(e *entry, err error, out *calls) {
+	e.dropped, e.marking = true, nil
+	for _, p := range e.proposals {
+		for _, answer := range p.answers {
+			out.add(answer, err)
+		}
+	}
+	for _, r := range e.parked {
+		r.timer.Stop() // who comes too late for that finds nothing
+		out.add(r.answer, err)
+	}
+	for _, r := range e.asking {
+		out.add(r.answer, err)
+	}
+	e.proposals, e.parked, e.asking = nil, nil, nil
+	delete(e.shard.entries, e.id)
+	c.busy.Add(-1)
 }
 
 // resume carries out what is decided in the image and in nobody's hands.
@@ -116,17 +125,13 @@ func (e *entry) idle() bool { return len(e.proposals) == 0 && e.marking == nil &
 
 // with runs f on an entry, if the id is coordinated here.
 func (c *Coordinator) with(id string, f func(*entry, *calls)) {
-	var out calls
 	s := c.shardOf(id)
-	s.mu.Lock()
-	if c.serves(s) == nil {
-		if e := c.find(s, id); e != nil {
-			f(e, &out)
+	c.guarded(s, id, func(out *calls) {
+		if e, err := c.find(s, id); err == nil {
+			f(e, out)
 			c.settle(e)
 		}
-	}
-	s.mu.Unlock()
-	out.make()
+	})
 }
 
 // sweep ends transactions that have run out of time, forgets ids that nobody uses, and picks up what has been left over: a decision
@@ -160,15 +165,16 @@ func (c *Coordinator) forget(e *entry) {
 	e.proposals = append(e.proposals, p)
 	d := command.DeleteTransaction{ID: e.id, Revision: e.record.Revision, Coordinator: e.shard.placed.Epoch}
 	e.record = nil
-	c.quorum.ProposeAsync(d, func(_ any, err error) { c.inbox.add(note{e: e, p: p, err: outcome(err)}) })
+	c.quorum.ProposeAsync(d, func(_ any, err error) { c.inbox.Add(note{e: e, p: p, err: outcome(err)}) })
 }
 
 // take settles what became of a proposal. What was applied comes in the order in which it was proposed.
 func (c *Coordinator) take(n note) {
-	var out calls
 	e := n.e
-	e.shard.mu.Lock()
-	if !e.dropped {
+	c.guarded(e.shard, e.id, func(out *calls) {
+		if e.dropped {
+			return
+		}
 		e.proposals = slices.DeleteFunc(e.proposals, func(p *proposal) bool { return p == n.p })
 		if n.err != nil {
 			e.broken = true
@@ -184,12 +190,10 @@ func (c *Coordinator) take(n note) {
 			if e.record != nil && e.record.State.Decided() {
 				c.mark(e, e.record)
 			}
-			c.again(e, &out)
+			c.again(e, out)
 		}
 		c.settle(e)
-	}
-	e.shard.mu.Unlock()
-	out.make()
+	})
 }
 
 func (c *Coordinator) stop() {
@@ -203,47 +207,13 @@ func (c *Coordinator) stop() {
 		s.mu.Unlock()
 		out.make()
 	}
-	c.inbox.close()
+	c.inbox.Close()
 	c.senders.wait()
 }
 
-// inbox holds outcomes for Run. Bounded by what is in flight: whoever waits for an answer proposes once.
-type inbox struct {
-	mu     sync.Mutex
-	notes  []note
-	closed bool
-	wake   chan struct{}
-}
-
-// note is what became of a proposal.
+// note is what became of a proposal. Whoever waits for an answer proposes once.
 type note struct {
 	e   *entry
 	p   *proposal
 	err error
-}
-
-func (b *inbox) add(n note) {
-	b.mu.Lock()
-	if !b.closed {
-		b.notes = append(b.notes, n)
-	}
-	b.mu.Unlock()
-	select {
-	case b.wake <- struct{}{}:
-	default:
-	}
-}
-
-func (b *inbox) take() []note {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	ns := b.notes
-	b.notes = nil
-	return ns
-}
-
-func (b *inbox) close() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.notes, b.closed = nil, true
 }
