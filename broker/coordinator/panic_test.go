@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -34,6 +35,24 @@ func (b broken) Exists() bool {
 	return b.machine.Exists()
 }
 
+// said is a log that is read while it is written to.
+type said struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (s *said) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.Write(p)
+}
+
+func (s *said) count(what string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return strings.Count(s.text.String(), what)
+}
+
 // breakGroup puts a broken group in the place of one that is in memory.
 func breakGroup(c *Coordinator, name string, whenAsked bool) {
 	s := c.shardOf(name)
@@ -53,7 +72,7 @@ func TestBrokenGroupIsSetAside(t *testing.T) {
 				_, c, stop := rig(t, cfg)
 				defer stop()
 				synctest.Wait()
-				var lines bytes.Buffer
+				var lines said
 				c.said = hush.NewUpTo(eventLines, slog.New(slog.NewTextHandler(&lines, nil)))
 				member := alone(t, c, "g")
 				other := alone(t, c, "other")
@@ -90,7 +109,7 @@ func TestBrokenGroupIsSetAside(t *testing.T) {
 						t.Errorf("another group: %v", err)
 					}
 				}
-				if n := strings.Count(lines.String(), "group set aside"); n != 1 {
+				if n := lines.count("group set aside"); n != 1 {
 					t.Errorf("%d lines say that it is set aside", n)
 				}
 				time.Sleep(aside.For)
