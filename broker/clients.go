@@ -62,7 +62,7 @@ func (b *Broker) openConsole(ctx context.Context) error {
 	parts := admin.Parts{
 		Node: b.node, Version: b.opts.Version, Started: b.started, Config: b.cfg, Dir: b.dir, BucketURL: b.bucketURL(),
 		Quorum: b.quorum, Session: b.control.session, Hosted: b.hosted,
-		Archive: b.tiers.archive, Archived: live{b.quorum}, Cold: b.tiers.cold, Bucket: b.tiers.bucket, Scrubber: b.tiers.scrub,
+		Archive: b.tiers.archive, Cold: b.tiers.cold, Bucket: b.tiers.bucket, Scrubber: b.tiers.scrub,
 		Groups:  func() *coordinator.Coordinator { return b.coordinators.groups },
 		Serving: b.phase.servingNobody, Full: b.volume.full.Load, Certificates: b.certificates,
 	}

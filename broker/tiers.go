@@ -141,11 +141,8 @@ func (b *Broker) openFlusher() error {
 
 func (b *Broker) openArchive() {
 	t := &b.tiers
-	t.archive = archive.New(t.bucket, committer{b.quorum}, b.archiveConfig(), b.control.clock.Now, b.log.With("part", "archive"))
+	t.archive = archive.New(t.bucket, committer{b.quorum}, live{b.quorum}, b.archiveConfig(), b.control.clock.Now, b.log.With("part", "archive"))
 	t.archive.SpillWith(t.cold, committer{b.quorum}, int(b.cfg.Int("tier.manifest.page.entries")))
-	if b.cfg.HasBucket() && b.cfg.Duration("tier.sweep.interval.ms") > 0 {
-		t.archive.SweepWith(live{b.quorum})
-	}
 	t.archive.Observe(archive.Observer{
 		Uploaded:     func(_ kafka.Partition, _ manifest.Entry, took time.Duration) { b.telemetry.Uploaded(took) },
 		UploadFailed: func(kafka.Partition, error) { b.telemetry.TierFailed(telemetry.Upload) },
@@ -161,6 +158,10 @@ func (b *Broker) archiveConfig() archive.Config {
 	if b.tiers.uploadsInTurn {
 		workers = 1 // others would only read and check, beside the requests, what then waits for its turn
 	}
+	sweep := b.cfg.Duration("tier.sweep.interval.ms")
+	if !b.cfg.HasBucket() || sweep == 0 {
+		sweep = -1
+	}
 	return archive.Config{
 		Cluster:        b.dir.Meta.ClusterID,
 		Workers:        workers,
@@ -168,7 +169,7 @@ func (b *Broker) archiveConfig() archive.Config {
 		StallTimeout:   b.cfg.Duration("tier.upload.stall.timeout.ms"),
 		Interval:       b.cfg.Duration("log.retention.check.interval.ms"),
 		OrphanGrace:    b.cfg.Duration("tier.orphan.grace.ms"),
-		SweepInterval:  b.cfg.Duration("tier.sweep.interval.ms"),
+		SweepInterval:  sweep,
 	}
 }
 

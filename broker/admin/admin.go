@@ -37,7 +37,6 @@ type Parts struct {
 	Session  *control.Session
 	Hosted   *hosted.Set
 	Archive  *archive.Archive
-	Archived archive.Live
 	Cold     *cold.Reader
 	Bucket   *object.Counting
 	Scrubber *scrub.Scrubber

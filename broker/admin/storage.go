@@ -156,7 +156,7 @@ func (b *Backend) Sweep(ctx context.Context, how console.HowToSweep) (console.Sw
 		return console.Sweep{}, fmt.Errorf("a grace of %v could delete what another broker uploads at the moment; tier.orphan.grace.ms, %v, is the least in a cluster of several, unless force says that nothing is being uploaded",
 			how.Grace, least)
 	}
-	r, err := b.parts.Archive.Sweep(ctx, b.parts.Archived, how.Grace, how.DryRun)
+	r, err := b.parts.Archive.Sweep(ctx, how.Grace, how.DryRun)
 	if err != nil {
 		return console.Sweep{}, err
 	}

@@ -120,7 +120,7 @@ func (w *world) open() {
 		w.t.Fatal(err)
 	}
 	reader := cold.NewReader(w.bucket, "c", cold.Config{}, quiet)
-	w.archive = archive.New(w.bucket, w, archive.Config{Cluster: "c"}, time.Now, quiet)
+	w.archive = archive.New(w.bucket, w, nil, archive.Config{Cluster: "c"}, time.Now, quiet)
 	for _, run := range []func(context.Context) error{w.flusher.Run, reader.Run, w.archive.Run} {
 		w.running.Go(func() { _ = run(ctx) })
 	}

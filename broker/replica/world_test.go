@@ -70,7 +70,7 @@ func newStillHost(t *testing.T, node kafka.BrokerID, bucket object.Bucket) *host
 		t.Fatal(err)
 	}
 	h.cold = cold.NewReader(bucket, "c", cold.Config{}, quiet)
-	h.archive = archive.New(bucket, h, archive.Config{Cluster: "c"}, time.Now, quiet)
+	h.archive = archive.New(bucket, h, nil, archive.Config{Cluster: "c"}, time.Now, quiet)
 	for _, run := range []func(context.Context) error{h.cold.Run, h.archive.Run} {
 		h.running.Go(func() { _ = run(ctx) })
 	}

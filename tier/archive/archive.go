@@ -81,7 +81,7 @@ type Config struct {
 	StallTimeout   time.Duration // an upload without progress for so long is cancelled and retried, 30 s
 	Interval       time.Duration // between looks at each partition, 30 s; Poke asks for one now
 	OrphanGrace    time.Duration // how old an object that no manifest names must be to be swept, 24 h
-	SweepInterval  time.Duration // between sweeps (see SweepWith), 6 h
+	SweepInterval  time.Duration // between the sweeps that Run does by itself, 6 h; -1: it does none
 }
 
 func (c Config) withDefaults() Config {
@@ -150,11 +150,11 @@ type Archive struct {
 	named map[string]struct{}
 }
 
-// New returns an archive that does nothing until Run.
-func New(b object.Bucket, c Committer, cfg Config, clock func() time.Time, log *slog.Logger) *Archive {
+// New returns an archive that does nothing until Run. live is who knows what orphans are; where it is nil, nothing can be swept.
+func New(b object.Bucket, c Committer, live Live, cfg Config, clock func() time.Time, log *slog.Logger) *Archive {
 	cfg = cfg.withDefaults()
 	return &Archive{
-		bucket: b, committer: c, cfg: cfg, clock: clock, log: log,
+		bucket: b, committer: c, live: live, cfg: cfg, clock: clock, log: log,
 		budget: newBudget(cfg.BytesPerSecond),
 		turns:  newTurns(),
 		letGo:  (*hot.Sealed).Close,
@@ -162,11 +162,6 @@ func New(b object.Bucket, c Committer, cfg Config, clock func() time.Time, log *
 		parts:  map[kafka.Partition]*part{},
 		named:  map[string]struct{}{},
 	}
-}
-
-// SweepWith lets Run sweep orphans every SweepInterval. Called before Run.
-func (a *Archive) SweepWith(live Live) {
-	a.live = live
 }
 
 // part is what the archive knows of a partition.

@@ -326,7 +326,7 @@ func TestACommitUnderWayKeepsItsObject(t *testing.T) {
 		p := w.parts[0]
 		p.log.fill(1, 0)
 		w.put("named")
-		a := New(w.bucket, w.quorum, Config{Cluster: cluster}, time.Now, slog.New(slog.DiscardHandler))
+		a := New(w.bucket, w.quorum, w.quorum, Config{Cluster: cluster}, time.Now, slog.New(slog.DiscardHandler))
 		a.Add(p)
 		part := a.parts[p.id]
 		j := &job{part: part, state: uploaded, key: "named", committing: true, running: true}
@@ -429,7 +429,7 @@ func TestRequestsPerGiB(t *testing.T) {
 		a, stop := w.start(Config{SweepInterval: 6 * time.Hour})
 		defer stop()
 		after(time.Hour)
-		if _, err := a.Sweep(t.Context(), w.quorum, time.Minute, false); err != nil {
+		if _, err := a.Sweep(t.Context(), time.Minute, false); err != nil {
 			t.Fatal(err)
 		}
 		c := w.bucket.Counts()

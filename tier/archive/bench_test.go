@@ -102,7 +102,7 @@ func benchSegment(b *testing.B, size, body int) (*Archive, *job, *hot.Sealed) {
 			b.Error(err)
 		}
 	})
-	a := New(object.NewCounting(bucket), w.quorum, Config{Cluster: cluster}, time.Now, slog.New(slog.DiscardHandler))
+	a := New(object.NewCounting(bucket), w.quorum, w.quorum, Config{Cluster: cluster}, time.Now, slog.New(slog.DiscardHandler))
 	info := hot.SegmentInfo{Next: kafka.Offset(end), Size: int64(len(data)), Sealed: true, Durable: true}
 	sealed := &hot.Sealed{Info: info, Data: io.NewSectionReader(f, 0, info.Size)}
 	return a, &job{part: &part{id: src.id, topic: "orders", src: src}, segment: info, epoch: 1}, sealed

@@ -88,7 +88,7 @@ func crashAt(t *testing.T, pageEntries, at int) (finished bool) {
 		}
 	}
 	after(3 * time.Hour)
-	if _, err := a.Sweep(t.Context(), w.quorum, cfg.OrphanGrace, false); err != nil {
+	if _, err := a.Sweep(t.Context(), cfg.OrphanGrace, false); err != nil {
 		t.Error(err)
 	}
 	w.check()

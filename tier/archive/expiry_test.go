@@ -228,7 +228,7 @@ func TestASweepPassesWhatItCannotDelete(t *testing.T) {
 		}
 		after(2 * time.Hour)
 		undeletable(w, orphans[1])
-		r, err := a.Sweep(t.Context(), w.quorum, time.Hour, false)
+		r, err := a.Sweep(t.Context(), time.Hour, false)
 		if left := w.objects(); !errors.Is(err, object.ErrDenied) || r.Deleted != 5 || len(left) != 1 || left[0] != orphans[1] {
 			t.Errorf("left: %v, %+v, %v", left, r, err)
 		}
@@ -337,7 +337,7 @@ func TestSweep(t *testing.T) {
 
 		slices.Sort(orphans)
 		for _, dry := range []bool{true, false} {
-			r, err := a.Sweep(t.Context(), w.quorum, time.Hour, dry)
+			r, err := a.Sweep(t.Context(), time.Hour, dry)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -390,7 +390,7 @@ func TestRunSweeps(t *testing.T) {
 	run(t, 1, func(t *testing.T, w *world) {
 		e := manifest.Entry{Base: 0, Next: 1}
 		w.put(e.Key(cluster, w.parts[0].id))
-		a, stop := w.start(Config{OrphanGrace: 24 * time.Hour, SweepInterval: time.Hour}, func(a *Archive) { a.SweepWith(w.quorum) })
+		a, stop := w.start(Config{OrphanGrace: 24 * time.Hour, SweepInterval: time.Hour})
 		defer stop()
 		after(23 * time.Hour)
 		if len(w.objects()) != 1 {
@@ -499,14 +499,14 @@ func TestSweepByAnOldImage(t *testing.T) {
 		if len(before) == 0 {
 			t.Fatal("nothing was uploaded")
 		}
-		behind := New(w.bucket, w.quorum, Config{Cluster: cluster}, time.Now, slog.New(slog.DiscardHandler))
+		behind := New(w.bucket, w.quorum, w.quorum, Config{Cluster: cluster}, time.Now, slog.New(slog.DiscardHandler))
 		cutOff := errors.New("no leader")
 		w.quorum.current = func() error { return cutOff }
-		if r, err := behind.Sweep(t.Context(), w.quorum, time.Hour, false); !errors.Is(err, cutOff) || r.Deleted > 0 {
+		if r, err := behind.Sweep(t.Context(), time.Hour, false); !errors.Is(err, cutOff) || r.Deleted > 0 {
 			t.Errorf("cut off: %+v, %v", r, err)
 		}
 		w.quorum.current = func() error { w.quorum.setHold(false); return nil }
-		if r, err := behind.Sweep(t.Context(), w.quorum, time.Hour, false); err != nil || r.Orphans > 0 {
+		if r, err := behind.Sweep(t.Context(), time.Hour, false); err != nil || r.Orphans > 0 {
 			t.Errorf("behind: %+v, %v", r, err)
 		}
 		if got := w.objects(); len(got) != len(before) {

@@ -103,7 +103,7 @@ func TestWithARealLocalLog(t *testing.T) {
 		}
 
 		mem := object.NewMem(time.Now)
-		a := New(mem, src, Config{Cluster: cluster}, time.Now, silent)
+		a := New(mem, src, nil, Config{Cluster: cluster}, time.Now, silent)
 		a.Add(src)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)

@@ -105,7 +105,7 @@ func (a *Archive) startDeletes(ctx context.Context, group *sync.WaitGroup, now t
 }
 
 func (a *Archive) startSweep(ctx context.Context, group *sync.WaitGroup, now time.Time) (next time.Time) {
-	if a.live == nil || a.sweeping {
+	if a.live == nil || a.cfg.SweepInterval < 0 || a.sweeping {
 		return time.Time{}
 	}
 	if a.sweepDue.After(now) {

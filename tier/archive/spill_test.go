@@ -108,12 +108,12 @@ func TestSpillingFails(t *testing.T) {
 		// A sweep that cannot read the pages must not judge what they may name.
 		after(5 * time.Hour)
 		w.bucket.Add(object.Rule{Verb: object.Get, Fault: object.Fault{Err: object.ErrThrottled}})
-		r, err := a.Sweep(t.Context(), w.quorum, 2*time.Hour, false)
+		r, err := a.Sweep(t.Context(), 2*time.Hour, false)
 		if err == nil || r.Deleted > 0 {
 			t.Fatalf("swept %+v, %v", r, err)
 		}
 		w.bucket.Clear()
-		if r, err = a.Sweep(t.Context(), w.quorum, 2*time.Hour, false); err != nil || r.Deleted > 0 || r.Objects != 9 {
+		if r, err = a.Sweep(t.Context(), 2*time.Hour, false); err != nil || r.Deleted > 0 || r.Objects != 9 {
 			t.Fatalf("swept %+v, %v", r, err)
 		}
 		w.check()
@@ -126,7 +126,7 @@ func TestSpillingFails(t *testing.T) {
 			w.put(key)
 		}
 		after(3 * time.Hour)
-		if r, err = a.Sweep(t.Context(), w.quorum, 2*time.Hour, false); err != nil || r.Deleted != 2 {
+		if r, err = a.Sweep(t.Context(), 2*time.Hour, false); err != nil || r.Deleted != 2 {
 			t.Fatalf("swept %+v, %v", r, err)
 		}
 		w.check()
@@ -183,7 +183,7 @@ func TestSweepPassesADamagedPage(t *testing.T) {
 		}
 		after(3 * time.Hour)
 		before := len(w.objects())
-		r, err := a.Sweep(t.Context(), w.quorum, time.Hour, false)
+		r, err := a.Sweep(t.Context(), time.Hour, false)
 		if !errors.Is(err, manifest.ErrBadPage) || r.Deleted != 1 || len(w.objects()) != before-1 {
 			t.Fatalf("swept %+v, %v", r, err)
 		}

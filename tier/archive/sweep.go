@@ -41,8 +41,7 @@ const maxSweepKeys = 10_000
 // bucket, and the sweep ends.
 const maxLeft = 4
 
-// Sweep lists the bucket and deletes objects older than the grace that no manifest names; live answers for every
-// partition in the image. It touches only names that a segment of this
+// Sweep lists the bucket and deletes objects older than the grace that no manifest names. It touches only names that a segment of this
 // cluster can have, none that an upload of this broker is using, and none
 // younger than the grace, by the store's clock and this one's.
 //
@@ -50,7 +49,7 @@ const maxLeft = 4
 // upload to its publication. What a page names that cannot be read is left alone, and reported as an error at the end, as is
 // what cannot be deleted.
 // On error the report tells of what was done.
-func (a *Archive) Sweep(ctx context.Context, live Live, grace time.Duration, dryRun bool) (SweepReport, error) {
+func (a *Archive) Sweep(ctx context.Context, grace time.Duration, dryRun bool) (SweepReport, error) {
 	var r SweepReport
 	if grace < 0 {
 		return r, fmt.Errorf("sweep with a grace of %v", grace)
@@ -64,12 +63,12 @@ func (a *Archive) Sweep(ctx context.Context, live Live, grace time.Duration, dry
 		}
 		// After the listing: an object that is older than the grace now, and is not named, will never be.
 		if len(page) > 0 {
-			if err := live.Current(ctx); err != nil {
+			if err := a.live.Current(ctx); err != nil {
 				return r, fmt.Errorf("sweep: what exists is not known for certain: %w", err)
 			}
 		}
 		for _, o := range page {
-			if err := a.sweepObject(ctx, live, o, dryRun, &r); err != nil {
+			if err := a.sweepObject(ctx, o, dryRun, &r); err != nil {
 				return r, fmt.Errorf("sweep: %w", err)
 			}
 		}
@@ -110,7 +109,7 @@ func (a *Archive) suspects(ctx context.Context, after *string, young time.Time, 
 const maxSweepPage = 1 << 17
 
 // sweepObject deletes the object if nothing names it.
-func (a *Archive) sweepObject(ctx context.Context, live Live, o object.Info, dryRun bool, r *SweepReport) error {
+func (a *Archive) sweepObject(ctx context.Context, o object.Info, dryRun bool, r *SweepReport) error {
 	p, e, page, err := a.parse(o.Key)
 	if err != nil {
 		return nil
@@ -122,7 +121,7 @@ func (a *Archive) sweepObject(ctx context.Context, live Live, o object.Info, dry
 	if named {
 		return nil
 	}
-	if m, exists := live.Manifest(p); exists {
+	if m, exists := a.live.Manifest(p); exists {
 		held := page != nil && m.HoldsPage(*page)
 		if page == nil {
 			held, err = a.holds(ctx, p, m, e, r)
@@ -163,7 +162,7 @@ func (a *Archive) parse(key string) (p kafka.Partition, e manifest.Entry, page *
 
 // sweepNow is the sweep that Run does by itself.
 func (a *Archive) sweepNow(ctx context.Context) {
-	r, err := a.Sweep(ctx, a.live, a.cfg.OrphanGrace, false)
+	r, err := a.Sweep(ctx, a.cfg.OrphanGrace, false)
 	a.stats.swept.Add(int64(r.Deleted))
 	next := spread(a.cfg.SweepInterval)
 	switch {

@@ -48,7 +48,7 @@ func TestUploadsTakeTurns(t *testing.T) {
 		for range 100 {
 			w.parts[0].log.append(1, 10<<10, 1) // several steps of a scan
 		}
-		a := New(w.bucket, w.quorum, Config{Cluster: cluster, StallTimeout: 2 * time.Second}, time.Now, slog.New(slog.DiscardHandler))
+		a := New(w.bucket, w.quorum, w.quorum, Config{Cluster: cluster, StallTimeout: 2 * time.Second}, time.Now, slog.New(slog.DiscardHandler))
 		a.turns = make(turns, 2)
 		var now, most atomic.Int32
 		var group sync.WaitGroup
@@ -84,7 +84,7 @@ func TestCancelledScan(t *testing.T) {
 		for range 100 {
 			w.parts[0].log.append(1, 10<<10, 1)
 		}
-		a := New(w.bucket, w.quorum, Config{Cluster: cluster}, time.Now, slog.New(slog.DiscardHandler))
+		a := New(w.bucket, w.quorum, w.quorum, Config{Cluster: cluster}, time.Now, slog.New(slog.DiscardHandler))
 		a.turns = make(turns, 1)
 		var now, most atomic.Int32
 		var group sync.WaitGroup
@@ -112,7 +112,7 @@ func TestFooterKnowsHistory(t *testing.T) {
 	log := w.parts[0].log
 	log.append(5, 10, 4)
 	log.append(5, 10, 6)
-	a := New(w.bucket, w.quorum, Config{Cluster: cluster}, time.Now, slog.New(slog.DiscardHandler))
+	a := New(w.bucket, w.quorum, w.quorum, Config{Cluster: cluster}, time.Now, slog.New(slog.DiscardHandler))
 	j, sealed := sealedSegment(w, func(r io.ReaderAt) io.ReaderAt { return r })
 	sealed.Epochs = []segment.EpochStart{{Epoch: 2}, {Epoch: 4, Start: 0}, {Epoch: 5, Start: 3}}
 	p, err := a.prepare(t.Context(), j, sealed)

@@ -79,16 +79,16 @@ func newWorld(t testing.TB, partitions int) *world {
 
 const cluster = "cluster"
 
-// start runs an archive over the world until the returned function is called.
-func (w *world) start(cfg Config, prepare ...func(*Archive)) (*Archive, func()) {
+// start runs an archive over the world until the returned function is called. It sweeps by itself only where the test says when.
+func (w *world) start(cfg Config) (*Archive, func()) {
 	cfg.Cluster = cluster
-	a := New(stepBucket{w.bucket, w}, w.quorum, cfg, time.Now, slog.New(slog.DiscardHandler))
+	if cfg.SweepInterval == 0 {
+		cfg.SweepInterval = -1
+	}
+	a := New(stepBucket{w.bucket, w}, w.quorum, w.quorum, cfg, time.Now, slog.New(slog.DiscardHandler))
 	a.letGo = func(*hot.Sealed) error { return nil }
 	if w.pageEntries > 0 {
 		a.SpillWith(pageReader{w}, w.quorum, w.pageEntries)
-	}
-	for _, f := range prepare {
-		f(a)
 	}
 	w.quorum.setPoke(a.Poke)
 	for _, p := range w.parts {

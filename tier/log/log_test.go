@@ -66,7 +66,7 @@ func (w *world) open() Recovered {
 		w.t.Fatal(err)
 	}
 	w.reader = cold.NewReader(w.bucket, "c", cold.Config{}, quiet)
-	w.archive = archive.New(w.bucket, w, archive.Config{Cluster: "c"}, time.Now, quiet)
+	w.archive = archive.New(w.bucket, w, nil, archive.Config{Cluster: "c"}, time.Now, quiet)
 	for _, run := range []func(context.Context) error{w.flusher.Run, w.reader.Run, w.archive.Run} {
 		w.running.Go(func() { _ = run(ctx) })
 	}
