@@ -62,6 +62,9 @@ func parseRule(text string) (rule, string, error) {
 		return rule{}, "", fmt.Errorf("%q is no RULE:pattern/replacement/[LU]", text)
 	}
 	// Kafka matches the whole subject, and writes groups $1, \$ for a dollar.
+	if _, err := regexp.Compile(pattern); err != nil { // alone: within the group, a)|(b would be one
+		return rule{}, "", fmt.Errorf("%q: %w", text, err)
+	}
 	re, err := regexp.Compile("^(?:" + pattern + ")$")
 	if err != nil {
 		return rule{}, "", fmt.Errorf("%q: %w", text, err)

@@ -266,7 +266,7 @@ func TestPrincipals(t *testing.T) {
 	if got, _ := p.Of(nil); got != secure.Anonymous {
 		t.Errorf("without a certificate it is %q", got)
 	}
-	for _, bad := range []string{"x", "RULE:a", "RULE:a/b", "RULE:(/b/", "DEFAULT DEFAULT", "RULE:a/b/X"} {
+	for _, bad := range []string{"x", "RULE:a", "RULE:a/b", "RULE:(/b/", "RULE:a)|(b/c/", "DEFAULT DEFAULT", "RULE:a/b/X"} {
 		if _, err := secure.ParsePrincipals(bad); err == nil {
 			t.Errorf("%q is taken", bad)
 		}

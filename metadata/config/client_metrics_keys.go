@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
@@ -45,8 +46,9 @@ func ParseClientMatch(v string) (map[string]*regexp.Regexp, error) {
 		case m[what] != nil:
 			return nil, fmt.Errorf("selector=pattern pairs with each selector once, not %q again", what)
 		}
+		_, alone := regexp.Compile(pattern) // within the group, a)|(b would be a pattern
 		re, err := regexp.Compile(`^(?:` + pattern + `)$`)
-		if err != nil {
+		if err = cmp.Or(alone, err); err != nil {
 			return nil, fmt.Errorf("selector=pattern pairs with patterns of RE2: %w", err)
 		}
 		m[what] = re

@@ -34,10 +34,10 @@ type contents struct {
 // sealed says that nothing can be added any more.
 func (c contents) sealed() bool { return c.index != 0 }
 
-// readThrough reads a log file to its end. raft-wal itself looks at the last commit's checksum alone, and takes all that it cannot read for an end
+// readThrough reads the log file of a name to its end. raft-wal itself looks at the last commit's checksum alone, and takes all that it cannot read for an end
 // that was never stored. A commit that is broken while a later one is whole cannot be that: types.ErrCorrupt.
-func readThrough(f *os.File) (found contents, err error) {
-	r := frames{r: bufio.NewReaderSize(f, 256<<10)}
+func readThrough(file io.Reader, name string) (found contents, err error) {
+	r := frames{r: bufio.NewReaderSize(file, 256<<10)}
 	if _, err := r.take(fileHeaderBytes); err != nil {
 		return found, ended(err)
 	}
@@ -59,7 +59,7 @@ func readThrough(f *os.File) (found contents, err error) {
 			case n != sum:
 				broken = true
 			case broken:
-				return found, fmt.Errorf("%w: %s: what was stored before byte %d is not what is there", types.ErrCorrupt, f.Name(), at)
+				return found, fmt.Errorf("%w: %s: what was stored before byte %d is not what is there", types.ErrCorrupt, name, at)
 			default:
 				found = contents{entries: found.entries + pending.entries, index: pending.index, end: r.at}
 			}

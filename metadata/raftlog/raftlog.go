@@ -124,7 +124,7 @@ func settleFile(dir string, info types.SegmentInfo) (contents, error) {
 	if err != nil {
 		return contents{}, err
 	}
-	found, err := readThrough(f)
+	found, err := readThrough(f, f.Name())
 	switch {
 	case err != nil:
 	case !info.SealTime.IsZero():
