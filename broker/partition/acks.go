@@ -122,7 +122,13 @@ func (p *Partition) advance() {
 		p.ackMu.Lock()
 	}
 	p.listeners.notify(p)
-	if p.rolled.Load() && p.rolled.CompareAndSwap(true, false) && p.env.Sealed != nil {
+	// Where something behind a segment is acknowledged the roll is done; at its very end it may be half done.
+	p.sealed(min(reached-1, p.LastStable()))
+}
+
+// sealed tells the archive of closed segments that end at an offset or below it.
+func (p *Partition) sealed(to kafka.Offset) {
+	if p.rolls.passed(to) && p.env.Sealed != nil {
 		p.env.Sealed(p.id)
 	}
 }

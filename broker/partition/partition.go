@@ -99,8 +99,7 @@ type Partition struct {
 	assigned atomic.Int32
 	// highWatermark: see the package. Written under ackMu.
 	highWatermark atomic.Int64
-	// rolled is set when a segment was closed and the archive has not been told yet.
-	rolled atomic.Bool
+	rolls         rolls
 
 	listeners listeners // hear of what consumers may read
 	appended  listeners // hear of what replicas may read
@@ -148,8 +147,9 @@ func Open(ctx context.Context, env Env, spec Spec) (*Partition, tierlog.Recovere
 type snapshotter struct{ p *Partition }
 
 func (s snapshotter) Snapshot() []byte {
-	s.p.rolled.Store(true)
-	return s.p.producers.Snapshot(s.p.log.End())
+	end := s.p.log.End()
+	s.p.rolls.add(end)
+	return s.p.producers.Snapshot(end)
 }
 
 func hotConfig(t *config.Topic) hot.Config {
@@ -191,10 +191,8 @@ func (p *Partition) Publish(m manifest.Manifest, start kafka.Offset) {
 func (p *Partition) Tick(now time.Time) error {
 	p.appendMu.Lock()
 	defer p.appendMu.Unlock()
-	if p.rolled.Load() && p.log.DurableEnd() == p.log.End() && p.rolled.CompareAndSwap(true, false) && p.env.Sealed != nil {
-		// Rolled by time, with nothing behind it that would move the high watermark.
-		p.env.Sealed(p.id)
-	}
+	// Rolled by time, with nothing behind it that would move the high watermark: under appendMu no roll is half done.
+	p.sealed(min(p.log.DurableEnd(), p.LastStable()))
 	p.producers.Expire(now.Add(-p.env.ProducerExpiry).UnixMilli())
 	p.producers.Forget(p.decidedFrom())
 	p.showAborted()

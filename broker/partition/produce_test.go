@@ -562,6 +562,59 @@ func TestSealedIsTold(t *testing.T) {
 	})
 }
 
+// The archive would be told of a segment before it can be uploaded, look, find nothing to do, and not be told again: it would stay out of the bucket
+// until the next look that nobody asks for, minutes later.
+func TestSealedIsToldOfWhenItCanBeUploaded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(c *config.Topic) { c.SegmentBytes = 400 })
+		defer w.close()
+		both := []kafka.BrokerID{1, 2}
+		w.p.Lead(Leadership{Epoch: 1, Replicas: both, ISR: both})
+		var late answers
+		fetched := func(from kafka.Offset) {
+			t.Helper()
+			if _, err := w.p.ReplicaFetched(Replica{ID: 2, Epoch: 1}, 1, Position{From: from, Last: 1}); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		for range 6 {
+			w.p.Produce(plain(5), nil, -1, time.Minute, &late, 0)
+		}
+		synctest.Wait()
+		segments := w.p.Log().Local().Segments()
+		if len(segments) < 3 || segments[1].Next >= 30 {
+			t.Fatalf("segments: %+v", segments)
+		}
+		for i, s := range segments[:2] {
+			if before := w.sealed; s.Next-5 > s.Base {
+				if fetched(s.Next - 5); w.sealed != before {
+					t.Errorf("told of segment %d while the high watermark is at %d of its %d", i, w.p.HighWatermark(), s.Next)
+				}
+			}
+			before := w.sealed
+			if fetched(s.Next + 5); w.sealed == before {
+				t.Errorf("not told of segment %d, which ends at %d, at %d", i, s.Next, w.p.HighWatermark())
+			}
+		}
+	})
+}
+
+// The ends of segments that were cut away would be waited for, or one of several be forgotten.
+func TestRolls(t *testing.T) {
+	var r rolls
+	for _, end := range []kafka.Offset{10, 20, 30} {
+		r.add(end)
+	}
+	if r.passed(9) || !r.passed(20) || r.passed(20) || r.passed(29) {
+		t.Error("of 10, 20 and 30, two end at 20 or below")
+	}
+	r.add(25) // cut, and grown again
+	if r.passed(24) || !r.passed(25) || r.passed(30) {
+		t.Error("30 was cut away")
+	}
+}
+
 // A round of answers that began in one leadership would go on into the next, and acknowledge what that has just appended at
 // offsets that the round's high watermark had passed: of records that were cut away since.
 func TestAnswersEndWithTheirLeadership(t *testing.T) {
