@@ -279,11 +279,12 @@ func (l *Log) restart(v *view, start kafka.Offset, epochs []segment.EpochStart) 
 	if err := barrier(); err != nil { // the old files must not come back beside a point that trusts the new
 		return err
 	}
+	harmed := l.damage.Swap(nil)
 	if err := l.begin(start, epochs); err != nil {
+		l.damage.Store(harmed)
 		return err
 	}
 	v.tail.file.Release()
-	l.damage.Store(nil)
 	l.broken = nil
 	return barrier()
 }

@@ -145,6 +145,39 @@ func mustRemove(t *testing.T, fsys vfs.FS, name string) {
 	}
 }
 
+// False if it failed: "a log whose files are all missing says so at every start, and is whole again when they are put back".
+func TestAllMissingAndPutBack(t *testing.T) {
+	w, fsys, all := damagedWorld(t)
+	bases := []kafka.Offset{0, 4, 8}
+	for _, base := range bases {
+		w.must(fsys.Rename(logPath(base), logPath(base)+".elsewhere"))
+	}
+	for i := range 3 {
+		w.restart(Config{})
+		if !errors.Is(w.found.Damage, ErrDamaged) || w.log.End() != 10 {
+			t.Fatalf("start %d: end %d, %+v", i, w.log.End(), w.found)
+		}
+		w.flush()
+		w.flusher.Checkpoint()
+	}
+	for _, base := range bases {
+		w.must(fsys.Rename(logPath(base)+".elsewhere", logPath(base)))
+	}
+	for range 2 {
+		w.restart(Config{})
+		if w.found.Damage != nil || w.log.Start() != 0 || !sameBatches(content(t, w.log, 1000), all) {
+			t.Fatalf("put back: [%d, %d), %+v", w.log.Start(), w.log.End(), w.found)
+		}
+	}
+	next := makeBatch(t, 10, 1, 1, 0, []byte("next"))
+	w.must(w.log.Append([]batch.View{next}))
+	w.flush()
+	w.restart(Config{})
+	if !sameBatches(content(t, w.log, 1000), append(all, next)) {
+		t.Fatalf("and goes on: [%d, %d), %+v", w.log.Start(), w.log.End(), w.found)
+	}
+}
+
 // False if it failed: "local segments missing at the front are no damage: the log starts later".
 func TestFrontMissing(t *testing.T) {
 	w, fsys, all := damagedWorld(t)

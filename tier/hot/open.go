@@ -164,9 +164,7 @@ func (o *opening) willChange() error {
 func (o *opening) create() error {
 	start, epochs := o.start, []segment.EpochStart(nil)
 	if o.known {
-		if from := max(start, o.rec.start); o.rec.offset > from && !o.rec.resetting {
-			o.harm(o.rec.start, from, o.rec.offset, errors.New("all segments are missing"))
-		}
+		o.nothingLeft()
 		start = max(start, o.rec.offset)
 		if start == o.rec.offset {
 			epochs = o.rec.epochs // all of them after a reset, else the latest
@@ -181,22 +179,35 @@ func (o *opening) create() error {
 	return o.begin(start, epochs)
 }
 
-// begin makes the log empty at start, with its first file. The directory's names are owed to the next flush.
+// nothingLeft tells whether everything is missing that was flushed; then it is damage.
+func (o *opening) nothingLeft() bool {
+	from := max(o.start, o.rec.start)
+	if o.rec.resetting || o.rec.offset <= from {
+		return false
+	}
+	o.harm(o.rec.start, from, o.rec.offset, errors.New("all segments are missing"))
+	return true
+}
+
+// begin makes the log empty at start, with its first file. The directory's names are owed to the next flush. While the log is damaged the old point
+// stays: it is what shows the damage when the log is opened again, and keeps files that were put back from being taken for leftovers of a release.
 func (l *Log) begin(start kafka.Offset, epochs []segment.EpochStart) error {
 	t, err := l.createTail(start)
 	if err != nil {
 		return err
 	}
-	if len(epochs) > 0 {
-		if err := writeState(l.env.FS, l.dir, &stateFile{base: start, epochs: epochs}); err != nil {
-			l.discard(t)
-			return fmt.Errorf("write epoch history: %w", err)
-		}
-	}
 	rec := recoveryPoint{partition: l.partition, start: start, point: point{start, start, 0}, facts: noFacts, epochs: epochs}
-	if err := l.env.Flusher.recovery.put(rec); err != nil {
-		l.discard(t)
-		return err
+	if l.damage.Load() == nil {
+		if len(epochs) > 0 {
+			if err := writeState(l.env.FS, l.dir, &stateFile{base: start, epochs: epochs}); err != nil {
+				l.discard(t)
+				return fmt.Errorf("write epoch history: %w", err)
+			}
+		}
+		if err := l.env.Flusher.recovery.put(rec); err != nil {
+			l.discard(t)
+			return err
+		}
 	}
 	l.setEpochs(epochs)
 	l.startAt(start)
@@ -237,10 +248,16 @@ func (o *opening) plan() error {
 		}
 		return nil // from the first
 	}
+	if bases[0] >= o.rec.offset && o.nothingLeft() { // but the empty file that showed as much before
+		return nil
+	}
 	for o.from < len(bases) && bases[o.from] < o.rec.base {
 		o.from++
 	}
 	o.findMissing()
+	if from := max(o.start, o.rec.start); bases[0] > from && !o.rec.resetting {
+		o.env.Log.Error("local segments are missing at the front: the log starts behind them", "partition", o.partition.String(), "from", int64(from), "to", int64(bases[0]))
+	}
 	switch {
 	case o.from < len(bases) && bases[o.from] == o.rec.base:
 	case o.rec.pos == 0:

@@ -3,6 +3,8 @@ package log
 import (
 	"context"
 	"errors"
+	"io/fs"
+	"path/filepath"
 
 	"github.com/qanat-io/qanat/tier/hot"
 	"github.com/qanat-io/qanat/tier/manifest"
@@ -29,7 +31,7 @@ func (l *Log) heal() error {
 		}
 	}
 	if m := l.Manifest(); next > m.End() || !archived(m, l.LocalStart()) {
-		return nil
+		return l.giveUp(d)
 	}
 	from, to, err := l.hot.Quarantine(d.Segment)
 	if err != nil {
@@ -38,6 +40,45 @@ func (l *Log) heal() error {
 	l.log.Warn("damaged local segments are served from the bucket from now on",
 		"topic", l.spec.Topic, "partition", l.spec.Partition.Index, "from", from, "to", to, "damage", d)
 	return nil
+}
+
+// acceptLoss is a file, of any content, that a person puts into the partition's directory: what is damaged, and what is older, is given up, and the
+// log goes on behind it. It says so of the damage that there is when it is found, and is gone afterwards.
+const acceptLoss = "accept-loss"
+
+// giveUp sets damaged local segments aside that nothing can stand in for, if a person has said so.
+func (l *Log) giveUp(d *hot.DamageError) error {
+	said, err := l.lossAccepted()
+	if err != nil || !said {
+		return err
+	}
+	from, to, err := l.hot.Quarantine(d.Segment)
+	if err != nil {
+		return err
+	}
+	l.log.Error("damaged local segments were given up, as a file in the partition's directory asked for: what of them the bucket does not hold is in quarantine and nowhere else",
+		"topic", l.spec.Topic, "partition", l.spec.Partition.Index, "file", acceptLoss, "from", from, "to", to, "damage", d)
+	return l.fs.Remove(filepath.Join(l.spec.Dir, acceptLoss))
+}
+
+// lossAccepted tells whether a person has accepted a loss.
+func (l *Log) lossAccepted() (bool, error) {
+	switch _, err := l.fs.Stat(filepath.Join(l.spec.Dir, acceptLoss)); {
+	case errors.Is(err, fs.ErrNotExist):
+		return false, nil
+	default:
+		return err == nil, err
+	}
+}
+
+// dropAcceptance removes an acceptance that nothing was damaged for: it must not speak of a loss to come.
+func (l *Log) dropAcceptance() error {
+	said, err := l.lossAccepted()
+	if err != nil || !said || l.hot.Damage() != nil {
+		return err
+	}
+	l.log.Warn("nothing is damaged: the file that accepts a loss is removed", "topic", l.spec.Topic, "partition", l.spec.Partition.Index, "file", acceptLoss)
+	return l.fs.Remove(filepath.Join(l.spec.Dir, acceptLoss))
 }
 
 // archived tells whether the bucket has an offset.
@@ -67,7 +108,7 @@ func (l *Log) tell() {
 	if d := l.hot.Damage(); d != nil {
 		l.log.Error("local data is damaged that the bucket does not hold: its offsets cannot be read, and the partition takes no records",
 			"topic", l.spec.Topic, "partition", l.spec.Partition.Index, "dir", l.spec.Dir, "damage", d,
-			"remedy", "restore the file from a copy, or give the data up: stop the broker, move the named segment and all older ones elsewhere, start (docs/operations.md, damaged partition)")
+			"remedy", "stop the broker and restore the file from a copy, or give up the named segment and all older ones: make an empty file accept-loss in the directory; start (docs/operations.md, damaged partition)")
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/qanat-io/qanat/tier/hot"
 	"github.com/qanat-io/qanat/tier/manifest"
 	"github.com/qanat-io/qanat/tier/segment"
+	"github.com/qanat-io/qanat/tier/vfs"
 	"github.com/qanat-io/qanat/wire/batch"
 	"github.com/qanat-io/qanat/wire/kafka"
 )
@@ -48,6 +49,7 @@ type Log struct {
 	hot  *hot.Log
 	cold *cold.Reader
 	log  *slog.Logger
+	fs   vfs.FS
 
 	local archive.Local // hot, with appends held while it rolls
 	// appends is held by whoever appends. Set before the first append.
@@ -79,7 +81,7 @@ type Recovered struct {
 // its state, takes both from the last remote segment's footer (ctx bounds
 // that). onDurable is hot.Open's.
 func Open(ctx context.Context, env Env, spec Spec, onDurable func(kafka.Offset)) (*Log, Recovered, error) {
-	l := &Log{spec: spec, cold: env.Cold, log: env.Log}
+	l := &Log{spec: spec, cold: env.Cold, log: env.Log, fs: env.Hot.FS}
 	l.start.Store(int64(spec.Start))
 	l.manifest.Store(&spec.Manifest)
 	l.policy.Store(&spec.Policy)
@@ -90,9 +92,10 @@ func Open(ctx context.Context, env Env, spec Spec, onDurable func(kafka.Offset))
 		return nil, Recovered{}, fmt.Errorf("open local log of %s-%d: %w", spec.Topic, spec.Partition.Index, err)
 	}
 	l.hot, l.local = h, local{h, l}
-	if err := l.heal(); err != nil {
+	if err := errors.Join(l.heal(), l.dropAcceptance()); err != nil {
 		return nil, Recovered{}, errors.Join(err, h.Close())
 	}
+	l.tell()
 	rec := Recovered{Recovered: found}
 	if err := l.reconcile(ctx, &rec); err != nil {
 		return nil, rec, errors.Join(err, h.Close())

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"math/rand/v2"
 	"os"
@@ -315,6 +316,58 @@ func TestLostDirectoryBeginsBehindTheBucket(t *testing.T) {
 		if epoch, at, ok := w.log.EpochEnd(0); !ok || epoch != 0 || at != end {
 			t.Errorf("epoch 0 ends at %d (%v %v), want %d", at, epoch, ok, end)
 		}
+	})
+}
+
+// A partition whose newest records are damaged would never take records again; or a person's word would be taken without its having been given, or
+// for a loss that was not there yet, or an offset be given twice.
+func TestLossIsAccepted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 2<<10, archive.Policy{Retention: forever, LocalRetention: forever})
+		rng := rand.New(rand.NewPCG(9, 10))
+		w.write(rng, 40)
+		end, segments := w.log.End(), w.log.Segments()
+		accept := filepath.Join(w.spec.Dir, acceptLoss)
+		say := func() {
+			if err := os.WriteFile(accept, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.close()
+		say() // while nothing is damaged
+		w.open()
+		if w.log.Damage() != nil || w.log.Start() != 0 || w.log.End() != end {
+			t.Fatalf("a sound log: [%d, %d), %v", w.log.Start(), w.log.End(), w.log.Damage())
+		}
+		w.close()
+		newest := filepath.Join(w.spec.Dir, fmt.Sprintf("%020d.log", segments[len(segments)-1].Base))
+		if err := os.Truncate(newest, 10); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			w.open()
+			if !errors.Is(w.log.Damage(), hot.ErrDamaged) || w.log.End() != end {
+				t.Fatalf("damaged: it ends at %d, %v", w.log.End(), w.log.Damage())
+			}
+			w.close()
+		}
+		say()
+		for range 2 {
+			w.open()
+			if w.log.Damage() != nil || w.log.LocalStart() != end || w.log.End() != end {
+				t.Fatalf("given up: [%d, %d), %v", w.log.LocalStart(), w.log.End(), w.log.Damage())
+			}
+			w.close()
+		}
+		if _, err := os.Stat(accept); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("the acceptance is still there: %v", err)
+		}
+		if aside, err := filepath.Glob(filepath.Join(w.spec.Dir, "quarantine", "*.log")); err != nil || len(aside) != len(segments) {
+			t.Errorf("%d segments of %d are in quarantine, %v", len(aside), len(segments), err)
+		}
+		w.open()
+		defer w.close()
+		w.write(rng, 1)
 	})
 }
 
