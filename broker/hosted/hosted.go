@@ -291,6 +291,7 @@ func (s *Set) open(ctx context.Context, m *image.Image, want *image.Partition) (
 		Settings:  s.settings(m, topic.Name),
 		Manifest:  want.Remote,
 		LogStart:  want.LogStart,
+		Only:      len(want.Replicas) == 1,
 	})
 	if err != nil {
 		return nil, err

@@ -233,9 +233,9 @@ func (p *Partition) recall(s tierlog.State) error {
 	return nil
 }
 
-// refit tries again what recall has failed at: a disk may answer by now. appendMu is held.
+// refit tries again what recall has failed at: a disk may answer by now, or damage be mended. appendMu is held.
 func (p *Partition) refit() error {
-	if p.unfit == nil {
+	if p.unfit == nil || p.log.Damage() != nil {
 		return nil
 	}
 	state, err := p.log.State()

@@ -51,6 +51,8 @@ type Spec struct {
 	Settings  *config.Topic
 	Manifest  manifest.Manifest
 	LogStart  kafka.Offset
+	// Only: no other broker has a replica. What can be read of a damaged log is shown then, and nothing appended; others are fetched anew.
+	Only bool
 }
 
 // Partition is safe for concurrent use.
@@ -130,6 +132,10 @@ func Open(ctx context.Context, env Env, spec Spec) (*Partition, tierlog.Recovere
 	}
 	p.log = log
 	state, err := p.load(tierlog.State{Blob: rec.State, At: rec.StateAt})
+	var unfit error
+	if spec.Only && errors.Is(err, hot.ErrDamaged) { // state has what lies below the damage: a transaction that is open there stays open to readers
+		unfit, err = fmt.Errorf("%w: rebuild producer state: %w", ErrStorage, err), nil
+	}
 	if err != nil {
 		err = fmt.Errorf("rebuild producer state of %s-%d: %w", spec.Topic, spec.Partition.Index, err)
 		return nil, rec, errors.Join(err, log.Close()) // it may be opened again
@@ -137,6 +143,7 @@ func Open(ctx context.Context, env Env, spec Spec) (*Partition, tierlog.Recovere
 	// What the quorum knows to be deleted or in the bucket was once below the high watermark.
 	p.highWatermark.Store(int64(min(max(spec.LogStart, spec.Manifest.End()), log.DurableEnd())))
 	p.recalled(state)
+	p.unfit = unfit
 	log.SetStable(p.LastStable())
 	log.SetState(snapshotter{p}, &p.appendMu)
 	return p, rec, nil

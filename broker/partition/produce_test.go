@@ -3,6 +3,8 @@ package partition
 import (
 	"context"
 	"errors"
+	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -11,6 +13,7 @@ import (
 	"time"
 
 	"github.com/qanat-io/qanat/metadata/config"
+	"github.com/qanat-io/qanat/tier/hot"
 	"github.com/qanat-io/qanat/tier/vfs"
 	"github.com/qanat-io/qanat/wire/batch"
 	"github.com/qanat-io/qanat/wire/kafka"
@@ -613,6 +616,51 @@ func TestRolls(t *testing.T) {
 	if r.passed(24) || !r.passed(25) || r.passed(30) {
 		t.Error("30 was cut away")
 	}
+}
+
+// Of a partition whose newest segment is damaged nothing could be read any more, where no other broker has it; or records be appended without its
+// knowing its producers; or what an undecided transaction wrote be shown as if it were committed.
+func TestOnlyReplicaIsDamaged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(c *config.Topic) { c.SegmentBytes = 400 })
+		for at := range kafka.Offset(6) {
+			w.must(plain(5), 5*at)
+		}
+		if err := w.p.Log().Hot().Written(); err != nil {
+			t.Fatal(err)
+		}
+		segments, end := w.p.Log().Local().Segments(), w.p.LocalEnd()
+		newest := segments[len(segments)-1]
+		path := filepath.Join(hot.Dir(w.dir, w.p.ID()), fmt.Sprintf("%020d.log", newest.Base))
+		w.close()
+		f, err := w.fs.OpenRW(path)
+		if err == nil {
+			err = errors.Join(f.Truncate(10), f.Close())
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.only = true
+		w.open()
+		defer w.close()
+		if w.p.Damage() == nil || w.p.LocalEnd() != end {
+			t.Fatalf("it ends at %d, %v", w.p.LocalEnd(), w.p.Damage())
+		}
+		for at := kafka.Offset(0); at < newest.Base; {
+			r, err := w.p.Read(ReadRequest{From: at, CurrentEpoch: kafka.NoEpoch, LastFetchedEpoch: kafka.NoEpoch, MaxBytes: 1 << 20})
+			if err != nil || r.Run.N == 0 {
+				t.Fatalf("read at %d of %d: %d bytes, %v", at, newest.Base, r.Run.N, err)
+			}
+			at += 5
+			r.Run.Release()
+		}
+		if r := w.produce(plain(1), -1); r.Err == nil {
+			t.Error("a damaged partition took a record")
+		}
+		if err := w.p.Tick(time.Now()); err != nil {
+			t.Errorf("tick: %v", err)
+		}
+	})
 }
 
 // A round of answers that began in one leadership would go on into the next, and acknowledge what that has just appended at

@@ -45,6 +45,8 @@ type world struct {
 
 	// outside is set by a test that is in no bubble.
 	outside bool
+	// only: see Spec.
+	only bool
 	// fatal is told what ends a broker.
 	fatal func(error)
 
@@ -135,7 +137,7 @@ func (w *world) open() {
 		Sealed: func(kafka.Partition) { w.sealed++ },
 	}, Spec{
 		Partition: kafka.Partition{Topic: kafka.TopicID{1}}, Topic: "t", Dir: hot.Dir(w.dir, kafka.Partition{Topic: kafka.TopicID{1}}),
-		Settings: &settings, Manifest: w.manifest, LogStart: w.start,
+		Settings: &settings, Manifest: w.manifest, LogStart: w.start, Only: w.only,
 	})
 	if err != nil {
 		w.t.Fatal(err)
