@@ -93,9 +93,13 @@ upgrade: build ## a loaded cluster from a previous commit's program (QANAT_UPGRA
 	QANAT_BIN=$(CURDIR)/$(BIN) $(GO) test -count=1 -v -run TestRollingUpgrade ./integration
 
 .PHONY: bench
-bench: build ## benchmarks: Go's own, then against Apache Kafka side by side (needs root)
+bench: build ## benchmarks: Go's own, then against Apache Kafka side by side, then replay from an S3 server (needs root)
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime 1s ./wire/... ./tier/hot ./tier/cold ./broker/server ./metadata/quorum
 	integration/scripts/bench
+	integration/scripts/bench-start
+	integration/scripts/s3 $(GO) run ./integration/replay -qanat $(BIN) -mib 1536
+	S3_NICE=19 integration/scripts/s3 $(GO) run ./integration/replay -qanat $(BIN) -beside -partitions 16 -mib 1200 -seconds 5
+	integration/scripts/s3 $(GO) test -count=1 -v -run TestRequestsPerGiB ./integration
 
 .PHONY: bench-cluster
 bench-cluster: build ## three brokers against three of Apache Kafka side by side, then offset commits through the quorum (needs root)
