@@ -15,10 +15,12 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 
 	"github.com/qanat-io/qanat/metadata/command"
 	"github.com/qanat-io/qanat/metadata/image"
+	"github.com/qanat-io/qanat/metadata/raftlog"
 	"github.com/qanat-io/qanat/wire/kafka"
 )
 
@@ -458,5 +460,58 @@ func TestCutAfterKillIsRefused(t *testing.T) {
 	}
 	if _, err := Open(complete(cfg), time.Now, slog.New(slog.DiscardHandler)); !errors.Is(err, ErrLost) || !strings.Contains(err.Error(), "empty directory") {
 		t.Errorf("opened with %v", err)
+	}
+}
+
+// A broker whose metadata log was emptied would wait for ever for a quorum of which it is all there is, and say nothing of a loss.
+func TestEmptiedLogIsRefused(t *testing.T) {
+	for name, spoil := range map[string]func(string) error{"removed": os.Remove, "emptied": func(name string) error { return os.Truncate(name, 0) }} {
+		t.Run(name, func(t *testing.T) { emptiedLog(t, spoil) })
+	}
+}
+
+func emptiedLog(t *testing.T, spoil func(name string) error) {
+	cfg := Config{Dir: t.TempDir(), ID: 1}
+	q := start(t, cfg)
+	propose(t, q, topic("t"))
+	closeQuorum(t, q)
+	if err := os.Remove(filepath.Join(cfg.Dir, reachedFile)); err != nil { // as the refusal says
+		t.Fatal(err)
+	}
+	for _, pattern := range []string{filepath.Join("log", "*.wal")} {
+		names, err := filepath.Glob(filepath.Join(cfg.Dir, pattern))
+		if err != nil || len(names) == 0 {
+			t.Fatal(names, err)
+		}
+		for _, name := range names {
+			if err := spoil(name); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	cfg.Existing = true
+	if _, err := Open(complete(cfg), time.Now, slog.New(slog.DiscardHandler)); !errors.Is(err, ErrLost) {
+		t.Errorf("opened: %v", err)
+	}
+}
+
+// A broker that was killed while it formed its quorum, between the term and the first entry, would never be ready.
+func TestBootstrapThatWasBrokenOff(t *testing.T) {
+	cfg := Config{Dir: t.TempDir(), ID: 1}
+	dir := filepath.Join(cfg.Dir, logDir)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	store, err := raftlog.Open(dir, hclog.NewNullLogger())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(store.SetUint64([]byte("CurrentTerm"), 1), store.Close()); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 2 {
+		q := start(t, cfg)
+		propose(t, q, topic(fmt.Sprint("t", i)))
+		closeQuorum(t, q)
 	}
 }

@@ -71,9 +71,13 @@ func (q *Quorum) bootstrap(conf *raft.Config, logs raft.LogStore, snapshots raft
 	if err != nil {
 		return fmt.Errorf("look for a metadata log in %s: %w", q.cfg.Dir, err)
 	}
+	empty, err := nothingStored(logs, snapshots)
+	if err != nil {
+		return fmt.Errorf("look for a metadata log in %s: %w", q.cfg.Dir, err)
+	}
 	var servers []raft.Server
 	switch {
-	case exists:
+	case exists && !empty:
 		return nil
 	case q.cfg.Existing:
 		return lost(q.cfg.Dir)
@@ -86,11 +90,27 @@ func (q *Quorum) bootstrap(conf *raft.Config, logs raft.LogStore, snapshots raft
 	default:
 		return nil // the leader that has admitted this node sends it the log
 	}
-	err = raft.BootstrapCluster(conf, logs, q.store, snapshots, q.transport, raft.Configuration{Servers: servers})
+	first := raft.Configuration{Servers: servers}
+	if exists {
+		// A bootstrap that was broken off between its two writes: there is a term, which stays, and not the entry that it writes then.
+		err = logs.StoreLog(&raft.Log{Index: 1, Term: 1, Type: raft.LogConfiguration, Data: raft.EncodeConfiguration(first)})
+	} else {
+		err = raft.BootstrapCluster(conf, logs, q.store, snapshots, q.transport, first)
+	}
 	if err != nil {
 		return fmt.Errorf("form metadata quorum in %s: %w", q.cfg.Dir, err)
 	}
 	return nil
+}
+
+// nothingStored tells that there is neither an entry nor a snapshot, whatever the term may be.
+func nothingStored(logs raft.LogStore, snapshots raft.SnapshotStore) (bool, error) {
+	last, err := logs.LastIndex()
+	if err != nil || last > 0 {
+		return false, err
+	}
+	list, err := snapshots.List()
+	return len(list) == 0, err
 }
 
 // hasten lowers the timeouts to what they stay at. That alone makes Raft look
