@@ -7,11 +7,13 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"github.com/qanat-io/qanat/broker/datadir"
 	"github.com/qanat-io/qanat/broker/hosted"
@@ -128,10 +130,19 @@ func Open(ctx context.Context, cfg *config.Broker, o Options) (_ *Broker, err er
 		b.join, b.openPartitions, b.openCoordinators, b.openServing,
 	} {
 		if err := step(ctx); err != nil {
-			return nil, err
+			return nil, explained(err, cfg.DataDir())
 		}
 	}
 	return b, nil
+}
+
+// explained adds what helps where a start has failed for want of room. Not every part says so: the stores below know no volume.
+func explained(err error, dir string) error {
+	none := errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || strings.Contains(err.Error(), unix.ENOSPC.Error())
+	if !none || strings.Contains(err.Error(), "free space") {
+		return err
+	}
+	return fmt.Errorf("%w: make room on the volume of %s (a larger volume, or by what on it is not Qanat's; remove nothing from the directory itself) and start again", err, dir)
 }
 
 // openDirectory locks the directory and checks whose it is.

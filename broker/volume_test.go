@@ -1,7 +1,12 @@
 package broker
 
 import (
+	"errors"
+	"fmt"
 	"log/slog"
+	"os"
+	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -22,5 +27,32 @@ func TestVolumeKeepsAReserve(t *testing.T) {
 	}
 	if total, free, err := v.space(); err != nil || total <= 0 || free < 0 || free > total {
 		t.Errorf("space of a directory that there is: %d of %d, %v", free, total, err)
+	}
+}
+
+// A start that fails for want of room does not say that room is to be made, or one that says so says it twice, or another one does.
+func TestStartWithoutRoomSaysWhatToDo(t *testing.T) {
+	full := &os.PathError{Op: "write", Path: "/data/broker.lock", Err: syscall.ENOSPC}
+	for _, err := range []error{full, fmt.Errorf("open index: %w", full), errors.New("badger: " + full.Error())} {
+		if got := explained(err, "/data"); !errors.Is(got, err) || !strings.Contains(got.Error(), "make room on the volume of /data") {
+			t.Errorf("%v", got)
+		}
+	}
+	for _, err := range []error{fmt.Errorf("metadata log: %w: free space on its volume", full), syscall.EACCES} {
+		if got := explained(err, "/data"); got != err {
+			t.Errorf("%v", got)
+		}
+	}
+}
+
+// Where the directory of a bucket cannot be made, an object is said to be missing.
+func TestBucketDirectoryThatCannotBeMade(t *testing.T) {
+	const nowhere = "/proc/qanat"
+	if err := os.Mkdir(nowhere, 0o700); !errors.Is(err, os.ErrNotExist) {
+		t.Skipf("no file system here that refuses directories in this way: %v", err)
+	}
+	_, err := bucketAt("dir:" + nowhere)
+	if err == nil || strings.Contains(err.Error(), "object not found") || !strings.Contains(err.Error(), "cannot be made") {
+		t.Errorf("%v", err)
 	}
 }

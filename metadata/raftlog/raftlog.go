@@ -27,9 +27,13 @@ const segmentBytes = 8 << 20
 
 // What a person may do when Open fails.
 const (
-	Damaged     = "if its files are damaged this broker must not vote on what it has forgotten: " + TakenInAnew
+	Damaged     = "if its files are damaged this broker must not vote on what it has forgotten: " + TakenInAnew + "; " + Alone
 	TakenInAnew = "where others have the metadata, start it with an empty directory under the same node.id, and it is taken in anew"
+	Alone       = "a broker that is alone needs its metadata directory back, whole, from a copy that was taken while it was stopped (docs/operations.md, metadata missing)"
 )
+
+// database is raft-wal's small database, which says which of the log's files count, and up to where.
+const database = "wal-meta.db"
 
 // Log is a raft.LogStore and a raft.StableStore. It is safe for concurrent use.
 type Log struct {
@@ -44,7 +48,7 @@ func Open(dir string, logger hclog.Logger) (l *Log, err error) {
 	l = &Log{meta: &metadb.BoltMetaDB{}}
 	defer func() {
 		if fault := recover(); fault != nil {
-			err = fmt.Errorf("open metadata log %s: %v: %s", dir, fault, Damaged)
+			err = fmt.Errorf("open metadata log %s: %s, its small database, is damaged: cut short, or written over (reading it ended with: %v): %s", dir, database, fault, Damaged)
 		}
 		if err != nil {
 			l, err = nil, errors.Join(err, l.meta.Close())
@@ -98,9 +102,18 @@ func forget(dir string) error {
 // the batch that it ends was never stored, and pieces of entries could count as entries once the next write has covered a part of
 // them. Either seal has every further entry refused, at every start: "segment is sealed".
 func settle(dir string, meta types.MetaStore) error {
+	if err := accounted(dir, func() (bool, error) {
+		_, err := os.Stat(filepath.Join(dir, database))
+		return err == nil, ignoring(err, os.ErrNotExist)
+	}); err != nil {
+		return err // before Load, which would make an empty one
+	}
 	state, err := meta.Load(dir)
-	if err != nil || len(state.Segments) == 0 {
+	if err != nil {
 		return err
+	}
+	if len(state.Segments) == 0 {
+		return accounted(dir, func() (bool, error) { return false, nil })
 	}
 	for _, info := range state.Segments {
 		found, err := settleFile(dir, info)
@@ -116,6 +129,28 @@ func settle(dir string, meta types.MetaStore) error {
 		}
 	}
 	return nil
+}
+
+// accounted fails where there are files of the log and no database that speaks of them: it is written before the first of them is
+// made. raft-wal would begin a new log, and say "file exists".
+func accounted(dir string, spoken func() (bool, error)) error {
+	ok, err := spoken()
+	if ok || err != nil {
+		return err
+	}
+	files, err := filepath.Glob(filepath.Join(dir, "*.wal"))
+	if err != nil || len(files) == 0 {
+		return err
+	}
+	return fmt.Errorf("%w: %s, its small database, is missing or empty, and %d of the log's files are there", types.ErrCorrupt, database, len(files))
+}
+
+// ignoring is err, unless it is what is to be ignored.
+func ignoring(err, what error) error {
+	if errors.Is(err, what) {
+		return nil
+	}
+	return err
 }
 
 // settleFile reads a file through. Of one that is written to, what is behind the last commit is zeroed.

@@ -87,11 +87,12 @@ func TestCutLogIsReadAgain(t *testing.T) {
 	})
 }
 
-// A node whose metadata was cut short, or lost in part, would crash at every start and not say what to do.
+// A node whose metadata was cut short, or lost in part, would crash at every start, and not say of which file that is and what to do, with others or alone.
 func TestDamagedLogIsRefused(t *testing.T) {
 	for what, harm := range map[string]func(file string) error{
 		"cut short": func(file string) error { return os.Truncate(file, 8192) },
 		"cut":       func(file string) error { return os.Truncate(file, 5000) },
+		"emptied":   func(file string) error { return os.Truncate(file, 0) },
 		"removed":   os.Remove,
 	} {
 		dir := t.TempDir()
@@ -110,8 +111,11 @@ func TestDamagedLogIsRefused(t *testing.T) {
 		if err := harm(filepath.Join(dir, "wal-meta.db")); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Open(dir, hclog.NewNullLogger()); err == nil || !strings.Contains(err.Error(), "empty directory") {
-			t.Errorf("%s: %v", what, err)
+		_, err = Open(dir, hclog.NewNullLogger())
+		for _, want := range []string{"wal-meta.db", "empty directory", "from a copy", "docs/operations.md"} {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s: %v: want %q", what, err, want)
+			}
 		}
 	}
 }
