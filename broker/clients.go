@@ -51,14 +51,16 @@ func (b *Broker) openListeners(ctx context.Context) error {
 		}
 		b.clients.listeners = append(b.clients.listeners, server.Listener{Name: l.Name, Listener: socket, TLS: b.identities[l.Name]})
 	}
+	backend := b.adminBackend()
+	b.control.session.Ailments = backend.Ailments
 	if b.cfg.String("admin.listener") == "" {
 		return nil
 	}
-	return b.openConsole(ctx)
+	return b.openConsole(ctx, backend)
 }
 
-// openConsole takes the admin port's address. It is served from Run on, when all that it asks is there.
-func (b *Broker) openConsole(ctx context.Context) error {
+// adminBackend is what knows how this broker is.
+func (b *Broker) adminBackend() *admin.Backend {
 	parts := admin.Parts{
 		Node: b.node, Version: b.opts.Version, Started: b.started, Config: b.cfg, Dir: b.dir, BucketURL: b.bucketURL(),
 		Quorum: b.quorum, Session: b.control.session, Hosted: b.hosted,
@@ -69,10 +71,15 @@ func (b *Broker) openConsole(ctx context.Context) error {
 	for _, l := range b.clients.listeners {
 		parts.Listeners = append(parts.Listeners, l.Addr())
 	}
+	return admin.New(parts)
+}
+
+// openConsole takes the admin port's address. It is served from Run on, when all that it asks is there.
+func (b *Broker) openConsole(ctx context.Context, backend *admin.Backend) error {
 	b.clients.console = console.New(console.Config{
 		Listen: b.cfg.String("admin.listener"), AllowedHosts: b.cfg.Strings("admin.allowed.hosts"), PProf: b.cfg.Bool("admin.pprof.enable"),
 		TLS: b.identities[config.AdminListener],
-	}, admin.New(parts), b.telemetry.Handler(), b.log.With("part", "admin"))
+	}, backend, b.telemetry.Handler(), b.log.With("part", "admin"))
 	if err := b.clients.console.Listen(ctx); err != nil {
 		return fmt.Errorf("%w (choose another address with --admin or admin.listener)", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/qanat-io/qanat/metadata/command"
+	"github.com/qanat-io/qanat/metadata/image"
 	"github.com/qanat-io/qanat/metadata/quorum"
 	"github.com/qanat-io/qanat/tier/manifest"
 	"github.com/qanat-io/qanat/wire/kafka"
@@ -45,4 +46,11 @@ func (l live) Manifest(p kafka.Partition) (manifest.Manifest, bool) {
 		return ip.Remote, true
 	}
 	return manifest.Manifest{}, false
+}
+
+func (l live) Each(f func(p kafka.Partition, m manifest.Manifest)) {
+	l.q.Image().AllPartitions(func(p *image.Partition) bool {
+		f(p.Partition, p.Remote)
+		return true
+	})
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -155,6 +156,11 @@ func (b *Broker) openArchive() {
 	t.archive.Observe(archive.Observer{
 		Uploaded:     func(_ kafka.Partition, _ manifest.Entry, took time.Duration) { b.telemetry.Uploaded(took) },
 		UploadFailed: func(kafka.Partition, error) { b.telemetry.TierFailed(telemetry.Upload) },
+		Swept: func(began time.Time, lost []archive.Lost) {
+			t.cold.Listed(began, func(p kafka.Partition) bool {
+				return slices.ContainsFunc(lost, func(l archive.Lost) bool { return l.Partition == p })
+			})
+		},
 	})
 }
 

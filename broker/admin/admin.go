@@ -62,7 +62,8 @@ func New(p Parts) *Backend { return &Backend{p} }
 // Live is always true of a process that answers: what must not be survived ends it by itself.
 func (b *Backend) Live() error { return nil }
 
-// Ready returns why clients should be sent elsewhere.
+// Ready returns why clients should be sent elsewhere. A partition that is damaged, or whose part in the bucket is, sends nobody away: the
+// broker serves the others as it should, and those as well as anybody (Cluster tells of them).
 func (b *Backend) Ready() error {
 	if err := b.parts.Serving(); err != nil {
 		return err

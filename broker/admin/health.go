@@ -27,6 +27,7 @@ func (b *Backend) Cluster() console.Cluster {
 	}
 	b.ownHealth(&c)
 	partitionHealth(&c, m, control.Rules(b.parts.Config, m))
+	ailmentHealth(&c, m, b.Ailments(), b.parts.Session.Ailing())
 	brokerHealth(&c, m)
 	c.Healthy = len(c.Problems) == 0
 	return c

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -22,7 +23,7 @@ func (b *Backend) Storage(ctx context.Context, topic string) ([]console.TopicSto
 	for _, s := range b.parts.Archive.Status() {
 		uploads[s.Partition] = s
 	}
-	failed := b.parts.Hosted.Failed()
+	failed, losses := b.parts.Hosted.Failed(), b.losses()
 	ctx, cancel := context.WithTimeout(ctx, countTimeout)
 	defer cancel()
 	var list []console.TopicStorage
@@ -32,7 +33,9 @@ func (b *Backend) Storage(ctx context.Context, topic string) ([]console.TopicSto
 		}
 		s := console.TopicStorage{Topic: t.Name, TopicID: t.ID.String(), Partitions: []console.PartitionStorage{}}
 		m.Partitions(t.ID, func(p *image.Partition) bool {
-			s.Partitions = append(s.Partitions, b.partitionStorage(ctx, p, uploads[p.Partition], failed[p.Partition]))
+			ps := b.partitionStorage(ctx, p, uploads[p.Partition], failed[p.Partition])
+			ps.Unreadable = losses[p.Partition].what
+			s.Partitions = append(s.Partitions, ps)
 			return true
 		})
 		list = append(list, s)
@@ -107,9 +110,13 @@ func (b *Backend) Tier(ctx context.Context) (console.Tier, error) {
 	c := b.parts.Bucket.Counts()
 	t := console.Tier{
 		Bucket: b.parts.Bucket.URL(), Since: b.parts.Started, Puts: c.Puts, Gets: c.Gets, Heads: c.Heads, Lists: c.Lists, Deletes: c.Deletes,
-		BytesUp: c.Up, BytesDown: c.Down, CacheBytes: b.parts.Cold.Stats().Held, Failing: []console.TierFailure{},
+		BytesUp: c.Up, BytesDown: c.Down, CacheBytes: b.parts.Cold.Stats().Held, Failing: []console.TierFailure{}, Lost: []console.TierLoss{},
 	}
 	m := b.parts.Quorum.Image()
+	for p, l := range b.losses() {
+		t.Lost = append(t.Lost, console.TierLoss{Topic: topicName(m, p), Partition: p.Index, Objects: l.objects, Error: l.what, At: l.at})
+	}
+	sortLosses(t.Lost)
 	for _, s := range b.parts.Archive.Status() {
 		t.BacklogBytes += s.PendingBytes
 		if !s.PendingSince.IsZero() {
@@ -139,7 +146,13 @@ func (b *Backend) Tier(ctx context.Context) (console.Tier, error) {
 	return t, nil
 }
 
-// sweepKeys bounds the keys that a sweep's answer lists.
+func sortLosses(list []console.TierLoss) {
+	slices.SortFunc(list, func(x, y console.TierLoss) int {
+		return cmp.Or(strings.Compare(x.Topic, y.Topic), cmp.Compare(x.Partition, y.Partition))
+	})
+}
+
+// sweepKeys bounds the keys, and the partitions, that a sweep's answer lists.
 const sweepKeys = 1000
 
 // Sweep deletes orphans from the bucket.
@@ -160,7 +173,14 @@ func (b *Backend) Sweep(ctx context.Context, how console.HowToSweep) (console.Sw
 	if err != nil {
 		return console.Sweep{}, err
 	}
-	return console.Sweep{
-		DryRun: how.DryRun, Objects: r.Objects, Orphans: r.Orphans, OrphanBytes: r.OrphanBytes, Keys: append([]string{}, r.Keys[:min(len(r.Keys), sweepKeys)]...),
-	}, nil
+	s := console.Sweep{
+		DryRun: how.DryRun, GraceSeconds: how.Grace.Seconds(), Objects: r.Objects, Orphans: r.Orphans, OrphanBytes: r.OrphanBytes, Young: r.Young, Named: r.Named, Missing: r.Missing,
+		Keys: append([]string{}, r.Keys[:min(len(r.Keys), sweepKeys)]...), Lost: []console.TierLoss{},
+	}
+	m := b.parts.Quorum.Image()
+	for p, l := range lossesOf(nil, r.Lost[:min(len(r.Lost), sweepKeys)]) {
+		s.Lost = append(s.Lost, console.TierLoss{Topic: topicName(m, p), Partition: p.Index, Objects: l.objects, Error: l.what, At: l.at})
+	}
+	sortLosses(s.Lost)
+	return s, nil
 }

@@ -63,6 +63,12 @@ type Cluster struct {
 	Moving          int `json:"moving"` // being reassigned
 	NotPreferred    int `json:"not_preferred"`
 
+	// What ails partitions on brokers that are active, each of which tells the controller.
+	Offline    int `json:"offline"`    // replicas whose storage does not open
+	Damaged    int `json:"damaged"`    // replicas that take no records, because of damaged local data that nothing else holds
+	Unarchived int `json:"unarchived"` // partitions that have failed, for a minute or longer, to get their segments into the bucket
+	Unreadable int `json:"unreadable"` // partitions with objects that the bucket lacks or has damaged, as the broker says that knows most
+
 	// Worst are partitions with a problem, the gravest first; at most a hundred.
 	Worst []PartitionHealth `json:"worst"`
 }

@@ -109,7 +109,8 @@ type PartitionStorage struct {
 	Hot           Extent `json:"hot"`
 	Cold          Extent `json:"cold"`
 	Upload        Upload `json:"upload"`
-	Error         string `json:"error,omitempty"` // storage is offline
+	Error         string `json:"error,omitempty"`      // storage is offline, or takes no records because it is damaged
+	Unreadable    string `json:"unreadable,omitempty"` // objects in the bucket were found missing or damaged
 }
 
 // Extent is one tier's share: [Start, End) in Segments segments.
@@ -149,6 +150,17 @@ type Tier struct {
 	ColdBytes      int64         `json:"cold_bytes"`
 	Uploading      int           `json:"uploading"`
 	Failing        []TierFailure `json:"failing"`
+	Lost           []TierLoss    `json:"lost"`
+}
+
+// TierLoss is a partition with objects that were found missing or damaged, by a read or a sweep, until they are read again, a sweep
+// has listed them, or nothing names them any more.
+type TierLoss struct {
+	Topic     string    `json:"topic"`
+	Partition int32     `json:"partition"`
+	Objects   int       `json:"objects"` // at least
+	Error     string    `json:"error"`   // the first one's
+	At        time.Time `json:"at"`      // when that was last seen
 }
 
 // TierFailure is a partition whose last upload failed.
@@ -170,11 +182,17 @@ type HowToSweep struct {
 
 // Sweep is the answer of /v1/tier/sweep.
 type Sweep struct {
-	DryRun      bool     `json:"dry_run"`
-	Objects     int      `json:"objects"` // that the listing had
-	Orphans     int      `json:"orphans"`
-	OrphanBytes int64    `json:"orphan_bytes"`
-	Keys        []string `json:"keys"` // of the orphans; the first thousand
+	DryRun       bool     `json:"dry_run"`
+	GraceSeconds float64  `json:"grace_seconds"`
+	Objects      int      `json:"objects"` // that the listing had
+	Orphans      int      `json:"orphans"` // of these, those that nothing names and that are older than the grace
+	OrphanBytes  int64    `json:"orphan_bytes"`
+	Young        int      `json:"young"` // those that nothing names and that are not older
+	Keys         []string `json:"keys"`  // of the orphans; the first thousand
+
+	Named   int        `json:"named"`   // objects that the metadata named when the listing began
+	Missing int        `json:"missing"` // of these, those that it had not
+	Lost    []TierLoss `json:"lost"`    // whose they are; the first thousand
 }
 
 // Scrub is GET /v1/scrub: the rounds, and everything checked since the process began; and the answer of POST: what

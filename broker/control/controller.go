@@ -105,14 +105,16 @@ type Controller struct {
 	peers  Peers // nil: a cluster of one
 	log    *slog.Logger
 
-	mu      sync.Mutex
-	leads   bool
-	live    *liveness
-	clocks  *clocks
-	skews   []Skew // that were warned of
-	sizes   map[kafka.Partition]int64
-	pending image.Folder // what has changed since the last decision
-	all     bool         // everything is to be looked at
+	mu     sync.Mutex
+	leads  bool
+	live   *liveness
+	clocks *clocks
+	skews  []Skew // that were warned of
+	// ailments are what brokers have told of their partitions.
+	ailments map[kafka.BrokerID][]Ailment
+	sizes    map[kafka.Partition]int64
+	pending  image.Folder // what has changed since the last decision
+	all      bool         // everything is to be looked at
 
 	wake   chan struct{} // there is something to decide
 	closed chan kafka.BrokerID
@@ -122,7 +124,7 @@ type Controller struct {
 func NewController(cfg Config, q Quorum, p Peers, log *slog.Logger) *Controller {
 	c := &Controller{
 		cfg: cfg, quorum: q, peers: p, log: log, live: newLiveness(cfg.timeout()), clocks: newClocks(), sizes: map[kafka.Partition]int64{},
-		wake: make(chan struct{}, 1), closed: make(chan kafka.BrokerID, 256),
+		ailments: map[kafka.BrokerID][]Ailment{}, wake: make(chan struct{}, 1), closed: make(chan kafka.BrokerID, 256),
 	}
 	q.Subscribe(c.follow)
 	if p != nil {
@@ -232,6 +234,7 @@ func (c *Controller) begin(before kafka.BrokerID) {
 	now := time.Now()
 	c.leads, c.all = true, true
 	c.live, c.clocks, c.skews = newLiveness(c.cfg.timeout()), newClocks(), nil
+	clear(c.ailments)
 	c.live.follow(c.quorum.Image(), now)
 	if last := c.quorum.LastContact(); !last.IsZero() && last.Add(deposed).Before(now) {
 		c.live.lastHeard(before, last.Add(deposed))
@@ -476,6 +479,7 @@ func (c *Controller) hear(from kafka.BrokerID, h heartbeat) (verdict, error) {
 	c.clocks.hear(from, h.Clock, now)
 	v.Time, v.Skews = c.clocks.look(now, c.live.lives)
 	c.warn(v.Skews)
+	v.Ailments = c.ail(from, h.Ailments)
 	for _, s := range h.Sizes {
 		c.sizes[s.Partition] = s.Bytes
 	}

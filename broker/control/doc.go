@@ -16,6 +16,8 @@
 //	it stops             it says so, and gives away what it leads first
 //	it starts anew       its registration fences what it was before (package image)
 //
+// Heartbeats carry what brokers tell of themselves for all to know: clocks (clock.go), and what ails their partitions (ailment.go).
+//
 // What must stay true:
 //
 //   - Only the quorum's leader decides, and only after it has given everybody the time of a session to be heard, unless it

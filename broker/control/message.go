@@ -15,6 +15,8 @@ type heartbeat struct {
 	Index uint64            `cbor:"2,keyasint"` // of the newest command that its image holds
 	Sizes []size            `cbor:"3,keyasint,omitempty"`
 	Clock int64             `cbor:"4,keyasint,omitempty"` // the machine's wall clock, in Unix milliseconds; 0 from older releases
+	// Ailments are what is wrong with the broker's partitions.
+	Ailments []Ailment `cbor:"5,keyasint,omitempty"`
 }
 
 // size is what a partition that the broker leads takes on its disk.
@@ -37,6 +39,8 @@ type verdict struct {
 	Time int64 `cbor:"5,keyasint,omitempty"`
 	// Skews are the brokers whose clocks are far from that.
 	Skews []Skew `cbor:"6,keyasint,omitempty"`
+	// Ailments are those of all brokers that are there.
+	Ailments []Ailment `cbor:"7,keyasint,omitempty"`
 }
 
 const (

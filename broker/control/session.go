@@ -33,6 +33,9 @@ type Session struct {
 	// Sizes are what the partitions that this broker leads take on its disk; nil: not told.
 	Sizes func(func(kafka.Partition, int64))
 
+	// Ailments are what is wrong with this broker's partitions; nil: not told. Asked by Run.
+	Ailments func() []Ailment
+
 	epoch   atomic.Int64 // kafka.BrokerEpoch; 0 before Register
 	ready   atomic.Bool
 	leaving atomic.Bool
@@ -40,7 +43,12 @@ type Session struct {
 	until   atomic.Int64 // when the lease ends, in nanoseconds behind start
 	start   time.Time    // what until counts from: the monotonic clock, which goes on while a process sleeps
 
-	skews atomic.Pointer[[]Skew]
+	skews  atomic.Pointer[[]Skew]
+	ailing atomic.Pointer[[]Ailment]
+
+	// Run's: what Ailments said, and when.
+	own    []Ailment
+	looked time.Time
 
 	poke chan struct{} // something has changed: the next heartbeat is due at once
 
@@ -194,7 +202,7 @@ func (s *Session) beat(ctx context.Context, leader Leader, sizes bool) (v verdic
 		})
 	}
 	began := time.Now()
-	h.Clock = s.cfg.wall().UnixMilli()
+	h.Clock, h.Ailments = s.cfg.wall().UnixMilli(), s.ownAilments(began)
 	sent := began.Sub(s.start)
 	if leader.ID == s.cfg.Node {
 		v, err = s.controller.hear(s.cfg.Node, h)
@@ -211,6 +219,7 @@ func (s *Session) beat(ctx context.Context, leader Leader, sizes bool) (v verdic
 	if err == nil && !v.Replaced {
 		s.until.Store(int64(sent + s.cfg.timeout()))
 		s.skews.Store(&v.Skews)
+		s.ailing.Store(&v.Ailments)
 		if s.Clock != nil {
 			s.Clock.tell(v.Time, began, time.Now())
 		}

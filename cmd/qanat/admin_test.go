@@ -28,7 +28,7 @@ func (b *adminBackend) Storage(_ context.Context, topic string) ([]console.Topic
 				Cold: console.Extent{Start: 0, End: 80, Bytes: 10 << 30, Segments: 80, Pages: 1}, Upload: console.Upload{Enabled: true, PendingBytes: 1 << 20, PendingSeconds: 130, LastError: "SlowDown"}},
 			{Partition: 1, Leader: 1, LogStart: 5, HighWatermark: 5, LogEnd: 5, Hot: console.Extent{Start: 5, End: 5}},
 		}},
-		{Topic: "orders", TopicID: "id2", Partitions: []console.PartitionStorage{{Partition: 0, Error: "disk is gone"}}},
+		{Topic: "orders", TopicID: "id2", Partitions: []console.PartitionStorage{{Partition: 0, Error: "disk is gone"}, {Partition: 1, Unreadable: "offsets [0, 10): object not found"}}},
 	}
 	if topic == "" {
 		return all, nil
@@ -47,7 +47,8 @@ func (b *adminBackend) Tier(context.Context) (console.Tier, error) {
 	}
 	return console.Tier{Bucket: "s3://b/p", Since: time.Date(2026, 11, 25, 8, 0, 0, 0, time.UTC), Puts: 80, Gets: 7, Lists: 1, BytesUp: 10 << 30, BytesDown: 56 << 20, BacklogBytes: 1 << 20, BacklogSeconds: 130,
 		CacheBytes: 3 << 20, HotBytes: 5 << 20, ColdBytes: 10 << 30, Uploading: 1,
-		Failing: []console.TierFailure{{Topic: "events", Partition: 0, PendingBytes: 1 << 20, Error: "SlowDown", At: time.Unix(1767225600, 0)}}}, nil
+		Failing: []console.TierFailure{{Topic: "events", Partition: 0, PendingBytes: 1 << 20, Error: "SlowDown", At: time.Unix(1767225600, 0)}},
+		Lost:    []console.TierLoss{{Topic: "events", Partition: 0, Objects: 2, Error: "offsets [0, 10): object not found", At: time.Unix(1767225600, 0)}}}, nil
 }
 
 func (b *adminBackend) Sweep(_ context.Context, how console.HowToSweep) (console.Sweep, error) {
@@ -55,7 +56,8 @@ func (b *adminBackend) Sweep(_ context.Context, how console.HowToSweep) (console
 		return console.Sweep{}, console.ErrNoBucket
 	}
 	b.swept = append(b.swept, fmt.Sprint(how.Grace, how.DryRun))
-	return console.Sweep{DryRun: how.DryRun, Objects: 82, Orphans: 2, OrphanBytes: 256 << 20, Keys: []string{"c/t/0/a", "c/t/0/b"}}, nil
+	return console.Sweep{DryRun: how.DryRun, Objects: 82, Orphans: 2, OrphanBytes: 256 << 20, Keys: []string{"c/t/0/a", "c/t/0/b"},
+		GraceSeconds: max(how.Grace, 24*time.Hour).Seconds(), Young: 6, Named: 80, Missing: 6, Lost: []console.TierLoss{{Topic: "events", Partition: 0, Objects: 6}}}, nil
 }
 
 func (b *adminBackend) Scrub() console.Scrub {

@@ -64,7 +64,7 @@ func (b *clusterBackend) Cluster() console.Cluster {
 		c.Healthy = true
 		return c
 	}
-	c.Active, c.Leaderless, c.UnderReplicated = 2, 1, 3
+	c.Active, c.Leaderless, c.UnderReplicated, c.Offline, c.Damaged, c.Unreadable, c.Unarchived = 2, 1, 3, 4, 5, 6, 7
 	c.Problems = []string{"1 partition: nobody leads", "broker 3 is fenced: it is not there, or has not caught up"}
 	c.Worst = []console.PartitionHealth{{Topic: "events", Partition: 2, Problem: "nobody leads", Leader: -1, Replicas: []int32{3, 2}, ISR: []int32{3}, ELR: []int32{}}}
 	return c

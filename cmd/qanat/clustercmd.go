@@ -24,9 +24,11 @@ func (a *app) clusterHealthCommand() *cobra.Command {
 	c := a.outputs(&cobra.Command{
 		Use:   "health",
 		Short: "Tell whether everything is as it should be, and what is not",
-		Long: `Tell whether every broker is active and every partition has a leader and all its replicas in sync; if not, what is
-wrong, the gravest first. Asked of the admin port of one broker, which answers as it knows it. Exit code 10 when something
-is wrong.
+		Long: `Tell whether every broker is active, every partition has a leader and all its replicas in sync, and none is offline,
+damaged, without objects that should be in the bucket, or for a minute and longer without a way to get its segments there;
+if not, what is wrong, the gravest first. Asked of the admin port of one broker, which answers as it knows it: of other
+brokers' disks and buckets by way of the controller, some seconds late, and of objects what reads and sweeps have found.
+Exit code 10 when something is wrong.
 
 With --watch, print a line whenever that changes, until everything is well (exit code 0), or until the timeout (10).`,
 		Example: "  qanat cluster health\n  qanat cluster health --watch --timeout 1m   # after a restart",
@@ -64,7 +66,7 @@ func unhealthy(h console.Cluster) error {
 	if h.Healthy {
 		return nil
 	}
-	remedy := "`qanat broker list` shows the brokers"
+	remedy := "`qanat broker list` shows the brokers; docs/operations.md, \"What brokers say\""
 	if h.Controller < 0 {
 		remedy = "bring back brokers that vote: `qanat quorum status` shows who is missing"
 	}
@@ -86,6 +88,10 @@ func (a *app) showHealth(h console.Cluster) error {
 		"  without a leader", strconv.Itoa(h.Leaderless),
 		"  below the minimum in sync", strconv.Itoa(h.UnderMinISR),
 		"  under-replicated", strconv.Itoa(h.UnderReplicated),
+		"  offline on a broker", strconv.Itoa(h.Offline),
+		"  damaged, taking no records", strconv.Itoa(h.Damaged),
+		"  with objects missing or damaged", strconv.Itoa(h.Unreadable),
+		"  whose uploads fail", strconv.Itoa(h.Unarchived),
 		"  being moved", strconv.Itoa(h.Moving),
 		"  not led by the preferred replica", strconv.Itoa(h.NotPreferred),
 	); err != nil {

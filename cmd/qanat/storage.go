@@ -50,7 +50,7 @@ func topicStorage(topics []console.TopicStorage) table {
 		var records, hot, cold, pending int64
 		var hotSegments, coldSegments int
 		var lag float64
-		problem := ""
+		problem, grave := "", false // the first that is offline or damaged, else the first of all
 		for _, p := range x.Partitions {
 			records += p.LogEnd - p.LogStart
 			hot += p.Hot.Bytes
@@ -59,7 +59,8 @@ func topicStorage(topics []console.TopicStorage) table {
 			coldSegments += p.Cold.Segments
 			pending += p.Upload.PendingBytes
 			lag = max(lag, p.Upload.PendingSeconds)
-			if e := partitionProblem(p); e != "" {
+			if e := partitionProblem(p); e != "" && (problem == "" || p.Error != "" && !grave) {
+				grave = p.Error != ""
 				problem = fmt.Sprintf("partition %d: %s", p.Partition, e)
 			}
 		}
@@ -88,6 +89,9 @@ func partitionStorage(topics []console.TopicStorage) table {
 func partitionProblem(p console.PartitionStorage) string {
 	if p.Error != "" {
 		return p.Error
+	}
+	if p.Unreadable != "" {
+		return p.Unreadable
 	}
 	return p.Upload.LastError
 }

@@ -22,8 +22,9 @@ func (a *app) tierStatusCommand() *cobra.Command {
 	return a.outputs(&cobra.Command{
 		Use:   "status",
 		Short: "Show uploads, backlog, failures and requests",
-		Long: `Show what is in the bucket, what still waits to go there, and what fails; and, counted since this broker
-process began, the bytes and requests to and from the bucket. /metrics has the same counters.`,
+		Long: `Show what is in the bucket, what still waits to go there, what fails, and which objects were found missing or
+damaged, by a read or a sweep; and, counted since this broker process began, the bytes and requests to and from the
+bucket. /metrics has the same counters.`,
 		Args: wantArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var t console.Tier
@@ -37,6 +38,7 @@ process began, the bytes and requests to and from the bucket. /metrics has the s
 				"backlog", fmt.Sprintf("%s, %s behind, %d uploading", bytesText(t.BacklogBytes), secondsText(t.BacklogSeconds), t.Uploading),
 				"cache", bytesText(t.CacheBytes),
 				"failing", count(len(t.Failing), "partition"),
+				"missing or damaged", lossText(t.Lost),
 				"counted since", t.Since.UTC().Format(time.RFC3339)+", the start of the broker's process:",
 				"  sent", fmt.Sprintf("%s in %d PUTs", bytesText(t.BytesUp), t.Puts),
 				"  received", fmt.Sprintf("%s in %d GETs", bytesText(t.BytesDown), t.Gets),
@@ -44,7 +46,11 @@ process began, the bytes and requests to and from the bucket. /metrics has the s
 			); err != nil {
 				return err
 			}
-			if len(t.Failing) == 0 || a.output == formatJSON || a.output == formatYAML {
+			if a.output == formatJSON || a.output == formatYAML {
+				return nil
+			}
+			a.showLosses(t.Lost)
+			if len(t.Failing) == 0 {
 				return nil
 			}
 			fmt.Fprintln(a.stdout)
@@ -65,7 +71,10 @@ func (a *app) tierSweepCommand() *cobra.Command {
 		Use:   "sweep",
 		Short: "Delete objects that no partition names (orphans of broken-off uploads)",
 		Long: `List the bucket and delete the objects that no partition names and that are older than the grace: what a
-broken-off upload or a lost leadership left behind. The broker does so by itself every tier.sweep.interval.ms.`,
+broken-off upload or a lost leadership left behind. The broker does so by itself every tier.sweep.interval.ms.
+
+It also says how many of the objects that the metadata names the listing has not shown: those are missing, and what only
+they hold cannot be read.`,
 		Example: "  qanat tier sweep --dry-run",
 		Args:    wantArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -95,10 +104,45 @@ broken-off upload or a lost leadership left behind. The broker does so by itself
 	return c
 }
 
+// lossText is how much is lost, in a word.
+func lossText(lost []console.TierLoss) string {
+	objects := 0
+	for _, l := range lost {
+		objects += l.Objects
+	}
+	if objects == 0 {
+		return "nothing that is known of"
+	}
+	return fmt.Sprintf("%s, of %s", count(objects, "object"), count(len(lost), "partition"))
+}
+
+func (a *app) showLosses(lost []console.TierLoss) {
+	if len(lost) == 0 {
+		return
+	}
+	fmt.Fprintln(a.stdout)
+	t := table{columns: []string{"TOPIC", "#PARTITION", "#OBJECTS", "SEEN", "MISSING OR DAMAGED"}}
+	for _, l := range lost {
+		t.add(l.Topic, strconv.Itoa(int(l.Partition)), strconv.Itoa(l.Objects), l.At.UTC().Format(time.RFC3339), l.Error)
+	}
+	t.print(a.stdout, false)
+}
+
 func (a *app) showSweep(s console.Sweep) error {
-	t := table{footer: fmt.Sprintf("%s listed, %s (%s) deleted", count(s.Objects, "object"), count(s.Orphans, "orphan"), bytesText(s.OrphanBytes))}
+	grace := time.Duration(s.GraceSeconds * float64(time.Second))
+	done, more := "deleted", ""
 	if s.DryRun {
-		t.footer = fmt.Sprintf("%s listed, %s (%s) found; nothing was deleted (--dry-run)", count(s.Objects, "object"), count(s.Orphans, "orphan"), bytesText(s.OrphanBytes))
+		done, more = "found", "; nothing was deleted (--dry-run)"
+	}
+	t := table{footer: fmt.Sprintf("%s listed, %s older than %v (the grace) %s (%s)%s", count(s.Objects, "object"), count(s.Orphans, "orphan"), grace, done, bytesText(s.OrphanBytes), more)}
+	if s.Young > 0 {
+		t.footer += fmt.Sprintf("\n%s younger than that: nothing names them, and uploads may be under way", count(s.Young, "object"))
+	}
+	if s.Missing > 0 {
+		t.footer += fmt.Sprintf("\n! %d of the %d objects that the metadata names are missing: what only they hold cannot be read (docs/operations.md, \"Objects missing\")", s.Missing, s.Named)
+		for _, l := range s.Lost {
+			t.footer += fmt.Sprintf("\n!   %s-%d: %d", l.Topic, l.Partition, l.Objects)
+		}
 	}
 	if len(s.Keys) > 0 && (s.DryRun || a.output == formatWide) {
 		t.columns = []string{"ORPHAN"}

@@ -107,6 +107,8 @@ type Live interface {
 	Current(ctx context.Context) error
 	// Manifest tells a partition's manifest, and whether the partition exists at all.
 	Manifest(p kafka.Partition) (m manifest.Manifest, exists bool)
+	// Each tells all partitions' manifests, of one moment.
+	Each(f func(p kafka.Partition, m manifest.Manifest))
 }
 
 // Archive is one broker's. Its methods are safe for concurrent use, before,
@@ -148,6 +150,8 @@ type Archive struct {
 	// named holds the keys of objects that are being uploaded, or are uploaded and not yet
 	// published: no sweep touches them, however old they are.
 	named map[string]struct{}
+	// lost is what the last whole sweep missed.
+	lost []Lost
 }
 
 // New returns an archive that does nothing until Run. live is who knows what orphans are; where it is nil, nothing can be swept.

@@ -232,6 +232,40 @@ func TestAFailingPartitionDoesNotBlockOthers(t *testing.T) {
 	})
 }
 
+// False if: a partition whose uploads fail, each of them, is not told of after a while, is told of after a short outage or a failure that the next
+// attempt mends, or is still told of when one went well.
+func TestWhoseUploadsHaveFailedForLong(t *testing.T) {
+	run(t, 2, func(t *testing.T, w *world) {
+		bad, good := w.parts[0], w.parts[1]
+		a, stop := w.start(Config{})
+		defer stop()
+		failing := func(what string, want int) {
+			t.Helper()
+			list := a.Failing(time.Minute)
+			if len(list) != want || want > 0 && (list[0].Partition != bad.id || list[0].LastError == "" || time.Since(list[0].FailingSince) < time.Minute) {
+				t.Errorf("%s: failing are %+v", what, list)
+			}
+		}
+		w.bucket.Add(object.Rule{Verb: object.Put, Prefix: manifest.Prefix(cluster, bad.id), Fault: object.Fault{Err: errors.New("no route to host")}})
+		for _, p := range []*fakePart{bad, good} {
+			p.log.fill(3, 0)
+			a.Poke(p.id)
+		}
+		after(50 * time.Second)
+		failing("for less than a minute", 0)
+		after(time.Minute)
+		failing("for more", 1)
+		w.bucket.Clear()
+		after(10 * time.Minute)
+		failing("when they went through", 0)
+		w.bucket.Add(object.Rule{Verb: object.Put, Count: 1, Fault: object.Fault{Err: object.ErrThrottled}})
+		bad.log.fill(3, 0)
+		a.Poke(bad.id)
+		after(10 * time.Minute)
+		failing("after a failure that was mended", 0)
+	})
+}
+
 // False if: a refused upload stays in the bucket, or stops what can go on.
 func TestRefusedCommitsDeleteTheirObject(t *testing.T) {
 	for name, refusal := range map[string]error{"stale epoch": manifest.ErrStaleEpoch, "not contiguous": manifest.ErrNotContiguous} {

@@ -341,7 +341,7 @@ func TestSweep(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if r.Objects != 3+1+2+1 || r.Orphans != 2 || r.OrphanBytes != 2 || !slices.Equal(r.Keys, orphans) || (r.Deleted == 0) != dry {
+			if r.Objects != 3+1+2+1 || r.Orphans != 2 || r.Young != 1 || r.Named != 3 || r.Missing != 0 || r.OrphanBytes != 2 || !slices.Equal(r.Keys, orphans) || (r.Deleted == 0) != dry {
 				t.Errorf("dry %v: %+v", dry, r)
 			}
 			if dry && len(w.objects()) != before {
@@ -360,6 +360,69 @@ func TestSweep(t *testing.T) {
 			t.Errorf("%d entries", n)
 		}
 	})
+}
+
+// False if: objects that a manifest names and the bucket does not have go unnoticed, are taken for missing though retention has deleted
+// them, or are still told of when they are back or nothing names them any more.
+func TestSweepMissesObjects(t *testing.T) {
+	for name, pageEntries := range map[string]int{"in memory": 0, "in pages": 2} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, 2)
+				w.pageEntries = pageEntries
+				for _, p := range w.parts {
+					p.log.fill(6, 0)
+				}
+				a, stop := w.start(Config{})
+				defer stop()
+				after(10 * time.Minute)
+				p := w.parts[1]
+				named := len(w.objects())
+				gone := w.entries(p)[:2]
+				sweep := func(missing int) {
+					t.Helper()
+					for _, grace := range []time.Duration{24 * time.Hour, time.Second} { // all are younger, or none is
+						r, err := a.Sweep(t.Context(), grace, true)
+						if err != nil {
+							t.Fatal(err)
+						}
+						if r.Named != named || r.Missing != missing || r.Orphans+r.Young != 0 {
+							t.Errorf("grace %v: %+v: want %d of %d missing", grace, r, missing, named)
+						}
+						if lost := a.Lost(); missing > 0 && (len(lost) != 1 || lost[0].Partition != p.id || lost[0].Objects != missing) || missing == 0 && len(lost) > 0 {
+							t.Errorf("grace %v: lost are %+v", grace, lost)
+						}
+					}
+				}
+				sweep(0)
+				kept := w.mem
+				for _, e := range gone {
+					if err := kept.Delete(t.Context(), e.Key(cluster, p.id)); err != nil {
+						t.Fatal(err)
+					}
+				}
+				sweep(2)
+				for _, e := range gone {
+					w.put(e.Key(cluster, p.id))
+				}
+				sweep(0)
+				for _, e := range gone {
+					if err := kept.Delete(t.Context(), e.Key(cluster, p.id)); err != nil {
+						t.Fatal(err)
+					}
+				}
+				sweep(2)
+				if err := w.quorum.TrimSegments(t.Context(), p.id, 0, p.Manifest().End()-1); err != nil { // the last one stays
+					t.Fatal(err)
+				}
+				after(time.Hour)
+				r, err := a.Sweep(t.Context(), time.Hour, false)
+				if err != nil || r.Missing != 0 || len(a.Lost()) > 0 {
+					t.Errorf("after a trim: %+v, %v", r, err)
+				}
+			})
+		})
+	}
 }
 
 // False if: an object that waited for its commit so long that another

@@ -144,7 +144,9 @@ func (a *Archive) visit(ctx context.Context, p *part) {
 
 // failed notes an error and puts off the partition's next attempt.
 func (a *Archive) failed(p *part, err error) {
-	p.failures++
+	if p.failures++; p.status.FailingSince.IsZero() {
+		p.status.FailingSince = a.clock()
+	}
 	p.notBefore = time.Now().Add(delay(p.failures))
 	p.status.LastError, p.status.LastErrorAt = err.Error(), a.clock()
 	if p.heapIndex >= 0 && p.notBefore.Before(p.at) {
@@ -263,5 +265,5 @@ func (p *pace) faster() {
 // wentWell ends a row of failures, for the back-off and for who watches. mu is held.
 func (p *part) wentWell() {
 	p.failures, p.notBefore = 0, time.Time{}
-	p.status.LastError, p.status.LastErrorAt = "", time.Time{}
+	p.status.LastError, p.status.LastErrorAt, p.status.FailingSince = "", time.Time{}, time.Time{}
 }

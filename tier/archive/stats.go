@@ -21,6 +21,7 @@ type Status struct {
 	OverdueBytes int64
 	LastError    string
 	LastErrorAt  time.Time
+	FailingSince time.Time // the first of the failures in a row that LastError ends; zero when the last attempt went well
 	Uploading    bool
 }
 
@@ -36,6 +37,19 @@ func (a *Archive) Status() []Status {
 		return cmp.Or(slices.Compare(x.Partition.Topic[:], y.Partition.Topic[:]), cmp.Compare(x.Partition.Index, y.Partition.Index))
 	})
 	return all
+}
+
+// Failing returns those whose attempts have failed, one after the other, for at least so long, in no order.
+func (a *Archive) Failing(least time.Duration) (list []Status) {
+	before := a.clock().Add(-least)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, p := range a.parts {
+		if since := p.status.FailingSince; !since.IsZero() && !since.After(before) {
+			list = append(list, p.status)
+		}
+	}
+	return list
 }
 
 // PartitionStatus returns one partition's; ok is false when the archive does not know it.
@@ -62,6 +76,8 @@ type Observer struct {
 	Uploaded     func(p kafka.Partition, e manifest.Entry, took time.Duration)
 	UploadFailed func(p kafka.Partition, err error)
 	Deleted      func(key string, size int64)
+	// Swept: a sweep that began then has listed all that is there; lost is what it missed.
+	Swept func(began time.Time, lost []Lost)
 }
 
 // Observe installs the observer. Called before Run.

@@ -17,16 +17,22 @@ import (
 type SweepReport struct {
 	Objects     int   // segments and manifest pages of this cluster, by their names
 	Orphans     int   // of them, those that no manifest names and that are older than the grace
+	Young       int   // of them, those that no manifest names yet, or any more, and that are not older
 	OrphanBytes int64 // of those
 	Deleted     int   // 0 after a dry run
 	Keys        []string
 	// MoreKeys: there were more orphans than Keys holds.
 	MoreKeys bool
+	// Named are the objects that the manifests named when the sweep began, Missing those of them that the listing did not show,
+	// and Lost whose they are. Not told of a sweep that failed on its way.
+	Named, Missing int
+	Lost           []Lost
 
 	// unread are the manifest pages that could not be read, and with that no segment of theirs be judged.
 	unread map[manifest.Page]error
 	// undeleted are the deletions that failed.
 	undeleted []error
+	census    census
 }
 
 // left is what the sweep could not do; nil when it has done all.
@@ -55,7 +61,9 @@ func (a *Archive) Sweep(ctx context.Context, grace time.Duration, dryRun bool) (
 		return r, fmt.Errorf("sweep with a grace of %v", grace)
 	}
 	young := a.clock().Add(-grace)
-	var after string // the last key of the page before
+	began := time.Now()
+	r.census = a.census() // before the listing: what is committed later need not be in it
+	var after string      // the last key of the page before
 	for {
 		page, more, err := a.suspects(ctx, &after, young, &r)
 		if err != nil {
@@ -73,6 +81,10 @@ func (a *Archive) Sweep(ctx context.Context, grace time.Duration, dryRun bool) (
 			}
 		}
 		if !more {
+			a.miss(&r)
+			if a.observer.Swept != nil {
+				a.observer.Swept(began, r.Lost)
+			}
 			return r, r.left()
 		}
 	}
@@ -87,11 +99,16 @@ func (a *Archive) suspects(ctx context.Context, after *string, young time.Time, 
 			return nil
 		}
 		*after = i.Key
-		if _, _, _, err := a.parse(i.Key); err != nil {
+		p, e, pg, err := a.parse(i.Key)
+		if err != nil {
 			return nil // neither a segment nor a manifest page: not ours to judge
 		}
 		r.Objects++
 		if !i.Modified.Before(young) {
+			r.census.found(p, e, pg)
+			if m, _ := a.live.Manifest(p); !covers(m, e, pg) {
+				r.Young++
+			}
 			return nil
 		}
 		if page = append(page, i); len(page) == maxSweepPage {
@@ -119,12 +136,16 @@ func (a *Archive) sweepObject(ctx context.Context, o object.Info, dryRun bool, r
 	_, named := a.named[o.Key]
 	a.mu.Unlock()
 	if named {
+		r.census.found(p, e, page)
 		return nil
 	}
 	if m, exists := a.live.Manifest(p); exists {
 		held := page != nil && m.HoldsPage(*page)
 		if page == nil {
 			held, err = a.holds(ctx, p, m, e, r)
+		}
+		if held {
+			r.census.found(p, e, page)
 		}
 		if held || err != nil {
 			return err
@@ -172,6 +193,10 @@ func (a *Archive) sweepNow(ctx context.Context) {
 		a.log.Warn("sweep failed", "error", err, "retry_in", next)
 	case r.Deleted > 0:
 		a.log.Info("orphans swept", "objects", r.Objects, "orphans", r.Orphans, "bytes", r.OrphanBytes)
+	}
+	if r.Missing > 0 {
+		a.log.Error("objects that the metadata names are not in the bucket: what only they hold cannot be read", "missing", r.Missing, "named", r.Named,
+			"partitions", len(r.Lost), "first", r.Lost[0].Partition.String(), "remedy", "bring them back (docs/operations.md, objects missing)")
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -337,7 +337,7 @@ func (q *fakeQuorum) setHold(hold bool) {
 	}
 }
 
-// Current and Manifest are what a sweep asks.
+// Current, Manifest and Each are what a sweep asks.
 func (q *fakeQuorum) Current(context.Context) error {
 	q.mu.Lock()
 	current := q.current
@@ -353,6 +353,12 @@ func (q *fakeQuorum) Manifest(id kafka.Partition) (manifest.Manifest, bool) {
 		return p.Manifest(), true
 	}
 	return manifest.Manifest{}, false
+}
+
+func (q *fakeQuorum) Each(f func(kafka.Partition, manifest.Manifest)) {
+	for _, p := range q.w.parts {
+		f(p.id, p.Manifest())
+	}
 }
 
 // fakePart is a Source.

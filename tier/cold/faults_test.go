@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/qanat-io/qanat/tier/manifest"
 	"github.com/qanat-io/qanat/tier/object"
 	"github.com/qanat-io/qanat/wire/kafka"
 )
@@ -131,6 +134,88 @@ func TestMissingObject(t *testing.T) {
 		}
 		if time.Since(began) > 0 || b.Counts().Gets != 1 {
 			t.Fatalf("%v, %d GETs", time.Since(began), b.Counts().Gets)
+		}
+	})
+}
+
+// An object that is missing or damaged is not known by name, is still known when it has been read well, listed, or given up, is known
+// because the bucket was away, or more are kept than anybody reads.
+func TestBrokenObjectsAreKnown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		mem := object.NewMem(nil)
+		w := build(t, mem, 3, partition(0), shape{segments: 4, segmentBytes: 9000, batchBytes: 2000})
+		b := object.NewFaulty(mem)
+		r := start(t, b, Config{CacheBytes: -1})
+		m, exists := w.manifest, true
+		is := func(what string, want ...kafka.Offset) {
+			t.Helper()
+			var got []kafka.Offset
+			for _, x := range r.Broken(func(kafka.Partition) (manifest.Manifest, bool) { return m, exists }) {
+				if x.Key == "" || x.Err == nil || x.Partition != w.partition {
+					t.Errorf("%s: %+v", what, x)
+				}
+				got = append(got, x.Base)
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("%s: broken are %v, want %v", what, got, want)
+			}
+		}
+		first, second := w.manifest.At(0), w.manifest.At(1)
+		read := func(at kafka.Offset, want error) {
+			t.Helper()
+			time.Sleep(2 * corruptCooldown)
+			if _, err := w.wait(r, "a", at, 1<<20); !errors.Is(err, want) {
+				t.Fatalf("read %d: %v, want %v", at, err, want)
+			}
+		}
+		down := b.Add(object.Rule{Verb: object.Get, Fault: object.Fault{Err: errors.New("no route to host")}})
+		read(0, ErrUnavailable)
+		is("an outage")
+		down()
+		missing := func() func() {
+			return b.Add(object.Rule{Verb: object.Get, Prefix: first.Key(cluster, w.partition), Fault: object.Fault{Err: object.ErrNotFound}})
+		}
+		back := missing()
+		read(0, object.ErrNotFound)
+		is("one that is gone", first.Base)
+		damage := b.Add(object.Rule{Verb: object.Get, Prefix: second.Key(cluster, w.partition), Fault: object.Fault{Corrupt: true, Bytes: 50}})
+		read(second.Base, ErrCorrupt)
+		is("and one that is damaged", first.Base, second.Base)
+		damage()
+		read(second.Base, nil)
+		is("which is read again", first.Base)
+		r.Listed(time.Now(), func(p kafka.Partition) bool { return p == w.partition })
+		is("a listing misses it, too", first.Base)
+		r.Listed(time.Now().Add(-time.Hour), func(kafka.Partition) bool { return false })
+		is("a listing before has shown it", first.Base)
+		r.Listed(time.Now(), func(kafka.Partition) bool { return false })
+		is("a listing since has shown it")
+		read(0, object.ErrNotFound)
+		back()
+		read(0, nil)
+		is("it is read again")
+		back = missing()
+		defer back()
+		r.Forget("a")
+		if _, err := NewReader(b, cluster, Config{}, quiet).Footer(t.Context(), w.partition, first); !errors.Is(err, object.ErrNotFound) {
+			t.Fatal(err)
+		}
+		r = start(t, b, Config{})
+		read(0, object.ErrNotFound)
+		is("a reader that is new", first.Base)
+		m, _ = w.manifest.TrimBefore(first.Next)
+		is("the manifest has given it up")
+		m = w.manifest
+		read(0, object.ErrNotFound)
+		exists = false
+		is("the partition is gone")
+		for i := range 2 * brokenMost {
+			r.mu.Lock()
+			r.broke(fmt.Sprint(i), w.partition, 0, 1, footerBlock, object.ErrNotFound)
+			r.mu.Unlock()
+		}
+		if n := len(r.broken); n != brokenMost {
+			t.Errorf("%d are kept", n)
 		}
 	})
 }

@@ -178,6 +178,7 @@ func (r *Reader) blockReady(sl *slab, buf []byte, ready int) bool {
 		b := sl.ready
 		sl.ready++
 		delete(sl.remote.failed, b)
+		r.mended(sl.remote.key, b)
 		sl.remote.call(r, b)
 	}
 	return true

@@ -270,6 +270,13 @@ func (r *Reader) bytesOf(ctx context.Context, rm *remote, from, end int64) (p []
 	if err != nil && ctx.Err() != nil {
 		return nil, nil, errors.Join(ctx.Err(), err)
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err != nil {
+		rm.broke(r, b, err)
+	} else if end >= rm.blocks[b+1].pos && from <= rm.blocks[b].pos {
+		r.mended(rm.key, b) // a part of a block says nothing of the rest
+	}
 	return p, func() {}, err
 }
 

@@ -167,6 +167,7 @@ func (r *Reader) loadPage(ctx context.Context, ps *pageState) {
 	switch {
 	case err == nil:
 		ps.entries, ps.err = entries, nil
+		r.mended(ps.id.page.Key(r.cluster, ps.id.partition), footerBlock)
 		ps.element = r.pages.used.PushFront(ps)
 		for r.pages.used.Len() > pagesKept {
 			last := r.pages.used.Back()
@@ -175,6 +176,7 @@ func (r *Reader) loadPage(ctx context.Context, ps *pageState) {
 	case ctx.Err() == nil:
 		r.log.Warn("manifest page cannot be read", "partition", ps.id.partition.String(), "base", ps.id.page.Base, "next", ps.id.page.Next, "error", err)
 		ps.err, ps.cool = err, time.Now().Add(cooldown)
+		r.broke(ps.id.page.Key(r.cluster, ps.id.partition), ps.id.partition, ps.id.page.Base, ps.id.page.Next, footerBlock, err)
 		r.stats.failures.Add(1)
 	}
 	ps.call(r)

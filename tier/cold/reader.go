@@ -83,8 +83,9 @@ type Reader struct {
 	running bool // Run is there
 	closed  bool
 	remotes map[remoteID]*remote
-	footers list.List // of remotes with a footer, most recently used first
-	footerN int64     // their bytes
+	footers list.List         // of remotes with a footer, most recently used first
+	footerN int64             // their bytes
+	broken  map[string]Broken // by key
 
 	clients map[any]*client
 	share   int64     // of memory, for each client; as of the last pump
@@ -115,6 +116,7 @@ func NewReader(b object.Bucket, cluster string, cfg Config, log *slog.Logger) *R
 		tasks:   make(chan task, cfg.Workers),
 		remotes: map[remoteID]*remote{},
 		clients: map[any]*client{},
+		broken:  map[string]Broken{},
 		pages:   pages{known: map[pageID]*pageState{}, waiting: map[pageWait]waitingRead{}, wake: make(chan struct{}, 1)},
 		pace:    pace{limit: float64(cfg.Workers), most: float64(cfg.Workers)},
 	}

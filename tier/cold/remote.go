@@ -92,6 +92,7 @@ func (rm *remote) loaded(r *Reader, f *segment.Footer) {
 	rm.ranges = cutRanges(rm.blocks, r.cfg.rangeGoal())
 	rm.slabs = make([]*slab, rm.count())
 	delete(rm.failed, footerBlock)
+	r.mended(rm.key, footerBlock)
 	rm.used = r.footers.PushFront(rm)
 	r.footerN += rm.bytes()
 	rm.call(r, footerBlock)
@@ -192,6 +193,7 @@ func (rm *remote) failure(block int) error {
 // fail remembers an error and wakes who waits for the block.
 func (rm *remote) fail(r *Reader, block int, err error, d time.Duration) {
 	r.stats.failures.Add(1)
+	rm.broke(r, block, err)
 	rm.failed[block] = failure{err, time.Now().Add(d)}
 	rm.call(r, block)
 }

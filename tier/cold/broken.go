@@ -1,0 +1,87 @@
+package cold
+
+import (
+	"cmp"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/qanat-io/qanat/tier/manifest"
+	"github.com/qanat-io/qanat/tier/object"
+	"github.com/qanat-io/qanat/wire/kafka"
+)
+
+// Broken is an object that the bucket did not have, or had damaged, when it was last asked for. An outage breaks none.
+type Broken struct {
+	Partition  kafka.Partition
+	Base, Next kafka.Offset // what it speaks of
+	Key        string
+	Missing    bool // it is not there
+	Err        error
+	At         time.Time
+
+	block int // that was wanted; of a damaged one others may be whole
+}
+
+// brokenMost bounds what is remembered: whoever has lost more objects learns no more from their names.
+const brokenMost = 1000
+
+// broke notes an object that cannot be read for a reason that lies in itself. r.mu is held.
+func (r *Reader) broke(key string, p kafka.Partition, base, next kafka.Offset, block int, err error) {
+	missing := errors.Is(err, object.ErrNotFound)
+	if !missing && !errors.Is(err, ErrCorrupt) {
+		return
+	}
+	if _, known := r.broken[key]; known || len(r.broken) < brokenMost {
+		r.broken[key] = Broken{p, base, next, key, missing, err, time.Now(), block}
+	}
+}
+
+func (rm *remote) broke(r *Reader, block int, err error) {
+	r.broke(rm.key, rm.id.partition, rm.entry.Base, rm.entry.Next, block, err)
+}
+
+// mended notes that a block of an object was read. r.mu is held.
+func (r *Reader) mended(key string, block int) {
+	if len(r.broken) == 0 {
+		return
+	}
+	if b, ok := r.broken[key]; ok && (b.Missing || b.block == block) {
+		delete(r.broken, key)
+	}
+}
+
+// Broken are the objects that were found missing or damaged and have not been read well since, by partition and offset; a thousand at
+// most. Those that manifest, which tells a partition's, has given up are forgotten.
+func (r *Reader) Broken(of func(kafka.Partition) (manifest.Manifest, bool)) []Broken {
+	r.mu.Lock()
+	list := make([]Broken, 0, len(r.broken))
+	for _, b := range r.broken {
+		list = append(list, b)
+	}
+	r.mu.Unlock()
+	named := list[:0]
+	for _, b := range list {
+		if m, exists := of(b.Partition); exists && m.Len() > 0 && b.Next > m.Start() {
+			named = append(named, b)
+			continue
+		}
+		r.mu.Lock()
+		delete(r.broken, b.Key)
+		r.mu.Unlock()
+	}
+	slices.SortFunc(named, func(x, y Broken) int { return cmp.Or(x.Partition.Compare(y.Partition), cmp.Compare(x.Base, y.Base)) })
+	return named
+}
+
+// Listed tells that a listing of the bucket which began at a moment has shown all objects of all partitions but lost's: what was missing
+// before is there again.
+func (r *Reader) Listed(began time.Time, lost func(kafka.Partition) bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for key, b := range r.broken {
+		if b.Missing && b.At.Before(began) && !lost(b.Partition) {
+			delete(r.broken, key)
+		}
+	}
+}
