@@ -91,7 +91,7 @@ func (h *Handler) metadata(x *wire.Exchange) {
 	reply(x, resp)
 }
 
-// metadataKey is a topic as a request names it: by name, or by id where the name is null.
+// metadataKey is a topic as a request names it: by id, where it has one, or else by name. Java's consumer has an empty name beside an id.
 type metadataKey struct {
 	name string
 	id   kafka.TopicID
@@ -99,7 +99,7 @@ type metadataKey struct {
 }
 
 func metadataKeyOf(t *kmsg.MetadataRequestTopic) metadataKey {
-	if t.Topic == nil {
+	if t.Topic == nil || t.TopicID != [16]byte(kafka.TopicID{}) {
 		return metadataKey{id: t.TopicID, byID: true}
 	}
 	return metadataKey{name: *t.Topic}
@@ -150,7 +150,7 @@ func (h *Handler) autoCreate(x *wire.Exchange, req *kmsg.MetadataRequest) map[st
 	failed := map[string]error{}
 	for i := range req.Topics {
 		name := req.Topics[i].Topic
-		if name == nil || internalTopic(*name) {
+		if metadataKeyOf(&req.Topics[i]).byID || internalTopic(*name) {
 			continue
 		}
 		if _, exists := m.TopicByName(*name); exists {

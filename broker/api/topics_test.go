@@ -68,6 +68,11 @@ func TestMetadataByID(t *testing.T) {
 	if *r.Topics[0].Topic != "t" || r.Topics[1].ErrorCode != kerr.UnknownTopicID.Code || r.Topics[1].Topic != nil {
 		t.Errorf("%+v", r.Topics)
 	}
+	name := ""
+	req.Topics[0].Topic = &name // as Java's consumer and its admin client write it
+	if r := ask[*kmsg.MetadataResponse](s, req, 13); r.Topics[0].ErrorCode != 0 || *r.Topics[0].Topic != "t" || r.Topics[0].TopicID != id {
+		t.Errorf("by id, with an empty name: %+v", r.Topics[0])
+	}
 	if r := ask[*kmsg.MetadataResponse](s, req, 11); r.Topics[0].ErrorCode != kerr.InvalidRequest.Code {
 		t.Errorf("v11: %+v", r.Topics[0])
 	}

@@ -376,6 +376,21 @@ public final class Clients {
             c.subscribe(java.util.regex.Pattern.compile("j-group-" + protocol + ".*"));
             equal("subscribed by a pattern", 2 * N, read(c, 2 * N).size());
         }
+        if (protocol.equals("consumer")) subscribedByTheBrokersPattern(group, "j-group-consumer.*");
+    }
+
+    /** The broker says which topics match (RE2), and the client asks for them by id. Clients before 4.0 do not have it. */
+    void subscribedByTheBrokersPattern(String group, String pattern) throws Exception {
+        Class<?> type;
+        try {
+            type = Class.forName("org.apache.kafka.clients.consumer.SubscriptionPattern");
+        } catch (ClassNotFoundException e) {
+            return;
+        }
+        try (KafkaConsumer<byte[], byte[]> c = consumer("group.id", group + "-re2", "group.protocol", "consumer")) {
+            KafkaConsumer.class.getMethod("subscribe", type).invoke(c, type.getConstructor(String.class).newInstance(pattern));
+            equal("subscribed by a pattern that the broker looks at", 2 * N, read(c, 2 * N).size());
+        }
     }
 
     void transactions() throws Exception {
