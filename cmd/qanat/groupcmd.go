@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -33,13 +34,16 @@ type groupRow struct {
 
 // groupListCommand lists groups of a type; "": of all.
 func (a *app) groupListCommand(short, of string) *cobra.Command {
-	var states []string
+	var states, types []string
 	c := a.outputs(&cobra.Command{
 		Use:     "list",
 		Aliases: []string{"ls"},
 		Short:   short,
 		Args:    wantArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := errors.Join(oneOf("state", states, groupStates), oneOf("type", types, groupTypes)); err != nil {
+				return err
+			}
 			adm, err := a.admins(cmd.Context())
 			if err != nil {
 				return err
@@ -52,7 +56,7 @@ func (a *app) groupListCommand(short, of string) *cobra.Command {
 			rows := []groupRow{}
 			t := table{columns: []string{"GROUP", "TYPE", "STATE", "+PROTOCOL", "+#COORDINATOR"}}
 			for _, g := range groups.Sorted() {
-				if of != "" && g.GroupType != of {
+				if of != "" && g.GroupType != of || len(types) > 0 && !slices.Contains(types, g.GroupType) {
 					continue
 				}
 				rows = append(rows, groupRow{g.Group, g.GroupType, g.State, g.ProtocolType, g.Coordinator})
@@ -61,8 +65,29 @@ func (a *app) groupListCommand(short, of string) *cobra.Command {
 			return a.show(rows, t)
 		},
 	})
-	c.Flags().StringSliceVar(&states, "state", nil, "only groups in these states (Stable, Empty, …)")
+	c.Flags().StringSliceVar(&states, "state", nil, "only groups in these states: "+strings.Join(groupStates, ", "))
+	if of == "" {
+		c.Flags().StringSliceVar(&types, "type", nil, "only groups of these types: "+strings.Join(groupTypes, ", "))
+	}
 	return c
+}
+
+// What groups may be, in Kafka's words.
+var (
+	groupStates = []string{"PreparingRebalance", "CompletingRebalance", "Stable", "Dead", "Empty", "Assigning", "Reconciling", "NotReady"}
+	groupTypes  = []string{"classic", "consumer", "share", "streams"}
+)
+
+// oneOf writes a flag's values as they are known, whatever their case, and refuses others: a misspelt one would find nothing.
+func oneOf(flag string, values, known []string) error {
+	for i, v := range values {
+		at := slices.IndexFunc(known, func(k string) bool { return strings.EqualFold(k, v) })
+		if at < 0 {
+			return failf(exitUsage, "", "--%s %q: it is one of %s", flag, v, strings.Join(known, ", "))
+		}
+		values[i] = known[at]
+	}
+	return nil
 }
 
 // groupDescription is one of group describe.
@@ -342,7 +367,7 @@ A share group begins anew there: what it had done behind that offset is forgotte
 
 func (a *app) seek(ctx context.Context, x seeking) error {
 	var to point
-	if x.to != "" {
+	if x.toGroup == "" { // an empty --to is no point either: a variable of a script may be unset
 		var err error
 		if to, err = parsePoint(x.to); err != nil {
 			return failf(exitUsage, "", "--to %q: %w", x.to, err)

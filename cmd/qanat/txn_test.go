@@ -2,6 +2,7 @@ package main
 
 import (
 	"regexp"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -34,11 +35,13 @@ func TestTransactions(t *testing.T) {
 	c.story("", "txn", "list")
 	c.story("", "txn", "list", "-o", "wide", "--state", "Ongoing", "--like", "o.*")
 	c.story("", "txn", "list", "--like", "(")
+	c.story("", "txn", "list", "--state", "Open")
 	c.story("", "txn", "describe", "open", "done")
 	c.story("", "txn", "describe", "open", "-o", "json")
 	c.story("", "txn", "describe", "nobody")
 	c.story("", "txn", "find-hanging", "--idle", "0s") // its coordinator knows it
 	c.story("", "txn", "abort", "nobody", "-y")
+	c.story("", "txn", "abort", "--topic", "one", "--partition", "1", "--start-offset", "2", "-y") // alone it would be torn
 	c.story("", "txn", "abort", "open")
 	c.story("", "txn", "abort", "open", "-y")
 	c.story("", "txn", "abort", "--topic", "one", "--partition", "1", "--start-offset", "0", "-y")
@@ -50,12 +53,15 @@ func TestTransactions(t *testing.T) {
 	// One that no coordinator knows of.
 	producer("hanging")
 	c.story("", "txn", "find-hanging", "--topics", "one") // it may yet be enlisted
+	var known atomic.Bool
 	c.fake.ControlKey(int16(kmsg.ListTransactions), func(kmsg.Request) (kmsg.Response, error, bool) {
-		return kmsg.NewPtrListTransactionsResponse(), nil, true
+		c.fake.KeepControl()
+		return kmsg.NewPtrListTransactionsResponse(), nil, !known.Load()
 	})
 	c.story("", "txn", "find-hanging", "--topics", "one", "--idle", "0s")
 	c.story("", "txn", "abort", "--topic", "one", "--partition", "1", "--start-offset", "4")
 	c.story("", "txn", "abort", "--topic", "one", "--partition", "1", "--start-offset", "4", "-y")
+	known.Store(true)
 	c.story("", "txn", "find-hanging", "--idle", "0s")
 	text := regexp.MustCompile(` {2,}`).ReplaceAllString(c.log.String(), "  ") // producer ids are of any width
 	c.log.Reset()

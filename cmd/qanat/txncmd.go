@@ -40,6 +40,9 @@ func (a *app) txnListCommand() *cobra.Command {
 		Short:   "List transactional ids",
 		Args:    wantArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := oneOf("state", states, txnStates); err != nil {
+				return err
+			}
 			if _, err := regexp.Compile(like); err != nil {
 				return failf(exitUsage, "", "--like %q: %w", like, err)
 			}
@@ -61,10 +64,13 @@ func (a *app) txnListCommand() *cobra.Command {
 			return a.show(rows, t)
 		},
 	})
-	c.Flags().StringSliceVar(&states, "state", nil, "only those in these states (Ongoing, PrepareCommit, CompleteCommit, Empty, …)")
+	c.Flags().StringSliceVar(&states, "state", nil, "only those in these states: "+strings.Join(txnStates, ", "))
 	c.Flags().StringVar(&like, "like", "", "only ids that this regular expression matches as a whole")
 	return c
 }
+
+// txnStates are Kafka's words for what transactional ids may be.
+var txnStates = []string{"Empty", "Ongoing", "PrepareCommit", "PrepareAbort", "CompleteCommit", "CompleteAbort", "Dead", "PrepareEpochFence"}
 
 // txnDescription is one of txn describe.
 type txnDescription struct {
@@ -211,8 +217,22 @@ func findHanging(ctx context.Context, adm *kadm.Client, topics []string, idle ti
 	if len(open) == 0 {
 		return found, nil
 	}
-	var producers []int64
+	described, err := txnsOf(ctx, adm, open)
+	if err != nil {
+		return nil, err
+	}
 	for _, p := range open {
+		if _, ok := underWay(described, p); !ok {
+			found = append(found, hangingTxn{p.Topic, p.Partition, p.ProducerID, p.ProducerEpoch, p.CurrentTxnStartOffset, now.Sub(time.UnixMilli(p.LastTimestamp)).Seconds()})
+		}
+	}
+	return found, nil
+}
+
+// txnsOf is what coordinators know of producers.
+func txnsOf(ctx context.Context, adm *kadm.Client, of []kadm.DescribedProducer) (kadm.DescribedTransactions, error) {
+	var producers []int64
+	for _, p := range of {
 		producers = append(producers, p.ProducerID)
 	}
 	slices.Sort(producers)
@@ -220,28 +240,24 @@ func findHanging(ctx context.Context, adm *kadm.Client, topics []string, idle ti
 	if err != nil {
 		return nil, fmt.Errorf("list transactional ids: %w", err)
 	}
-	described := kadm.DescribedTransactions{}
-	if len(listed) > 0 {
-		if described, err = adm.DescribeTransactions(ctx, listed.TransactionalIDs()...); err != nil {
-			return nil, fmt.Errorf("describe transactional ids: %w", err)
-		}
+	if len(listed) == 0 {
+		return kadm.DescribedTransactions{}, nil
 	}
-	for _, p := range open {
-		if !underWay(described, p) {
-			found = append(found, hangingTxn{p.Topic, p.Partition, p.ProducerID, p.ProducerEpoch, p.CurrentTxnStartOffset, now.Sub(time.UnixMilli(p.LastTimestamp)).Seconds()})
-		}
+	described, err := adm.DescribeTransactions(ctx, listed.TransactionalIDs()...)
+	if err != nil {
+		return nil, fmt.Errorf("describe transactional ids: %w", err)
 	}
-	return found, nil
+	return described, nil
 }
 
-// underWay tells whether a coordinator has the transaction that a producer has open in a partition, and so will end it.
-func underWay(described kadm.DescribedTransactions, p kadm.DescribedProducer) bool {
+// underWay tells whether a coordinator has the transaction that a producer has open in a partition, and so will end it, and under which id.
+func underWay(described kadm.DescribedTransactions, p kadm.DescribedProducer) (id string, ok bool) {
 	for _, d := range described {
 		if d.ProducerID == p.ProducerID && (d.Err != nil && !errors.Is(d.Err, kerr.TransactionalIDNotFound) || d.Topics.Lookup(p.Topic, p.Partition)) {
-			return true // of one that cannot be asked nothing is claimed
+			return d.TxnID, true // of one that cannot be asked nothing is claimed
 		}
 	}
-	return false
+	return "", false
 }
 
 // openTxns are the producers with a transaction open in one of some partitions, or in any when none are named; in order.
@@ -348,6 +364,13 @@ func (a *app) abortOpen(ctx context.Context, adm *kadm.Client, open openTxn) err
 		return failf(exitNotFound, "`qanat txn find-hanging` says where there are", "no transaction is open in %s", open)
 	}
 	of := there[i]
+	described, err := txnsOf(ctx, adm, there[i:i+1])
+	if err != nil {
+		return err
+	}
+	if id, ok := underWay(described, of); ok { // a marker here alone would tear it: its producer may commit the rest
+		return failf(exitRefused, "`qanat txn abort "+id+"` ends it everywhere", "the transaction in %s does not hang: its coordinator has it, under the transactional id %s", open, id)
+	}
 	if err := a.confirm(fmt.Sprintf("Abort the transaction of producer %d in %s", of.ProducerID, open)); err != nil {
 		return err
 	}
