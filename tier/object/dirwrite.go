@@ -53,19 +53,6 @@ type dirFile struct {
 	unsynced int64 // of those, bytes that may still be dirty
 }
 
-// write makes a durable file of the body.
-func (d *Dir) write(ctx context.Context, name string, body io.ReaderAt, size int64) error {
-	f, err := d.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
-	if err != nil {
-		return err
-	}
-	err = (&dirFile{f: f, dir: d}).fill(ctx, body, size)
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
-	return err
-}
-
 // fill writes the body and makes it durable.
 func (w *dirFile) fill(ctx context.Context, body io.ReaderAt, size int64) error {
 	buf := dirBuffers.Get().(*[]byte)
