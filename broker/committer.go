@@ -29,7 +29,7 @@ func (c committer) TrimSegments(ctx context.Context, p kafka.Partition, epoch ka
 	return err
 }
 
-// live is archive.Live over the quorum: it tells a sweep what exists.
+// live is archive.Live over the quorum: it tells what exists.
 type live struct{ q *quorum.Quorum }
 
 // currentTime bounds the question to the leader of the quorum.

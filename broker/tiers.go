@@ -220,6 +220,9 @@ func (b *Broker) requested(verb object.Verb, took time.Duration, err error) {
 		if err == nil {
 			b.telemetry.Downloaded(took)
 		}
+		if errors.Is(err, object.ErrNotFound) {
+			b.tiers.archive.Doubt()
+		}
 		tried = telemetry.Download
 	case object.Delete:
 		tried = telemetry.Delete

@@ -112,6 +112,9 @@ func (b *Backend) Tier(ctx context.Context) (console.Tier, error) {
 		Bucket: b.parts.Bucket.URL(), Since: b.parts.Started, Puts: c.Puts, Gets: c.Gets, Heads: c.Heads, Lists: c.Lists, Deletes: c.Deletes,
 		BytesUp: c.Up, BytesDown: c.Down, CacheBytes: b.parts.Cold.Stats().Held, Failing: []console.TierFailure{}, Lost: []console.TierLoss{},
 	}
+	if err := b.parts.Archive.Held(); err != nil {
+		t.Held = err.Error()
+	}
 	m := b.parts.Quorum.Image()
 	for p, l := range b.losses() {
 		t.Lost = append(t.Lost, console.TierLoss{Topic: topicName(m, p), Partition: p.Index, Objects: l.objects, Error: l.what, At: l.at})

@@ -135,7 +135,8 @@ type Upload struct {
 // Tier is /v1/tier. Counts are since the start.
 type Tier struct {
 	Bucket         string        `json:"bucket"`
-	Since          time.Time     `json:"since"` // the start of the process: what is counted, is from there on
+	Held           string        `json:"held,omitempty"` // why nothing is uploaded, deleted and swept: it is another bucket than the metadata speaks of
+	Since          time.Time     `json:"since"`          // the start of the process: what is counted, is from there on
 	Puts           int64         `json:"puts"`
 	Gets           int64         `json:"gets"`
 	Heads          int64         `json:"heads"`

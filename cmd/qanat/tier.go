@@ -31,8 +31,12 @@ bucket. /metrics has the same counters.`,
 			if err := a.ask(cmd.Context(), http.MethodGet, "/v1/tier", nil, &t); err != nil {
 				return err
 			}
+			bucket := t.Bucket
+			if t.Held != "" {
+				bucket += " (HELD: " + t.Held + "; see the broker's log)"
+			}
 			if err := a.showFields(t,
-				"bucket", t.Bucket,
+				"bucket", bucket,
 				"hot", bytesText(t.HotBytes),
 				"cold", bytesText(t.ColdBytes),
 				"backlog", fmt.Sprintf("%s, %s behind, %d uploading", bytesText(t.BacklogBytes), secondsText(t.BacklogSeconds), t.Uploading),

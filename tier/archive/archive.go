@@ -147,6 +147,7 @@ type Archive struct {
 	sweepDue time.Time
 	sweeping bool
 	warnings warnings
+	whose    whose
 	// named holds the keys of objects that are being uploaded, or are uploaded and not yet
 	// published: no sweep touches them, however old they are.
 	named map[string]struct{}
@@ -154,10 +155,10 @@ type Archive struct {
 	lost []Lost
 }
 
-// New returns an archive that does nothing until Run. live is who knows what orphans are; where it is nil, nothing can be swept.
+// New returns an archive that does nothing until Run. live is who knows what orphans are, and what the bucket must hold; where it is nil, nothing can be swept, and any bucket is the right one.
 func New(b object.Bucket, c Committer, live Live, cfg Config, clock func() time.Time, log *slog.Logger) *Archive {
 	cfg = cfg.withDefaults()
-	return &Archive{
+	a := &Archive{
 		bucket: b, committer: c, live: live, cfg: cfg, clock: clock, log: log,
 		budget: newBudget(cfg.BytesPerSecond),
 		turns:  newTurns(),
@@ -166,6 +167,10 @@ func New(b object.Bucket, c Committer, live Live, cfg Config, clock func() time.
 		parts:  map[kafka.Partition]*part{},
 		named:  map[string]struct{}{},
 	}
+	if live == nil {
+		a.whose.state = right
+	}
+	return a
 }
 
 // part is what the archive knows of a partition.
@@ -205,9 +210,13 @@ type part struct {
 // Add starts caring for a partition. A Source of the same partition that is there already is replaced.
 func (a *Archive) Add(s Source) {
 	id, topic := s.Partition(), s.Topic()
+	tiered := s.Manifest().Len() > 0
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.remove(id)
+	if tiered && a.whose.state == blank {
+		a.whose.state = unasked
+	}
 	p := &part{id: id, topic: topic, src: s, heapIndex: -1}
 	p.status.Partition = id
 	a.parts[id] = p

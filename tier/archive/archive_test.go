@@ -416,6 +416,7 @@ func TestUploadsGoOnInTheMiddleOfASegment(t *testing.T) {
 			t.Fatal(err)
 		}
 		p.committed, p.manifest = m, m
+		w.put(e.Key(cluster, p.id))
 		_, stop := w.start(Config{})
 		defer stop()
 		after(time.Minute)

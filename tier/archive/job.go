@@ -36,6 +36,7 @@ type job struct {
 	entry     manifest.Entry          // of the newest attempt
 	key       string
 	started   time.Time // of the newest attempt
+	era       int       // of the bucket (whose.era), then
 	// prepared is what the scan of the segment gave, kept for the next attempt. Owned by the worker.
 	prepared *prepared
 }

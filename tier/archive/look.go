@@ -58,6 +58,7 @@ func (a *Archive) look(ctx context.Context, p *part) error {
 func (a *Archive) view(src Source) *view {
 	v := &view{manifest: src.Manifest(), start: src.Start(), stable: src.StableEnd(), policy: src.Policy(), now: a.clock()}
 	v.segments = src.Local().Segments()
+	v.held = a.held()
 	return v
 }
 

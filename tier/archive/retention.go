@@ -17,6 +17,7 @@ type view struct {
 	stable   kafka.Offset
 	policy   Policy
 	now      time.Time
+	held     bool // the bucket is not known to be the one that the manifest speaks of
 }
 
 // covered tells whether the published manifest holds all of a local segment that can still be read.
@@ -136,7 +137,7 @@ func (v *view) frontPage() (page manifest.Page, ok bool) {
 
 // releasable decides up to where local segments may be deleted: those wholly
 // below the published log start, and those that the published manifest covers
-// and local retention no longer wants. It returns the first local offset when there are none.
+// and local retention no longer wants, unless the bucket is held. It returns the first local offset when there are none.
 func (v *view) releasable() kafka.Offset {
 	if len(v.segments) == 0 {
 		return 0
@@ -149,7 +150,7 @@ func (v *view) releasable() kafka.Offset {
 	upto := v.segments[0].Base
 	for _, s := range v.segments {
 		expired := s.Next <= v.start ||
-			(v.covered(s) || bugDelete) && (v.old(limit.Age, timeOf(s)) || tooMany(limit.Bytes, total, s.Size))
+			(v.covered(s) && !v.held || bugDelete) && (v.old(limit.Age, timeOf(s)) || tooMany(limit.Bytes, total, s.Size))
 		if !s.Sealed || !expired {
 			break
 		}

@@ -39,7 +39,7 @@ func (a *Archive) pump(ctx context.Context, group *sync.WaitGroup) time.Duration
 	defer a.mu.Unlock()
 	now := time.Now()
 	next := now.Add(time.Hour)
-	for _, start := range []func(context.Context, *sync.WaitGroup, time.Time) time.Time{a.startLooks, a.startUploads, a.startDeletes, a.startSweep} {
+	for _, start := range []func(context.Context, *sync.WaitGroup, time.Time) time.Time{a.startAsking, a.startLooks, a.startUploads, a.startDeletes, a.startSweep} {
 		if at := start(ctx, group, now); !at.IsZero() && at.Before(next) {
 			next = at
 		}
@@ -59,6 +59,9 @@ func (a *Archive) startLooks(ctx context.Context, group *sync.WaitGroup, now tim
 	if len(a.due) > 0 {
 		next = a.due[0].at
 	}
+	if a.whose.state == unasked {
+		return next // it soon is
+	}
 	for a.looks < maxLooks && len(a.ready) > 0 {
 		p := a.ready[0]
 		a.ready[0] = nil
@@ -74,6 +77,9 @@ func (a *Archive) startLooks(ctx context.Context, group *sync.WaitGroup, now tim
 }
 
 func (a *Archive) startUploads(ctx context.Context, group *sync.WaitGroup, now time.Time) (next time.Time) {
+	if a.whose.held() {
+		return time.Time{}
+	}
 	for a.working < a.cfg.Workers && len(a.uploads) > 0 {
 		if at := a.pace.next(now); at.After(now) {
 			return at
@@ -94,7 +100,7 @@ func (a *Archive) startUploads(ctx context.Context, group *sync.WaitGroup, now t
 }
 
 func (a *Archive) startDeletes(ctx context.Context, group *sync.WaitGroup, now time.Time) (next time.Time) {
-	if d := &a.deletes; d.running || len(d.queue) == 0 {
+	if d := &a.deletes; d.running || len(d.queue) == 0 || a.whose.held() {
 		return time.Time{}
 	} else if d.notBefore.After(now) {
 		return d.notBefore
@@ -105,7 +111,7 @@ func (a *Archive) startDeletes(ctx context.Context, group *sync.WaitGroup, now t
 }
 
 func (a *Archive) startSweep(ctx context.Context, group *sync.WaitGroup, now time.Time) (next time.Time) {
-	if a.live == nil || a.cfg.SweepInterval < 0 || a.sweeping {
+	if a.live == nil || a.cfg.SweepInterval < 0 || a.sweeping || a.whose.held() {
 		return time.Time{}
 	}
 	if a.sweepDue.After(now) {

@@ -42,6 +42,7 @@ type spilling struct {
 	key  string
 	at   time.Time // when its upload began
 	done bool      // the quorum has taken it; its publication is awaited
+	era  int       // of the bucket (whose.era), when its upload began
 }
 
 // spill moves the oldest entries to a page when there are twice as many as one has: put, propose, and, when the manifest has it, forget.
@@ -50,10 +51,13 @@ type spilling struct {
 // that some broker may take it for one.
 func (a *Archive) spill(ctx context.Context, p *part, epoch kafka.LeaderEpoch, v *view) error {
 	m := v.manifest
-	if p.spilling.page.Count > 0 && (m.HoldsPage(p.spilling.page) || m.Recent() != p.spilling.page.Base || time.Since(p.spilling.at) > a.cfg.OrphanGrace/2) {
+	a.mu.Lock()
+	held, era := a.whose.held(), a.whose.era
+	a.mu.Unlock()
+	if p.spilling.page.Count > 0 && (p.spilling.era != era && !p.spilling.done || m.HoldsPage(p.spilling.page) || m.Recent() != p.spilling.page.Base || time.Since(p.spilling.at) > a.cfg.OrphanGrace/2) {
 		a.forgetPage(p)
 	}
-	if a.spiller == nil || epoch < 0 || m.Len() < 2*a.pageEntries || p.spilling.done {
+	if a.spiller == nil || epoch < 0 || m.Len() < 2*a.pageEntries || p.spilling.done || held {
 		return nil
 	}
 	if p.spilling.page.Count == 0 {
@@ -86,6 +90,7 @@ func (a *Archive) putPage(ctx context.Context, p *part, m manifest.Manifest) err
 	page, object := m.NewPage(p.id, a.pageEntries, uuid)
 	s := spilling{page: page, key: page.Key(a.cfg.Cluster, p.id), at: time.Now()}
 	a.mu.Lock()
+	s.era = a.whose.era
 	a.named[s.key] = struct{}{}
 	p.uploaded = true
 	a.mu.Unlock()

@@ -30,7 +30,7 @@ func (a *Archive) Status() []Status {
 	a.mu.Lock()
 	all := make([]Status, 0, len(a.parts))
 	for _, p := range a.parts {
-		all = append(all, p.status)
+		all = append(all, a.statusOf(p))
 	}
 	a.mu.Unlock()
 	slices.SortFunc(all, func(x, y Status) int {
@@ -60,7 +60,16 @@ func (a *Archive) PartitionStatus(id kafka.Partition) (s Status, ok bool) {
 	if p == nil {
 		return Status{}, false
 	}
-	return p.status, true
+	return a.statusOf(p), true
+}
+
+// statusOf is the partition's status; where the bucket is wrong, that is what keeps its segments. Under mu.
+func (a *Archive) statusOf(p *part) Status {
+	s := p.status
+	if w := &a.whose; w.why != nil && s.PendingBytes > 0 {
+		s.LastError, s.LastErrorAt = w.why.Error(), w.since
+	}
+	return s
 }
 
 // leisure is a backlog that may wait while others want the disk.

@@ -60,6 +60,9 @@ func (a *Archive) Sweep(ctx context.Context, grace time.Duration, dryRun bool) (
 	if grace < 0 {
 		return r, fmt.Errorf("sweep with a grace of %v", grace)
 	}
+	if err := a.Held(); err != nil {
+		return r, fmt.Errorf("sweep: %w", err)
+	}
 	young := a.clock().Add(-grace)
 	began := time.Now()
 	r.census = a.census() // before the listing: what is committed later need not be in it

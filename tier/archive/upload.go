@@ -116,7 +116,7 @@ func (a *Archive) begin(j *job, e manifest.Entry, cancel context.CancelCauseFunc
 		cancel(errDropped)
 		return false
 	}
-	j.entry, j.key, j.started = e, e.Key(a.cfg.Cluster, j.part.id), time.Now()
+	j.entry, j.key, j.started, j.era = e, e.Key(a.cfg.Cluster, j.part.id), time.Now(), a.whose.era
 	a.named[j.key] = struct{}{}
 	j.part.uploaded = true
 	return true
@@ -194,7 +194,7 @@ func (a *Archive) commitReady(ctx context.Context, p *part) {
 }
 
 // nextToCommit is the first job that is not committed, if it is uploaded. An
-// object that has waited so long that some broker may soon sweep it is uploaded anew.
+// object that has waited so long that some broker may soon sweep it, or that may lie in another bucket, is uploaded anew.
 func (a *Archive) nextToCommit(p *part) *job {
 	for _, j := range p.jobs {
 		if j.state == committed {
@@ -208,7 +208,7 @@ func (a *Archive) nextToCommit(p *part) *job {
 		if j.attempted && time.Now().Before(p.notBefore) {
 			return nil
 		}
-		if time.Since(j.started) > a.cfg.OrphanGrace/2 {
+		if time.Since(j.started) > a.cfg.OrphanGrace/2 || j.era != a.whose.era {
 			a.discard(j)
 			return nil
 		}
@@ -230,6 +230,9 @@ func (a *Archive) committedOr(p *part, j *job, e manifest.Entry, err error, stop
 	case err == nil:
 		j.state = committed
 		p.wentWell()
+		if a.whose.state == blank {
+			a.whose.state = right // by its first object
+		}
 		a.stats.commits.Add(1)
 		a.log.Debug("segment tiered", "topic", p.topic, "partition", p.id.Index, "base", e.Base, "next", e.Next, "bytes", e.Size)
 		if j.dropped {
