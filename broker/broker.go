@@ -222,6 +222,9 @@ func (b *Broker) served() []func(context.Context) error {
 	if b.clients.console != nil {
 		list = append(list, b.clients.console.Run)
 	}
+	if b.cfg.HasBucket() {
+		list = append(list, b.lookAtObjects)
+	}
 	return list
 }
 

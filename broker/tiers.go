@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -210,6 +211,37 @@ func clampRate(rate float64) int64 {
 		return 0
 	}
 	return max(int64(rate), 1)
+}
+
+// lookEvery is how often one object of a partition that this broker leads is asked for: 1,440 requests a day, which no bill shows.
+const lookEvery = time.Minute
+
+// lookAtObjects has one object looked at now and then, until ctx ends.
+func (b *Broker) lookAtObjects(ctx context.Context) error {
+	ticker := time.NewTicker(lookEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		var chosen *partition.Partition
+		n := 0
+		b.hosted.Each(func(p *partition.Partition) {
+			if p.LeaderEpoch() < 0 || p.Log().Manifest().Len() == 0 {
+				return
+			}
+			if n++; rand.IntN(n) == 0 { // each is chosen as often as any other
+				chosen = p
+			}
+		})
+		if chosen != nil {
+			asked, cancel := context.WithTimeout(ctx, lookEvery/2)
+			b.tiers.cold.Look(asked, chosen.ID(), chosen.Log().Manifest())
+			cancel()
+		}
+	}
 }
 
 // requested is told of the bucket's requests. Uploads are told by the archive, whose attempts end at the quorum.

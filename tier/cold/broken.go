@@ -2,7 +2,10 @@ package cold
 
 import (
 	"cmp"
+	"context"
 	"errors"
+	"fmt"
+	"math/rand/v2"
 	"slices"
 	"time"
 
@@ -47,6 +50,38 @@ func (r *Reader) mended(key string, block int) {
 		return
 	}
 	if b, ok := r.broken[key]; ok && (b.Missing || b.block == block) {
+		delete(r.broken, key)
+	}
+}
+
+// errSize says that an object is longer or shorter than what was uploaded.
+var errSize = errors.New("it has another size than was uploaded")
+
+// Look asks for the size of one of the objects that a manifest names without pages having to be read for it, at random: a bucket
+// that was emptied is noticed soon, though nobody reads and it is long until the next listing. What comes of it, Broken tells.
+func (r *Reader) Look(ctx context.Context, p kafka.Partition, m manifest.Manifest) {
+	pages := m.Pages()
+	if m.Len() == 0 {
+		return
+	}
+	var key string
+	var base, next kafka.Offset
+	var size int64
+	if i := rand.IntN(m.Len() + len(pages)); i < len(pages) {
+		key, base, next, size = pages[i].Key(r.cluster, p), pages[i].Base, pages[i].Next, pages[i].Size()
+	} else {
+		e := m.At(i - len(pages))
+		key, base, next, size = e.Key(r.cluster, p), e.Base, e.Next, e.Size
+	}
+	info, err := r.bucket.Head(ctx, key)
+	if err == nil && info.Size != size {
+		err = fmt.Errorf("%w: object %s: %w: %d bytes, not %d", ErrCorrupt, key, errSize, info.Size, size)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err != nil {
+		r.broke(key, p, base, next, footerBlock, err)
+	} else if b := r.broken[key]; b.Missing || errors.Is(b.Err, errSize) {
 		delete(r.broken, key)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -218,6 +219,46 @@ func TestBrokenObjectsAreKnown(t *testing.T) {
 			t.Errorf("%d are kept", n)
 		}
 	})
+}
+
+// Objects that are gone, or cut short, are noticed only when somebody reads them; or ones are that are whole, or away with their bucket.
+func TestALookFindsWhatIsMissing(t *testing.T) {
+	mem := object.NewMem(nil)
+	w := build(t, mem, 3, partition(0), shape{segments: 6, segmentBytes: 9000, batchBytes: 2000})
+	w.spill(t, mem, 2)
+	b := object.NewFaulty(mem)
+	r := NewReader(b, cluster, Config{}, quiet)
+	named := w.manifest.Len() + len(w.manifest.Pages())
+	look := func(what string, want int) {
+		t.Helper()
+		for range 50 * named {
+			r.Look(t.Context(), w.partition, w.manifest)
+		}
+		list := r.Broken(func(kafka.Partition) (manifest.Manifest, bool) { return w.manifest, true })
+		if len(list) != want {
+			t.Errorf("%s: %d objects of %d are known as broken: %+v", what, len(list), want, list)
+		}
+	}
+	look("all are whole", 0)
+	down := b.Add(object.Rule{Verb: object.Head, Fault: object.Fault{Err: errors.New("no route to host")}})
+	look("an outage", 0)
+	down()
+	gone := b.Add(object.Rule{Verb: object.Head, Fault: object.Fault{Err: object.ErrNotFound}})
+	look("the bucket is empty", named)
+	gone()
+	look("all are back", 0)
+	cut := w.manifest.At(0)
+	put := func(size int64) {
+		t.Helper()
+		if err := mem.Put(t.Context(), cut.Key(cluster, w.partition), strings.NewReader(strings.Repeat("x", int(size))), size); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(1)
+	look("one is cut short", 1)
+	put(cut.Size)
+	look("it has its size again", 0)
+	r.Look(t.Context(), w.partition, manifest.Manifest{}) // and where there is nothing, nothing is looked at
 }
 
 // A GET that gives nothing for two seconds is given up for a new one, from
