@@ -20,10 +20,10 @@ func TestAilmentsAreKnownEverywhere(t *testing.T) {
 		}
 		var own []Ailment // of broker 2
 		for id := kafka.BrokerID(1); id <= 3; id++ {
-			s := w.start(id).session
-			if id == 2 {
-				s.Ailments = func() []Ailment { w.mu.Lock(); defer w.mu.Unlock(); return own }
+			if w.ails = nil; id == 2 {
+				w.ails = func() []Ailment { w.mu.Lock(); defer w.mu.Unlock(); return own }
 			}
+			w.start(id)
 		}
 		tell := func(list ...Ailment) {
 			w.mu.Lock()

@@ -20,7 +20,7 @@ func TestClockIsOff(t *testing.T) {
 				if id == off {
 					w.wall = func() time.Time { w.mu.Lock(); defer w.mu.Unlock(); return time.Now().Add(by) }
 				}
-				w.start(id).session.Clock = &Clock{}
+				w.start(id)
 			}
 			time.Sleep(3 * time.Second)
 			for id := kafka.BrokerID(1); id <= 3; id++ {

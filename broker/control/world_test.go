@@ -32,6 +32,7 @@ type world struct {
 	applied func(*image.Image)
 	mute    bool             // controllers' proposals come to nothing
 	wall    func() time.Time // of the brokers that are started; nil: the bubble's
+	ails    func() []Ailment // the same; nil: nothing ails them
 }
 
 // node is one broker's process.
@@ -74,6 +75,7 @@ func (w *world) start(id kafka.BrokerID, sets ...string) *node {
 	log := slog.New(slog.DiscardHandler)
 	n.controller = NewController(cfg, n, n, log)
 	n.session = NewSession(cfg, n, n, n.controller, log)
+	n.session.Ailments, n.session.Clock = w.ails, &Clock{}
 	n.done.Go(func() { n.publish(ctx) })
 	n.done.Go(func() { _ = n.controller.Run(ctx) })
 	n.done.Go(func() {
