@@ -17,7 +17,7 @@ import (
 //   - Waits up to max wait for min bytes, parked on a timer and on the partitions' news (fetch_fetcher.go). Stays within max
 //     bytes and each partition's; but the first batch of the first partition with data goes out whole, however large, or a
 //     consumer would never get past it.
-//   - An error, a truncation to report (v12, KIP-595) and cold data go out at once. Cold data that is still loading holds
+//   - An error, a truncation to report (v12, KIP-595) and cold data go out at once; that the storage fails goes out once, and then waits like nothing does. Cold data that is still loading holds
 //     nothing up: what is ready goes out, the rest is loaded for the next fetch. A fetch that has only such partitions
 //     waits for them, and answers empty as soon as another request waits behind it.
 //   - read_committed stops at the last stable offset, and lists the aborted transactions in what it returns by first offset.
@@ -218,6 +218,7 @@ func (f *fetcher) fill(p *wire.FetchPartition, s *slot, resp *wire.FetchResponse
 	}
 	s.limit.Spend(r.Run.Len())
 	s.sentHighWatermark, s.sentLogStart = r.HighWatermark, r.LogStart
+	s.sentFailure = f.session != nil && f.replica == nil && p.ErrorCode == kerr.KafkaStorageError.Code
 	if s.err != nil {
 		s.sentHighWatermark = -1
 		f.hint(p, s, resp)

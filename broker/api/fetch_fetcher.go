@@ -215,6 +215,9 @@ func (f *fetcher) readSlot(s *slot) bool {
 	if !s.limit.None() {
 		f.slowed += s.result.Run.Len()
 	}
+	if s.stillFails() {
+		s.wait(failureAgain)
+	}
 	f.urgent = f.urgent || s.urgent() || s.result.Cold && s.result.Run.Len() > 0
 	f.list(s, again)
 	return fits

@@ -2,6 +2,7 @@ package api
 
 import (
 	"sync/atomic"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -50,6 +51,8 @@ type slot struct {
 
 	// What a session's client was last told; -1 (hw) to be told in any case.
 	sentHighWatermark, sentLogStart kafka.Offset
+	// sentFailure: a session's consumer was last told that the storage fails here, and asks on. It is told again, but not at once.
+	sentFailure bool
 
 	// told: news of the slot are on the fetcher's list, or about to be. Whoever takes it from notTold puts the slot there.
 	told     atomic.Int32
@@ -73,6 +76,9 @@ func newSlot(f *fetcher) *slot {
 
 // want sets what the client asks for.
 func (s *slot) want(key slotKey, version int16, p *kmsg.FetchRequestTopicPartition) {
+	if kafka.Offset(p.FetchOffset) != s.from {
+		s.sentFailure = false
+	}
 	s.key, s.used, s.named = key, true, true
 	s.from, s.maxBytes = kafka.Offset(p.FetchOffset), p.PartitionMaxBytes
 	s.currentEpoch, s.lastFetchedEpoch = kafka.NoEpoch, kafka.NoEpoch
@@ -170,7 +176,7 @@ func (s *slot) leave() {
 	s.unsubscribe()
 	s.drop()
 	s.leader, s.led, s.used, s.key = nil, nil, false, slotKey{}
-	s.sentHighWatermark, s.sentLogStart = -1, -1
+	s.sentHighWatermark, s.sentLogStart, s.sentFailure = -1, -1, false
 	s.loading, s.limit = false, throttle.Limit{}
 }
 
@@ -212,12 +218,22 @@ func (s *slot) stale(committed bool) bool {
 
 // urgent tells whether the client must hear of the slot now, data or not.
 func (s *slot) urgent() bool {
-	return s.err != nil || s.result.Diverging != nil || s.near != kafka.NoBroker
+	return s.err != nil && !s.stillFails() || s.result.Diverging != nil || s.near != kafka.NoBroker
+}
+
+// failureAgain is how long after a read that failed, as the client knows, it is tried again for a fetch that waits: as long as the cold
+// reader keeps a failure.
+const failureAgain = time.Second
+
+// stillFails tells whether the storage fails as the consumer was told: clients ask again at once, thousands of times a second, when
+// they are answered at once.
+func (s *slot) stillFails() bool {
+	return s.sentFailure && s.err != nil && s.code() == kerr.KafkaStorageError.Code
 }
 
 // changed tells whether an incremental answer has to include the slot (KIP-227).
 func (s *slot) changed() bool {
-	return s.urgent() || s.result.Run.Len() > 0 ||
+	return s.urgent() || s.err != nil || s.result.Run.Len() > 0 ||
 		s.result.HighWatermark != s.sentHighWatermark || s.result.LogStart != s.sentLogStart
 }
 

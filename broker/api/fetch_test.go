@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/qanat-io/qanat/broker/partition"
 	"github.com/qanat-io/qanat/broker/throttle"
 	"github.com/qanat-io/qanat/metadata/command"
 	"github.com/qanat-io/qanat/wire"
@@ -421,6 +422,64 @@ func TestFetchCold(t *testing.T) {
 		release(r)
 		s.nothingHeld()
 		s.leave()
+	})
+}
+
+// A consumer whose partition cannot be read would be answered as fast as it asks, and asks again at once; or would not be told at once the first
+// time, or after a seek; or not get what others of its partitions have, or what can be read again, without waiting.
+func TestFetchFailsInItsTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newHarness(t)
+		id := s.topic("t", 2)
+		broken := s.log(id, 0)
+		broken.append(10)
+		broken.fail = partition.ErrStorage
+		expect := func(r *wire.FetchResponse, errors, bytes int) {
+			t.Helper()
+			for _, p := range parts(r) {
+				if p.ErrorCode == kerr.KafkaStorageError.Code {
+					errors--
+				}
+				bytes -= p.Records.Len()
+			}
+			if errors != 0 || bytes != 0 {
+				t.Errorf("%d errors and %d bytes fewer than there are", errors, bytes)
+			}
+			release(r)
+		}
+		r := s.fetchNow(fetchRequest(0, initialEpoch, 500*time.Millisecond, wanted{id, 0, 0}, wanted{id, 1, 0}))
+		session := r.SessionID
+		expect(r, 1, 0)
+
+		c := s.start(fetchRequest(session, 1, 500*time.Millisecond), fetchVersion)
+		time.Sleep(499 * time.Millisecond)
+		synctest.Wait()
+		c.parked(t)
+		time.Sleep(time.Millisecond)
+		synctest.Wait()
+		expect(c.now(t).Fetch, 1, 0)
+
+		c = s.start(fetchRequest(session, 2, time.Hour), fetchVersion)
+		synctest.Wait()
+		c.parked(t)
+		s.log(id, 1).append(1)
+		synctest.Wait()
+		expect(c.now(t).Fetch, 1, unit)
+
+		expect(s.fetchNow(fetchRequest(session, 3, time.Hour, wanted{id, 0, 1}, wanted{id, 1, 1})), 1, 0)
+
+		c = s.start(fetchRequest(session, 4, time.Hour), fetchVersion)
+		synctest.Wait()
+		c.parked(t)
+		broken.mu.Lock()
+		broken.fail = nil
+		broken.mu.Unlock()
+		time.Sleep(failureAgain)
+		synctest.Wait()
+		expect(c.now(t).Fetch, 0, 9*unit)
+		s.leave()
+		synctest.Wait()
+		s.nothingHeld()
 	})
 }
 

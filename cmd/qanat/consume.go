@@ -93,6 +93,7 @@ type consumer struct {
 	seen    []*kgo.Record
 	waiting *patience
 	unknown int // answers that did not know a topic's id
+	rest    rest
 	buf     []byte
 }
 
@@ -232,13 +233,18 @@ func matchTopics(ctx context.Context, adm *kadm.Client, patterns []string) ([]st
 func (c *consumer) loop(ctx context.Context) error {
 	for {
 		fetches := c.cl.PollFetches(ctx)
-		if ctx.Err() != nil {
-			return nil // Ctrl-C is how one stops to look
-		}
+		failed := false
 		for _, e := range fetches.Errors() {
+			if ctx.Err() != nil {
+				break
+			}
 			if !errors.Is(e.Err, context.Canceled) && !c.retried(e) {
 				return fmt.Errorf("consume %s/%d: %w", e.Topic, e.Partition, e.Err)
 			}
+			failed = true
+		}
+		if err := pause(ctx, c.rest.after(failed, fetches.NumRecords())); err != nil || ctx.Err() != nil {
+			return nil // Ctrl-C is how one stops to look
 		}
 		done := false
 		c.seen = c.seen[:0]

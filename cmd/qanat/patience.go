@@ -85,6 +85,25 @@ func (w *patience) OnBrokerConnect(b kgo.BrokerMetadata, _ time.Duration, _ net.
 	}
 }
 
+// rest is how long to wait after answers that brought nothing but errors which may be over soon. The client would wait by itself, but that it
+// is asked to tell of them (kgo.KeepRetryableFetchErrors).
+type rest struct{ failed int }
+
+const (
+	firstRest = 100 * time.Millisecond
+	lastRest  = time.Second
+)
+
+// after is told of each answer.
+func (r *rest) after(failed bool, records int) time.Duration {
+	if !failed || records > 0 {
+		r.failed = 0
+		return 0
+	}
+	r.failed++
+	return min(lastRest, firstRest<<min(r.failed-1, 10))
+}
+
 // unknownMost is how often a topic's id may be unknown to brokers that have not heard of it yet, before it was deleted.
 const unknownMost = 5
 

@@ -36,3 +36,21 @@ func TestNoAcknowledgementsAreTold(t *testing.T) {
 		cancel()
 	})
 }
+
+// A partition that cannot be read would be asked for again and again without a pause, or for ever longer pauses; or records that come beside it, or
+// after it, would wait.
+func TestRest(t *testing.T) {
+	var r rest
+	for i, c := range []struct {
+		failed  bool
+		records int
+		want    time.Duration
+	}{
+		{false, 0, 0}, {true, 0, firstRest}, {true, 0, 2 * firstRest}, {true, 0, 4 * firstRest}, {true, 0, 8 * firstRest}, {true, 0, lastRest}, {true, 0, lastRest},
+		{true, 5, 0}, {true, 0, firstRest}, {false, 5, 0}, {true, 0, firstRest},
+	} {
+		if got := r.after(c.failed, c.records); got != c.want {
+			t.Errorf("answer %d: rests for %v, want %v", i, got, c.want)
+		}
+	}
+}
