@@ -50,7 +50,7 @@ func (b *Broker) openBucket(ctx context.Context) error {
 		b.tiers.bucket = object.NewCounting(object.NewMem(time.Now))
 		return nil
 	}
-	bucket, err := bucketAt(b.cfg.String("bucket.url"))
+	bucket, err := object.Open(b.cfg.String("bucket.url"))
 	if err != nil {
 		return err
 	}
@@ -74,15 +74,6 @@ func (b *Broker) openBucket(ctx context.Context) error {
 		b.log.Error("bucket does not answer: segments stay local until it does", "bucket", bucket.URL(), "error", err)
 	}
 	return nil
-}
-
-// bucketAt opens a bucket. Of a directory that Open cannot make it says "object not found", where nobody has asked for an object.
-func bucketAt(url string) (object.Bucket, error) {
-	bucket, err := object.Open(url)
-	if errors.Is(err, object.ErrNotFound) {
-		return nil, fmt.Errorf("bucket.url %s: the directory is not there and cannot be made: what it would be in takes no directories (name one on a disk, or on a shared file system)", url)
-	}
-	return bucket, err
 }
 
 // bucketURL is "" without a bucket.

@@ -44,15 +44,3 @@ func TestStartWithoutRoomSaysWhatToDo(t *testing.T) {
 		}
 	}
 }
-
-// Where the directory of a bucket cannot be made, an object is said to be missing.
-func TestBucketDirectoryThatCannotBeMade(t *testing.T) {
-	const nowhere = "/proc/qanat"
-	if err := os.Mkdir(nowhere, 0o700); !errors.Is(err, os.ErrNotExist) {
-		t.Skipf("no file system here that refuses directories in this way: %v", err)
-	}
-	_, err := bucketAt("dir:" + nowhere)
-	if err == nil || strings.Contains(err.Error(), "object not found") || !strings.Contains(err.Error(), "cannot be made") {
-		t.Errorf("%v", err)
-	}
-}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -31,7 +32,7 @@ const brokenMost = 1000
 
 // broke notes an object that cannot be read for a reason that lies in itself. r.mu is held.
 func (r *Reader) broke(key string, p kafka.Partition, base, next kafka.Offset, block int, err error) {
-	missing := errors.Is(err, object.ErrNotFound)
+	missing := errors.Is(err, object.ErrNotFound) || errors.Is(err, object.ErrNoBucket)
 	if !missing && !errors.Is(err, ErrCorrupt) {
 		return
 	}
@@ -79,6 +80,9 @@ func (r *Reader) Look(ctx context.Context, p kafka.Partition, m manifest.Manifes
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if err == nil || errors.Is(err, object.ErrNotFound) { // the bucket itself is there
+		maps.DeleteFunc(r.broken, func(_ string, b Broken) bool { return errors.Is(b.Err, object.ErrNoBucket) })
+	}
 	if err != nil {
 		r.broke(key, p, base, next, footerBlock, err)
 	} else if b := r.broken[key]; b.Missing || errors.Is(b.Err, errSize) {

@@ -247,6 +247,13 @@ func TestALookFindsWhatIsMissing(t *testing.T) {
 	look("the bucket is empty", named)
 	gone()
 	look("all are back", 0)
+	away := b.Add(object.Rule{Verb: object.Head, Fault: object.Fault{Err: object.ErrNoBucket}})
+	look("there is no bucket", named)
+	away()
+	r.Look(t.Context(), w.partition, w.manifest) // one is enough
+	if len(r.broken) > 0 {
+		t.Errorf("the bucket is there again, and %d objects are missed", len(r.broken))
+	}
 	cut := w.manifest.At(0)
 	put := func(size int64) {
 		t.Helper()
