@@ -202,6 +202,46 @@ func TestBucketDirectoryGone(t *testing.T) {
 	l.verify(b)
 }
 
+// A broker that is started before its bucket's volume is mounted would upload to the mount point, delete local copies of what is not there, not say so, or not
+// go on by itself once the volume is there.
+func TestBucketNotMounted(t *testing.T) {
+	b := newBroker(t, "log.retention.check.interval.ms=200", "tier.cache.bytes=0")
+	bucket := filepath.Join(t.TempDir(), "bucket")
+	b.Bucket = "dir:" + bucket
+	restart(t, b)
+	createTopic(t, b, "mounted", 1, "segment.bytes=65536", "local.retention.bytes=1")
+	l := newLoad(t, b, "mounted", 1, 1)
+	l.send(500)
+	archived(t, b)
+	if err := b.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(bucket, bucket+".volume"); err != nil {
+		t.Fatal(err)
+	}
+	restart(t, b)
+	l.send(500)
+	limit := within(t, 20*time.Second)
+	for !strings.Contains(b.Tail(1<<20), "bucket does not hold what the metadata says") {
+		if limit.Err() != nil {
+			t.Fatal("nothing is said of it")
+		}
+		l.send(10)
+	}
+	left, err := filepath.Glob(filepath.Join(bucket, "*", "*")) // what the driver keeps to itself has one level
+	if err != nil || len(left) > 0 {
+		t.Errorf("uploaded to the mount point: %v, %v", left, err)
+	}
+	if err := os.Rename(bucket, bucket+".point"); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(bucket+".volume", bucket); err != nil {
+		t.Fatal(err)
+	}
+	archived(t, b)
+	l.verify(b)
+}
+
 // A broker whose bucket.url was taken away would lose its history without a word, or not have it again when the bucket is named again.
 func TestBucketTakenAway(t *testing.T) {
 	b := newBroker(t, "log.retention.check.interval.ms=200", "tier.cache.bytes=0")
