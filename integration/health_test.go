@@ -54,7 +54,7 @@ func TestHealthTellsOfDamage(t *testing.T) {
 	damage(t, os.Truncate(list[len(list)/2], 1000))
 	restart(t, broker)
 	for _, ask := range []*harness.Broker{broker, c.b[0]} {
-		c.await(ctx, ask, "broker "+ask.Admin+" knows nothing of the damage", func(h console.Cluster) bool { return h.Damaged == 1 && h.Active == 3 })
+		c.await(ctx, ask, "broker "+ask.Admin+" knows nothing of the damage", func(h console.Cluster) bool { return h.Damaged == 1 && h.Active == 3 && h.Leaderless == 0 })
 		h, text, code := health(t, ask)
 		if h.Healthy || code != 10 || !strings.Contains(text, "take") || !strings.Contains(text, "Damaged partition") || len(h.Worst) != 1 || h.Worst[0].Partition != int32(victim) {
 			t.Errorf("exit code %d, %+v:\n%s", code, h, text)
