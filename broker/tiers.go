@@ -237,14 +237,14 @@ func (b *Broker) lookAtObjects(ctx context.Context) error {
 
 // requested is told of the bucket's requests. Uploads are told by the archive, whose attempts end at the quorum.
 func (b *Broker) requested(verb object.Verb, took time.Duration, err error) {
+	if errors.Is(err, object.ErrNotFound) || errors.Is(err, object.ErrNoBucket) {
+		b.tiers.archive.Doubt()
+	}
 	var tried telemetry.Operation
 	switch verb {
 	case object.Get:
 		if err == nil {
 			b.telemetry.Downloaded(took)
-		}
-		if errors.Is(err, object.ErrNotFound) {
-			b.tiers.archive.Doubt()
 		}
 		tried = telemetry.Download
 	case object.Delete:

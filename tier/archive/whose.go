@@ -74,7 +74,7 @@ func (a *Archive) Held() error {
 	return a.whose.why
 }
 
-// Doubt tells that an object which a manifest names was not found. It is cheap, and asking often is asking once.
+// Doubt tells that an object which a manifest names was not found, or the bucket itself. It is cheap, and asking often is asking once.
 func (a *Archive) Doubt() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -142,6 +142,8 @@ func (a *Archive) lookForSome(ctx context.Context) (bucketState, error) {
 		switch {
 		case err == nil:
 			return right, nil
+		case errors.Is(err, object.ErrNoBucket): // the one that is made in its place has nothing either
+			return wrong, fmt.Errorf("%w: %w", errWrongBucket, err)
 		case !errors.Is(err, object.ErrNotFound):
 			return silent, nil
 		case o.named(a.live):

@@ -195,6 +195,12 @@ func TestNothingIsNamed(t *testing.T) {
 		if a.Held() == nil {
 			t.Fatal("an empty bucket is used")
 		}
+		away := w.bucket.Add(object.Rule{Verb: object.Head, Fault: object.Fault{Err: object.ErrNoBucket}})
+		after(time.Minute)
+		if !errors.Is(a.Held(), errWrongBucket) {
+			t.Errorf("no bucket: %v", a.Held())
+		}
+		away()
 		end := p.Manifest().End() // trim to behind what is lost
 		if err := w.quorum.TrimSegments(t.Context(), p.id, 0, end); err != nil {
 			t.Fatal(err)
@@ -203,6 +209,27 @@ func TestNothingIsNamed(t *testing.T) {
 		w.check()
 		if m := p.Manifest(); m.Start() != end || m.End() != end+90 || a.Held() != nil {
 			t.Errorf("the bucket has [%d, %d), want [%d, %d); %v", m.Start(), m.End(), end, end+90, a.Held())
+		}
+	})
+}
+
+// False if: a bucket that is deleted while the archive runs, and made again, is used before it has what the manifests name.
+func TestBucketMadeAnew(t *testing.T) {
+	run(t, 1, func(t *testing.T, w *world) {
+		w.tiered()
+		a, stop := w.start(Config{})
+		defer stop()
+		after(time.Minute)
+		end := w.parts[0].Manifest().End()
+		w.hide()
+		away := w.bucket.Add(object.Rule{Fault: object.Fault{Err: object.ErrNoBucket}, Verb: object.Head})
+		a.Doubt()
+		after(time.Second)
+		away()
+		w.parts[0].log.fill(3, 0)
+		after(time.Minute)
+		if got := w.parts[0].Manifest().End(); got != end || len(w.objects()) != 0 || a.Held() == nil {
+			t.Errorf("uploaded from %d to %d; %v", end, got, a.Held())
 		}
 	})
 }
