@@ -228,6 +228,16 @@ func TestBucketNotMounted(t *testing.T) {
 		}
 		l.send(10)
 	}
+	for {
+		h, text, code := health(t, b)
+		if h.Unarchived == 1 && code == 10 && strings.Contains(text, "bucket does not hold what the metadata says") {
+			break
+		}
+		if limit.Err() != nil {
+			t.Fatalf("exit code %d:\n%s", code, text)
+		}
+		l.send(10)
+	}
 	left, err := filepath.Glob(filepath.Join(bucket, "*", "*")) // what the driver keeps to itself has one level
 	if err != nil || len(left) > 0 {
 		t.Errorf("uploaded to the mount point: %v, %v", left, err)

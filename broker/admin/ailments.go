@@ -51,6 +51,13 @@ func (b *Backend) Ailments() []control.Ailment {
 		for _, s := range b.parts.Archive.Failing(failingFor) {
 			unarchived[s.Partition] = fmt.Sprintf("for %v: %s", time.Since(s.FailingSince).Round(time.Second), s.LastError)
 		}
+		if err := b.parts.Archive.Held(); err != nil {
+			for _, s := range b.parts.Archive.Status() {
+				if s.PendingBytes > 0 {
+					unarchived[s.Partition] = err.Error()
+				}
+			}
+		}
 	}
 	add(control.Offline, offline)
 	add(control.Damaged, damaged)
