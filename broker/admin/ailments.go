@@ -128,7 +128,7 @@ var ailmentWords = map[control.AilmentKind]struct{ partition, one, many, remedy 
 	},
 	control.Unarchived: {
 		"uploads fail", "does not get its segments into the bucket", "do not get their segments into the bucket",
-		`mend the bucket, or the way to it; uploads go on by themselves (docs/operations.md, "Bucket down")`,
+		`mend the bucket, or the way to it; uploads go on by themselves (docs/operations.md, "Bucket down"; "Bucket lost" where it is not the one that it was)`,
 	},
 }
 

@@ -110,16 +110,13 @@ func (b *Backend) Tier(ctx context.Context) (console.Tier, error) {
 	c := b.parts.Bucket.Counts()
 	t := console.Tier{
 		Bucket: b.parts.Bucket.URL(), Since: b.parts.Started, Puts: c.Puts, Gets: c.Gets, Heads: c.Heads, Lists: c.Lists, Deletes: c.Deletes,
-		BytesUp: c.Up, BytesDown: c.Down, CacheBytes: b.parts.Cold.Stats().Held, Failing: []console.TierFailure{}, Lost: []console.TierLoss{},
+		BytesUp: c.Up, BytesDown: c.Down, CacheBytes: b.parts.Cold.Stats().Held, Failing: []console.TierFailure{},
 	}
 	if err := b.parts.Archive.Held(); err != nil {
 		t.Held = err.Error()
 	}
 	m := b.parts.Quorum.Image()
-	for p, l := range b.losses() {
-		t.Lost = append(t.Lost, console.TierLoss{Topic: topicName(m, p), Partition: p.Index, Objects: l.objects, Error: l.what, At: l.at})
-	}
-	sortLosses(t.Lost)
+	t.Lost = tierLosses(m, b.losses())
 	for _, s := range b.parts.Archive.Status() {
 		t.BacklogBytes += s.PendingBytes
 		if !s.PendingSince.IsZero() {
@@ -149,10 +146,16 @@ func (b *Backend) Tier(ctx context.Context) (console.Tier, error) {
 	return t, nil
 }
 
-func sortLosses(list []console.TierLoss) {
+// tierLosses are losses in the console's words, in order; never nil.
+func tierLosses(m *image.Image, of map[kafka.Partition]loss) []console.TierLoss {
+	list := make([]console.TierLoss, 0, len(of))
+	for p, l := range of {
+		list = append(list, console.TierLoss{Topic: topicName(m, p), Partition: p.Index, Objects: l.objects, Error: l.what, At: l.at})
+	}
 	slices.SortFunc(list, func(x, y console.TierLoss) int {
 		return cmp.Or(strings.Compare(x.Topic, y.Topic), cmp.Compare(x.Partition, y.Partition))
 	})
+	return list
 }
 
 // sweepKeys bounds the keys, and the partitions, that a sweep's answer lists.
@@ -176,14 +179,8 @@ func (b *Backend) Sweep(ctx context.Context, how console.HowToSweep) (console.Sw
 	if err != nil {
 		return console.Sweep{}, err
 	}
-	s := console.Sweep{
+	return console.Sweep{
 		DryRun: how.DryRun, GraceSeconds: how.Grace.Seconds(), Objects: r.Objects, Orphans: r.Orphans, OrphanBytes: r.OrphanBytes, Young: r.Young, Named: r.Named, Missing: r.Missing,
-		Keys: append([]string{}, r.Keys[:min(len(r.Keys), sweepKeys)]...), Lost: []console.TierLoss{},
-	}
-	m := b.parts.Quorum.Image()
-	for p, l := range lossesOf(nil, r.Lost[:min(len(r.Lost), sweepKeys)]) {
-		s.Lost = append(s.Lost, console.TierLoss{Topic: topicName(m, p), Partition: p.Index, Objects: l.objects, Error: l.what, At: l.at})
-	}
-	sortLosses(s.Lost)
-	return s, nil
+		Keys: append([]string{}, r.Keys[:min(len(r.Keys), sweepKeys)]...), Lost: tierLosses(b.parts.Quorum.Image(), lossesOf(nil, r.Lost[:min(len(r.Lost), sweepKeys)])),
+	}, nil
 }

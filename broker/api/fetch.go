@@ -17,9 +17,10 @@ import (
 //   - Waits up to max wait for min bytes, parked on a timer and on the partitions' news (fetch_fetcher.go). Stays within max
 //     bytes and each partition's; but the first batch of the first partition with data goes out whole, however large, or a
 //     consumer would never get past it.
-//   - An error, a truncation to report (v12, KIP-595) and cold data go out at once; that the storage fails goes out once, and then waits like nothing does. Cold data that is still loading holds
-//     nothing up: what is ready goes out, the rest is loaded for the next fetch. A fetch that has only such partitions
-//     waits for them, and answers empty as soon as another request waits behind it.
+//   - An error, a truncation to report (v12, KIP-595) and cold data go out at once. That the storage fails (KAFKA_STORAGE_ERROR) goes out at
+//     once the first time, and then waits as a partition does that has nothing new. Cold data that is still loading holds nothing up: what is
+//     ready goes out, the rest is loaded for the next fetch. A fetch that has only such partitions waits for them, and answers empty as soon
+//     as another request waits behind it.
 //   - read_committed stops at the last stable offset, and lists the aborted transactions in what it returns by first offset.
 //   - v12+ hints at the real leader, v16+ with its address (KIP-951).
 //   - Replicas fetch on connections between brokers only (fetch_replica.go); anyone else's replica id → INVALID_REQUEST.
