@@ -197,6 +197,26 @@ func TestProduceConsume(t *testing.T) {
 	c.story("x\n", "produce", "two", "--acks", "2")
 	c.story("x\n", "produce", "nowhere", "--create=false")
 	c.story("x\n", "produce", "two", "--file", "/does/not/exist")
+	c.story("", "topic", "create", "latest", "-p", "1", "-r", "1", "-c", "cleanup.policy=compact")
+	refuse := func(req kmsg.Request) (kmsg.Response, error, bool) { // as Kafka does what has no key
+		produce := req.(*kmsg.ProduceRequest)
+		resp := produce.ResponseKind().(*kmsg.ProduceResponse)
+		for _, t := range produce.Topics {
+			rt := kmsg.NewProduceResponseTopic()
+			rt.Topic, rt.TopicID = t.Topic, t.TopicID
+			for _, p := range t.Partitions {
+				rp := kmsg.NewProduceResponseTopicPartition()
+				rp.Partition, rp.ErrorCode, rp.BaseOffset = p.Partition, kerr.InvalidRecord.Code, -1
+				rt.Partitions = append(rt.Partitions, rp)
+			}
+			resp.Topics = append(resp.Topics, rt)
+		}
+		return resp, nil, true
+	}
+	for _, topic := range []string{"latest", "one"} { // of the other something else must be wrong
+		c.fake.ControlKey(int16(kmsg.Produce), refuse)
+		c.story("x\n", "produce", topic)
+	}
 	c.matches("records")
 }
 
@@ -222,6 +242,7 @@ func TestGroups(t *testing.T) {
 	c.story("", "group", "seek", "readers", "--to", "end", "--to-group", "copy")
 	c.story("", "group", "seek", "readers")
 	c.story("", "group", "describe", "nobody")
+	c.story("", "group", "describe", "nobody", "readers", "none", "-s")
 	c.story("", "group", "delete", "copy", "-y")
 	c.story("", "group", "delete", "nobody", "-y")
 	c.matches("groups")
@@ -255,10 +276,21 @@ func TestShares(t *testing.T) {
 	}
 	c.story("", "share", "seek", "workers", "--to", "start", "-y")
 	cl.Close()
+	other, err := kgo.NewClient(kgo.SeedBrokers(strings.Split(c.brokers, ",")...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
 	c.story("", "share", "list")
 	c.story("", "share", "seek", "workers", "--to", "1", "--dry-run")
 	c.story("", "share", "seek", "workers", "--to", "1", "-y")
 	c.story("", "group", "seek", "workers", "--to", "+2", "-y")
+	far := kadm.Offsets{}
+	far.AddOffset("jobs", 0, 1_000_000, -1)
+	if _, err := kadm.NewClient(other).AlterShareGroupOffsets(t.Context(), "workers", far); err != nil {
+		t.Fatal(err)
+	}
+	c.story("", "share", "describe", "workers")
 	c.story("", "share", "seek", "workers", "--to-group", "readers", "-y")
 	c.story("", "share", "seek", "readers", "--to", "1", "-y")
 	c.story("", "share", "forget", "readers", "jobs", "-y")

@@ -36,7 +36,7 @@ const exitCodesHelp = `Exit codes:
     5  the named topic, group, transactional id, file or object does not exist
     6  the broker refused: the error is its answer
     7  not confirmed
-    8  log dump, tier inspect, tier scrub: the data is damaged
+    8  log dump, tier inspect, tier scrub, tier sweep: data is damaged, or missing
    10  cluster health, doctor: something is wrong
   130  interrupted
 `

@@ -100,7 +100,7 @@ type groupDescription struct {
 	Members     int            `json:"members"`
 	Lag         int64          `json:"lag"`
 	LagSeconds  *float64       `json:"lag_seconds,omitempty"` // the worst; absent when unknown
-	Partitions  []groupOffsets `json:"partitions"`
+	Partitions  []groupOffsets `json:"partitions,omitzero"`   // nil: a summary was asked for
 
 	// Of all but classic groups: the group's epoch, that of its target assignment, and how far each member has followed.
 	Epoch           int32         `json:"epoch,omitempty"`
@@ -203,30 +203,41 @@ func (a *app) describeGroups(ctx context.Context, cl *kgo.Client, names []string
 	}
 	maps.Copy(consumers, streams)
 	list := make([]*groupDescription, 0, len(names))
+	var missing []string
 	for _, name := range names {
 		if g := consumers[name]; g != nil {
 			list = append(list, g)
 			continue
 		}
 		l, ok := lags[name]
-		if !ok {
-			return noGroup(name)
-		}
 		err := l.Error()
-		if errors.Is(err, kerr.GroupIDNotFound) || err == nil && l.State == "Dead" && len(l.Lag) == 0 {
-			return noGroup(name)
-		}
-		if err != nil {
+		switch {
+		case !ok || errors.Is(err, kerr.GroupIDNotFound) || err == nil && l.State == "Dead" && len(l.Lag) == 0:
+			missing = append(missing, name)
+		case err != nil:
 			return fmt.Errorf("group %s: %w", name, err)
+		default:
+			list = append(list, groupOf(l))
 		}
-		list = append(list, groupOf(l))
 	}
-	waiting(ctx, list, a.seedOptions())
-	return a.showGroups(list, summary)
+	if len(list) > 0 { // those that are there are shown beside the ones that are not
+		waiting(ctx, list, a.seedOptions())
+		if err := a.showGroups(list, summary); err != nil {
+			return err
+		}
+	}
+	if len(missing) > 0 {
+		return noGroup(missing...)
+	}
+	return nil
 }
 
-func noGroup(group string) error {
-	return failf(exitNotFound, "`qanat group list` lists those that do", "group %s does not exist", group)
+func noGroup(groups ...string) error {
+	const remedy = "`qanat group list` lists those that do"
+	if len(groups) > 1 {
+		return failf(exitNotFound, remedy, "groups %s do not exist", strings.Join(groups, ", "))
+	}
+	return failf(exitNotFound, remedy, "group %s does not exist", groups[0])
 }
 
 func groupOf(l kadm.DescribedGroupLag) *groupDescription {
@@ -259,6 +270,9 @@ func (a *app) showGroups(list []*groupDescription, summary bool) error {
 	}
 	tables = append(tables, short)
 	if summary {
+		for _, g := range list {
+			g.Partitions, g.MemberList, g.Subtopologies = nil, nil, nil
+		}
 		return a.show(list, tables...)
 	}
 	group := "+GROUP"

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -126,6 +127,7 @@ type acknowledged struct {
 	n         int
 	failed    int
 	first     error
+	topic     string // of the first that failed
 	out       *bufio.Writer
 	formatter *kgo.RecordFormatter
 	buf       []byte
@@ -137,7 +139,7 @@ func (k *acknowledged) promise(r *kgo.Record, err error) {
 	if err != nil {
 		k.failed++
 		if k.first == nil {
-			k.first = err
+			k.first, k.topic = err, r.Topic
 		}
 		return
 	}
@@ -191,7 +193,40 @@ func (a *app) produce(ctx context.Context, x production) error {
 	})
 	readErr := x.send(ctx, cl, reader, headers, k)
 	flushErr := cl.Flush(ctx)
-	return a.produced(k, readErr, flushErr)
+	return a.produced(k, readErr, flushErr, k.remedy(ctx, cl))
+}
+
+// remedy is what to do about the first record that was not acknowledged.
+func (k *acknowledged) remedy(ctx context.Context, cl *kgo.Client) string {
+	k.mu.Lock()
+	err, topic := k.first, k.topic
+	k.mu.Unlock()
+	switch {
+	case errors.Is(err, kerr.UnknownTopicOrPartition):
+		return "create it with `qanat topic create`"
+	case errors.Is(err, kgo.ErrRecordTimeout):
+		return "`qanat cluster health` says whether a disk is full, or replicas are missing; --delivery-timeout waits longer"
+	case errors.Is(err, kerr.InvalidRecord) && compacts(ctx, kadm.NewClient(cl), topic):
+		return "the topic is compacted: every record needs a key (-k KEY, or %k in the layout -f)"
+	}
+	return ""
+}
+
+// compacts tells whether a topic keeps the latest record of each key, and so takes none without. The client library leaves out
+// what the broker says of a record that it refuses.
+func compacts(ctx context.Context, adm *kadm.Client, topic string) bool {
+	configs, err := adm.DescribeTopicConfigs(ctx, topic)
+	if err != nil { // then the refusal alone has to do
+		return false
+	}
+	for _, rc := range configs {
+		for _, c := range rc.Configs {
+			if c.Key == "cleanup.policy" {
+				return strings.Contains(c.MaybeValue(), "compact")
+			}
+		}
+	}
+	return false
 }
 
 // send reads records until the input ends, one fails, or ctx does.
@@ -230,7 +265,7 @@ func (x production) send(ctx context.Context, cl *kgo.Client, reader *kgo.Record
 }
 
 // produced sums up.
-func (a *app) produced(k *acknowledged, readErr, flushErr error) error {
+func (a *app) produced(k *acknowledged, readErr, flushErr error, remedy string) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if err := k.out.Flush(); err != nil {
@@ -241,13 +276,6 @@ func (a *app) produced(k *acknowledged, readErr, flushErr error) error {
 	}
 	switch {
 	case k.first != nil:
-		remedy := ""
-		switch {
-		case errors.Is(k.first, kerr.UnknownTopicOrPartition):
-			remedy = "create it with `qanat topic create`"
-		case errors.Is(k.first, kgo.ErrRecordTimeout):
-			remedy = "`qanat cluster health` says whether a disk is full, or replicas are missing; --delivery-timeout waits longer"
-		}
 		return failf(exitCode(k.first), remedy, "%s not acknowledged (%d were): %w", count(k.failed, "record"), k.n, k.first)
 	case readErr != nil:
 		return readErr

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/qanat-io/qanat/broker/quota"
 )
@@ -172,8 +173,20 @@ func (a *app) quotaDeleteCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			limits, err := a.limits(cmd.Context(), e)
+			if err != nil {
+				return err
+			}
+			if len(limits) == 0 {
+				return failf(exitNotFound, quotasListed, "%s has no quota", e.Resource())
+			}
 			if len(args) == 0 {
-				args = e.Keys()
+				args = slices.Sorted(maps.Keys(limits))
+			}
+			for _, key := range args {
+				if _, ok := limits[key]; !ok {
+					return failf(exitNotFound, quotasListed, "%s has no %s", e.Resource(), key)
+				}
 			}
 			var ops []kadm.AlterClientQuotaOp
 			for _, key := range args {
@@ -184,6 +197,36 @@ func (a *app) quotaDeleteCommand() *cobra.Command {
 	}
 	f.register(c)
 	return c
+}
+
+const quotasListed = "`qanat quota list` lists those that there are"
+
+// limits are those that an entity has of its own.
+func (a *app) limits(ctx context.Context, e quota.Entity) (quota.Limits, error) {
+	adm, err := a.admins(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer adm.Close()
+	var of []kadm.DescribeClientQuotaComponent
+	for kind, p := range e.Parts() {
+		c := kadm.DescribeClientQuotaComponent{Type: kind, MatchName: &p.Name, MatchType: kmsg.QuotasMatchTypeExact}
+		if p.Default {
+			c.MatchName, c.MatchType = nil, kmsg.QuotasMatchTypeDefault
+		}
+		of = append(of, c)
+	}
+	described, err := adm.DescribeClientQuotas(ctx, true, of)
+	if err != nil {
+		return nil, fmt.Errorf("describe quotas: %w", err)
+	}
+	limits := quota.Limits{}
+	for _, d := range described {
+		for _, v := range d.Values {
+			limits[v.Key] = v.Value
+		}
+	}
+	return limits, nil
 }
 
 func (a *app) alterQuota(ctx context.Context, e quota.Entity, ops []kadm.AlterClientQuotaOp, done string) error {

@@ -171,8 +171,11 @@ func shareOffsets(ctx context.Context, adm *kadm.Client, g *groupDescription) er
 		if at, ok := ends.Lookup(o.Topic, o.Partition); ok && at.Err == nil {
 			line.End = at.Offset
 		}
-		if o.Err != nil {
+		switch {
+		case o.Err != nil:
 			line.Error = o.Err.Error()
+		case line.End >= 0 && line.Committed > line.End: // as with Kafka, whose admin API takes any offset
+			line.Error = fmt.Sprintf("begins beyond the end: nothing is given out before offset %d is written; `qanat share seek` moves it", line.Committed)
 		}
 		g.Lag += max(o.Lag, 0)
 		g.Partitions = append(g.Partitions, line)

@@ -132,6 +132,7 @@ func (a *app) showLosses(lost []console.TierLoss) {
 	t.print(a.stdout, false)
 }
 
+// showSweep shows what was found; objects that are missing make the command fail.
 func (a *app) showSweep(s console.Sweep) error {
 	grace := time.Duration(s.GraceSeconds * float64(time.Second))
 	done, more := "deleted", ""
@@ -143,9 +144,9 @@ func (a *app) showSweep(s console.Sweep) error {
 		t.footer += fmt.Sprintf("\n%s younger than that: nothing names them, and uploads may be under way", count(s.Young, "object"))
 	}
 	if s.Missing > 0 {
-		t.footer += fmt.Sprintf("\n! %d of the %d objects that the metadata names are missing: what only they hold cannot be read (docs/operations.md, \"Objects missing\")", s.Missing, s.Named)
+		t.footer += fmt.Sprintf("\n%s missing:", count(s.Missing, "object"))
 		for _, l := range s.Lost {
-			t.footer += fmt.Sprintf("\n!   %s-%d: %d", l.Topic, l.Partition, l.Objects)
+			t.footer += fmt.Sprintf("\n  %s-%d: %d", l.Topic, l.Partition, l.Objects)
 		}
 	}
 	if len(s.Keys) > 0 && (s.DryRun || a.output == formatWide) {
@@ -154,7 +155,13 @@ func (a *app) showSweep(s console.Sweep) error {
 			t.add(k)
 		}
 	}
-	return a.show(s, t)
+	if err := a.show(s, t); err != nil {
+		return err
+	}
+	if s.Missing > 0 {
+		return failf(exitDamaged, "docs/operations.md, \"Objects missing\"", "%d of the %d objects that the metadata names are missing: what only they hold cannot be read", s.Missing, s.Named)
+	}
+	return nil
 }
 
 // sized is something to read at positions.

@@ -40,7 +40,10 @@ func TestTransactions(t *testing.T) {
 	c.story("", "txn", "describe", "open", "-o", "json")
 	c.story("", "txn", "describe", "nobody")
 	c.story("", "txn", "find-hanging", "--idle", "0s") // its coordinator knows it
+	c.story("", "txn", "find-hanging", "--topics", "one,two")
 	c.story("", "txn", "abort", "nobody", "-y")
+	c.story("", "txn", "abort", "done", "-y") // nothing is open, and its producer is not fenced
+	c.story("", "txn", "abort", "--topic", "two", "--partition", "0", "--start-offset", "0", "-y")
 	c.story("", "txn", "abort", "--topic", "one", "--partition", "1", "--start-offset", "2", "-y") // alone it would be torn
 	c.story("", "txn", "abort", "open")
 	c.story("", "txn", "abort", "open", "-y")
@@ -67,4 +70,24 @@ func TestTransactions(t *testing.T) {
 	c.log.Reset()
 	c.log.WriteString(text)
 	c.matches("transactions")
+}
+
+// Quotas are set, listed and removed; what is not there is not said to be removed.
+func TestQuotas(t *testing.T) {
+	c := fakeCluster(t)
+	c.story("", "quota", "list")
+	c.story("", "quota", "set", "--client-id", "reports", "consumer_byte_rate=10000000", "producer_byte_rate=1000")
+	c.story("", "quota", "set", "--user", "<default>", "request_percentage=200")
+	c.story("", "quota", "set", "consumer_byte_rate=1")
+	c.story("", "quota", "list")
+	c.story("", "quota", "delete", "--client-id", "report")
+	c.story("", "quota", "delete", "--client-id", "<default>")
+	c.story("", "quota", "delete", "--user", "<default>", "producer_byte_rate")
+	c.story("", "quota", "delete", "--user", "<default>")
+	c.story("", "quota", "delete", "--client-id", "reports", "producer_byte_rate")
+	c.story("", "quota", "list", "-o", "yaml")
+	c.story("", "quota", "delete", "--client-id", "reports")
+	c.story("", "quota", "delete", "--client-id", "reports")
+	c.story("", "quota", "list")
+	c.matches("quotas")
 }

@@ -181,6 +181,9 @@ Only such as have not written for a time are looked at, as others may be about t
 				return err
 			}
 			defer adm.Close()
+			if err := findTopics(cmd.Context(), adm, topics); err != nil {
+				return err
+			}
 			list, err := findHanging(cmd.Context(), adm, topics, idle)
 			if err != nil {
 				return err
@@ -332,6 +335,13 @@ func (a *app) abortTxn(ctx context.Context, adm *kadm.Client, id string) error {
 	case d.Err != nil:
 		return fmt.Errorf("transactional id %s: %w", id, d.Err)
 	}
+	switch d.State {
+	case "Ongoing", "PrepareAbort", "PrepareEpochFence":
+	case "PrepareCommit":
+		return failf(exitRefused, "", "the transaction of %s is decided: it is being committed", id)
+	default: // it would only fence the producer, and say that something was aborted
+		return failf(exitNotFound, "`qanat txn find-hanging` finds those that are open in a partition, and that no coordinator knows of", "transactional id %s has no transaction open: it is %s", id, d.State)
+	}
 	if err := a.confirm("Abort the transaction of " + id + " and fence its producer"); err != nil {
 		return err
 	}
@@ -353,6 +363,9 @@ func (a *app) abortTxn(ctx context.Context, adm *kadm.Client, id string) error {
 
 // abortOpen writes a marker where a transaction is open.
 func (a *app) abortOpen(ctx context.Context, adm *kadm.Client, open openTxn) error {
+	if _, err := findTopic(ctx, adm, open.topic); err != nil {
+		return err
+	}
 	in := kadm.TopicsSet{}
 	in.Add(open.topic, open.partition)
 	there, err := openTxns(ctx, adm, in)
