@@ -559,9 +559,9 @@ func TestGroupOfTheConsumerProtocol(t *testing.T) {
 		t.Fatal(err)
 	}
 	for args, want := range map[string][]string{
-		"group list":                       {"modern", "consumer"},
-		"group describe modern":            {"consumer", "Stable", "reader", "the same"},
-		"group describe modern -s -o json": {`"type": "consumer"`, `"assignment_epoch": `, `"assigned": `, `"lag": 0`},
+		"group list":                    {"modern", "consumer"},
+		"group describe modern":         {"consumer", "Stable", "reader", "the same"},
+		"group describe modern -o json": {`"type": "consumer"`, `"assignment_epoch": `, `"assigned": `, `"lag": 0`},
 	} {
 		r := c.run(strings.Fields(args)...)
 		for _, w := range want {
