@@ -7,11 +7,14 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"sync/atomic"
 	"time"
 
 	"github.com/qanat-io/qanat/broker/partition"
 	"github.com/qanat-io/qanat/broker/telemetry"
+	"github.com/qanat-io/qanat/metadata/command"
+	"github.com/qanat-io/qanat/metadata/config"
 	"github.com/qanat-io/qanat/tier/archive"
 	"github.com/qanat-io/qanat/tier/cold"
 	"github.com/qanat-io/qanat/tier/compact"
@@ -157,10 +160,6 @@ func (b *Broker) openArchive() {
 }
 
 func (b *Broker) archiveConfig() archive.Config {
-	rate := b.cfg.Int("remote.log.manager.copy.max.bytes.per.second")
-	if rate == math.MaxInt64 {
-		rate = 0 // without limit
-	}
 	workers := int(b.cfg.Int("remote.log.manager.copier.thread.pool.size"))
 	if b.tiers.uploadsInTurn {
 		workers = 1 // others would only read and check, beside the requests, what then waits for its turn
@@ -172,7 +171,7 @@ func (b *Broker) archiveConfig() archive.Config {
 	return archive.Config{
 		Cluster:        b.dir.Meta.ClusterID,
 		Workers:        workers,
-		BytesPerSecond: rate,
+		BytesPerSecond: func() int64 { return unbounded(b.running().Int("remote.log.manager.copy.max.bytes.per.second")) },
 		StallTimeout:   b.cfg.Duration("tier.upload.stall.timeout.ms"),
 		Interval:       b.cfg.Duration("log.retention.check.interval.ms"),
 		OrphanGrace:    b.cfg.Duration("tier.orphan.grace.ms"),
@@ -190,10 +189,27 @@ func (b *Broker) openUpkeep() {
 	}, time.Now, b.log.With("part", "scrub"))
 	b.tiers.cleaner = compact.New(func(yield func(compact.Log)) {
 		b.hosted.Each(func(p *partition.Partition) { yield(p.Compactable()) })
-	}, compact.Config{
-		MapBytes: b.cfg.Int("log.cleaner.dedupe.buffer.size"), Backoff: b.cfg.Duration("log.cleaner.backoff.ms"),
-		BytesPerSecond: clampRate(b.cfg.Float("log.cleaner.io.max.bytes.per.second")),
+	}, func() compact.Config {
+		now := b.running()
+		return compact.Config{
+			MapBytes: now.Int("log.cleaner.dedupe.buffer.size"), Backoff: now.Duration("log.cleaner.backoff.ms"),
+			BytesPerSecond: clampRate(now.Float("log.cleaner.io.max.bytes.per.second")),
+		}
 	}, b.control.clock.Now, b.log.With("part", "compaction"))
+}
+
+// running is this broker's configuration as it is now.
+func (b *Broker) running() config.Running {
+	m := b.quorum.Image()
+	return b.cfg.Running(m.Configs(command.Broker, strconv.Itoa(int(b.node))), m.Configs(command.Broker, ""))
+}
+
+// unbounded is a rate as those below have it, who know "without limit" as 0.
+func unbounded(rate int64) int64 {
+	if rate == math.MaxInt64 {
+		return 0
+	}
+	return rate
 }
 
 // clampRate is a rate in whole bytes a second, 0 where it is beyond what can be counted: without limit.

@@ -109,17 +109,14 @@ const (
 	policyCompact = "compact"
 )
 
-// cleanupPolicy allows delete, compact, and both.
+// cleanupPolicy allows delete, compact, both, and none (KIP-1161).
 func cleanupPolicy() rule {
-	const words = `"delete", "compact" or "compact,delete"`
+	const words = `"delete", "compact", "compact,delete", or empty`
 	return rule{words, func(v string) error {
 		for _, p := range SplitList(v) {
 			if p != policyDelete && p != policyCompact {
 				return errors.New(words)
 			}
-		}
-		if len(SplitList(v)) == 0 {
-			return errors.New(words)
 		}
 		return nil
 	}}

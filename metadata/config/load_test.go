@@ -94,7 +94,7 @@ retention.ms: 1
 		`:1: node.id: "seven" is not allowed: it must be a whole number of 32 bits`,
 		`:2: unknown broker configuration key "log.segment.bites"; did you mean "log.segment.bytes"?`,
 		`:4: log.retention.hours: "99999999999" is not allowed`,
-		`:5: log.cleanup.policy: "compact,forget" is not allowed: it must be "delete", "compact" or "compact,delete"`,
+		`:5: log.cleanup.policy: "compact,forget" is not allowed: it must be "delete", "compact", "compact,delete", or empty`,
 		`:6: node.id is set a second time; first in line 1`,
 		`:7: unknown broker configuration key "listeners.deep.er"`,
 		`:8: num.partitions has no value`,

@@ -150,6 +150,8 @@ func TestLocalRetention(t *testing.T) {
 		{with, map[string]string{"local.retention.bytes": "-1", "retention.bytes": "-1"}, -1, 7 * 24 * time.Hour, true},
 		{with, map[string]string{"local.retention.ms": "1000"}, 1 << 30, time.Second, true},
 		{with, map[string]string{"local.retention.ms": "1000", "retention.ms": "-1"}, 1 << 30, time.Second, true},
+		{with, map[string]string{"cleanup.policy": "", "local.retention.ms": "1000", "retention.bytes": "5"}, 1 << 30, time.Second, true}, // KIP-1161: nothing is discarded
+		{with, map[string]string{"cleanup.policy": "", "remote.storage.enable": "false", "retention.ms": "5"}, -1, -1, false},
 		{with, map[string]string{"remote.storage.enable": "false"}, -1, 7 * 24 * time.Hour, false},
 		{without, map[string]string{"remote.storage.enable": "true"}, -1, 7 * 24 * time.Hour, false},
 	} {
@@ -183,7 +185,7 @@ func TestValidateTopic(t *testing.T) {
 		{with, map[string]string{"cleanup.policy": "delete,compact", "remote.storage.enable": "true"}, "remote.storage.enable"},
 		{compacting, map[string]string{"remote.storage.enable": "true"}, "not allowed for a compacted topic"},
 		{compacting, map[string]string{"remote.storage.enable": "true", "cleanup.policy": "delete"}, ""},
-		{with, map[string]string{"cleanup.policy": ""}, "cleanup.policy"},
+		{with, map[string]string{"cleanup.policy": ""}, ""},
 		{with, map[string]string{"local.retention.ms": "7200000"}, "must not exceed retention.ms, which is 3600000"},
 		{with, map[string]string{"local.retention.ms": "-1"}, "must not exceed retention.ms, which is 3600000"},
 		{with, map[string]string{"local.retention.ms": "7200000", "retention.ms": "-1"}, ""},
@@ -325,5 +327,23 @@ func TestSensitive(t *testing.T) {
 	}
 	if err := Validate(BrokerScope, "secret", "  "); err == nil || strings.Contains(err.Error(), `"`) {
 		t.Errorf("error %v", err)
+	}
+}
+
+// What is set while the broker runs would not come before its file, or one broker's own not before that of all.
+func TestRunning(t *testing.T) {
+	const rate, backoff, keys = "log.cleaner.io.max.bytes.per.second", "log.cleaner.backoff.ms", "log.cleaner.dedupe.buffer.size"
+	b := load(t, rate+"=5", keys+"=2000000")
+	for _, k := range []string{rate, backoff, keys, "remote.log.manager.copy.max.bytes.per.second"} {
+		if key, _ := Lookup(BrokerScope, k); key.ReadOnly {
+			t.Errorf("%s cannot be set while the broker runs", k)
+		}
+	}
+	r := b.Running(map[string]string{rate: "1.5"}, map[string]string{rate: "7", backoff: "9223372036854775807"})
+	if r.Float(rate) != 1.5 || r.Duration(backoff) != math.MaxInt64 || r.Int(keys) != 2000000 {
+		t.Errorf("%v, %v, %v", r.Float(rate), r.Duration(backoff), r.Int(keys))
+	}
+	if r := b.Running(nil, nil); r.Float(rate) != 5 || r.Duration(backoff) != 15*time.Second {
+		t.Errorf("%v, %v", r.Float(rate), r.Duration(backoff))
 	}
 }

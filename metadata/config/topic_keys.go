@@ -13,7 +13,7 @@ func topicKeys() []Key {
 func logKeys() []Key {
 	return []Key{
 		define("cleanup.policy", List, policyDelete,
-			"What happens to old data: `delete` discards it by `retention.ms` and `retention.bytes`; `compact` keeps the last record of each key, on the local disk; `compact,delete` does both.",
+			"What happens to old data: `delete` discards it by `retention.ms` and `retention.bytes`; `compact` keeps the last record of each key, on the local disk; `compact,delete` does both. Empty, nothing is discarded, whatever they say: what is in the bucket leaves the local disk by `local.retention.ms` and `local.retention.bytes` (KIP-1161).",
 			allow(cleanupPolicy()), from("log.cleanup.policy")),
 		define("retention.ms", Long, number(7*day),
 			"How long data is kept, on disk and in the bucket together; -1 for ever.",

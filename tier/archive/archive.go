@@ -12,6 +12,7 @@ import (
 	"github.com/qanat-io/qanat/tier/hot"
 	"github.com/qanat-io/qanat/tier/manifest"
 	"github.com/qanat-io/qanat/tier/object"
+	"github.com/qanat-io/qanat/tier/pace"
 	"github.com/qanat-io/qanat/tier/segment"
 	"github.com/qanat-io/qanat/wire/kafka"
 )
@@ -77,7 +78,7 @@ type Retention struct {
 type Config struct {
 	Cluster        string
 	Workers        int           // uploads at a time, 4
-	BytesPerSecond int64         // upload budget, 0 without limit
+	BytesPerSecond func() int64  // upload budget, which may change; 0, or no function, without limit
 	StallTimeout   time.Duration // an upload without progress for so long is cancelled and retried, 30 s
 	Interval       time.Duration // between looks at each partition, 30 s; Poke asks for one now
 	OrphanGrace    time.Duration // how old an object that no manifest names must be to be swept, 24 h
@@ -92,6 +93,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Workers <= 0 {
 		c.Workers = 4
+	}
+	if c.BytesPerSecond == nil {
+		c.BytesPerSecond = func() int64 { return 0 }
 	}
 	def(&c.StallTimeout, 30*time.Second)
 	def(&c.Interval, 30*time.Second)
@@ -125,7 +129,7 @@ type Archive struct {
 	spiller   Spiller
 	// pageEntries: see SpillWith.
 	pageEntries int
-	budget      *budget
+	budget      *pace.Budget
 	turns       turns
 	stats       counters
 	// backlog and overdue are the sums of all parts' PendingBytes and OverdueBytes. Written under mu.
@@ -142,7 +146,7 @@ type Archive struct {
 	looks    int     // running
 	uploads  []*job  // jobs that wait for a worker; at most maxJobs of a partition
 	working  int     // running
-	pace     pace    // of uploads, while the bucket asks to slow down
+	pace     spacing // of uploads, while the bucket asks to slow down
 	deletes  deletes
 	sweepDue time.Time
 	sweeping bool
@@ -160,7 +164,7 @@ func New(b object.Bucket, c Committer, live Live, cfg Config, clock func() time.
 	cfg = cfg.withDefaults()
 	a := &Archive{
 		bucket: b, committer: c, live: live, cfg: cfg, clock: clock, log: log,
-		budget: newBudget(cfg.BytesPerSecond),
+		budget: pace.New(cfg.BytesPerSecond),
 		turns:  newTurns(),
 		letGo:  (*hot.Sealed).Close,
 		wake:   make(chan struct{}, 1),

@@ -191,7 +191,7 @@ func TestSlowUploadsAreNotStalled(t *testing.T) {
 		if err := w.parts[0].log.Roll(); err != nil {
 			t.Fatal(err)
 		}
-		a, stop := w.start(Config{BytesPerSecond: 1000, StallTimeout: 10 * time.Second})
+		a, stop := w.start(Config{BytesPerSecond: func() int64 { return 1000 }, StallTimeout: 10 * time.Second})
 		defer stop()
 		after(299 * time.Second)
 		if n := w.parts[0].Manifest().Len(); n != 0 {

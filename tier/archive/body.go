@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/qanat-io/qanat/tier/hot"
+	"github.com/qanat-io/qanat/tier/pace"
 	"github.com/qanat-io/qanat/tier/segment"
 	"github.com/qanat-io/qanat/wire/kafka"
 )
@@ -129,7 +130,7 @@ func (b *joined) ReadAt(p []byte, off int64) (n int, err error) {
 type watched struct {
 	*joined
 	ctx    context.Context
-	budget *budget
+	budget *pace.Budget
 	turns  turns
 	// progress is when bytes were last asked for or given, in nanoseconds; paused
 	// counts those who wait for the budget, or for their turn, which is no stall.
@@ -188,7 +189,7 @@ func (w *watched) ReadAt(p []byte, off int64) (int, error) {
 	w.asked.Store(true)
 	w.touch()
 	w.paused.Add(1)
-	err := w.budget.wait(w.ctx, len(p))
+	err := w.budget.Take(w.ctx, len(p))
 	if err == nil {
 		err = w.turns.take(w.ctx)
 	}
@@ -199,48 +200,4 @@ func (w *watched) ReadAt(p []byte, off int64) (int, error) {
 	}
 	defer w.turns.give()
 	return w.joined.ReadAt(p, off)
-}
-
-// budget is a token bucket of bytes that all uploads share. nil has no limit.
-type budget struct {
-	perSecond float64
-	mu        sync.Mutex
-	// free is when all that was granted so far will have been earned.
-	free time.Time
-}
-
-// budgetBurst is how far uploads may run ahead after a pause.
-const budgetBurst = 100 * time.Millisecond
-
-func newBudget(bytesPerSecond int64) *budget {
-	if bytesPerSecond <= 0 {
-		return nil
-	}
-	return &budget{perSecond: float64(bytesPerSecond)}
-}
-
-// wait returns when n more bytes may go.
-func (b *budget) wait(ctx context.Context, n int) error {
-	if b == nil {
-		return ctx.Err()
-	}
-	b.mu.Lock()
-	now := time.Now()
-	if earliest := now.Add(-budgetBurst); b.free.Before(earliest) {
-		b.free = earliest
-	}
-	b.free = b.free.Add(time.Duration(float64(n) / b.perSecond * float64(time.Second)))
-	pause := b.free.Sub(now)
-	b.mu.Unlock()
-	if pause <= 0 {
-		return ctx.Err()
-	}
-	timer := time.NewTimer(pause)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case <-timer.C:
-		return nil
-	}
 }

@@ -235,9 +235,9 @@ func (h *dueHeap) Pop() any {
 	return p
 }
 
-// pace holds uploads apart while the bucket answers "slow down": the gap
+// spacing holds uploads apart while the bucket answers "slow down": the gap
 // doubles with each such answer and halves with each success.
-type pace struct {
+type spacing struct {
 	gap  time.Duration
 	last time.Time // an upload began
 }
@@ -248,21 +248,21 @@ const (
 )
 
 // next is when the next upload may begin.
-func (p *pace) next(now time.Time) time.Time {
+func (p *spacing) next(now time.Time) time.Time {
 	if p.gap == 0 {
 		return now
 	}
 	return p.last.Add(p.gap)
 }
 
-func (p *pace) started(now time.Time) { p.last = now }
+func (p *spacing) started(now time.Time) { p.last = now }
 
-func (p *pace) slower(now time.Time) {
+func (p *spacing) slower(now time.Time) {
 	p.gap = min(lastGap, max(firstGap, 2*p.gap))
 	p.last = now
 }
 
-func (p *pace) faster() {
+func (p *spacing) faster() {
 	if p.gap /= 2; p.gap < firstGap {
 		p.gap = 0
 	}

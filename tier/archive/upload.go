@@ -129,8 +129,8 @@ var errDropped = errors.New("upload is no longer wanted")
 func (a *Archive) longest(size int64) time.Duration {
 	const slowest = 64 << 10 // bytes per second
 	most := 5*time.Minute + time.Duration(size/slowest)*time.Second
-	if a.cfg.BytesPerSecond > 0 {
-		most += time.Duration(size*int64(a.cfg.Workers)/a.cfg.BytesPerSecond+1) * 2 * time.Second
+	if rate := a.cfg.BytesPerSecond(); rate > 0 {
+		most += time.Duration(size*int64(a.cfg.Workers)/rate+1) * 2 * time.Second
 	}
 	return most
 }

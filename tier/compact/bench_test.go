@@ -71,7 +71,7 @@ func largeLog(b *testing.B, n int) *world {
 	w.Log, _, err = hot.Open(hot.Env{FS: vfs.OS{}, Flusher: w.flusher, Clock: clock, Log: silent}, filepath.Join(dir, testPartition.Topic.String(), "1"),
 		testPartition, hot.Config{SegmentBytes: 128 << 20}, 0, func(kafka.Offset) {})
 	w.must(err)
-	w.cleaner = New(func(yield func(Log)) { yield(w) }, Config{MapBytes: 128 << 20}, clock, silent)
+	w.cleaner = New(func(yield func(Log)) { yield(w) }, func() Config { return Config{MapBytes: 128 << 20} }, clock, silent)
 	rng := rand.New(rand.NewPCG(1, 1))
 	value := make([]byte, 80)
 	for range 2 * n / 100 {

@@ -37,7 +37,7 @@ type Log interface {
 	Rewrite(ctx context.Context, from, next kafka.Offset, edit hot.Edit, pace func(ctx context.Context, bytes int) error) (hot.Rewritten, error)
 }
 
-// Config is the cleaner's settings.
+// Config is the cleaner's settings, which may change while it runs.
 type Config struct {
 	MapBytes       int64         // memory for keys (log.cleaner.dedupe.buffer.size)
 	BytesPerSecond int64         // read at most; 0 without limit (log.cleaner.io.max.bytes.per.second)
@@ -58,7 +58,7 @@ type Stats struct {
 // Cleaner cleans the logs of one broker.
 type Cleaner struct {
 	logs  func(yield func(Log))
-	cfg   Config
+	cfg   func() Config
 	clock func() time.Time
 	log   *slog.Logger
 
@@ -68,8 +68,9 @@ type Cleaner struct {
 	stats Stats
 }
 
-// New returns a cleaner of the logs that logs yields, at any time and in any order. Nothing is done before Run.
-func New(logs func(yield func(Log)), cfg Config, clock func() time.Time, log *slog.Logger) *Cleaner {
+// New returns a cleaner of the logs that logs yields, at any time and in any order. Nothing is done before Run. cfg is asked before each pass, and for
+// its rate while one runs.
+func New(logs func(yield func(Log)), cfg func() Config, clock func() time.Time, log *slog.Logger) *Cleaner {
 	return &Cleaner{logs: logs, cfg: cfg, clock: clock, log: log, resting: map[kafka.Partition]time.Time{}}
 }
 
@@ -82,19 +83,30 @@ func (c *Cleaner) Stats() Stats {
 
 // Run cleans, one log after the other, until ctx ends.
 func (c *Cleaner) Run(ctx context.Context) error {
-	budget := pace.New(c.cfg.BytesPerSecond)
-	for {
-		wait := c.cfg.Backoff
-		if c.once(ctx, budget.Take) {
-			wait = 0
+	budget := pace.New(func() int64 { return c.cfg().BytesPerSecond })
+	for ctx.Err() == nil {
+		if !c.once(ctx, budget.Take) {
+			c.rest(ctx)
 		}
-		timer := time.NewTimer(wait)
+	}
+	return nil
+}
+
+// lookAgain is how soon a rest ends that was made shorter.
+const lookAgain = 15 * time.Second
+
+func (c *Cleaner) rest(ctx context.Context) {
+	for began := time.Now(); ctx.Err() == nil; {
+		left := c.cfg().Backoff - time.Since(began)
+		if left <= 0 {
+			return
+		}
+		timer := time.NewTimer(min(left, lookAgain))
 		select {
 		case <-ctx.Done():
-			timer.Stop()
-			return nil
 		case <-timer.C:
 		}
+		timer.Stop()
 	}
 }
 
@@ -108,7 +120,7 @@ func (c *Cleaner) once(ctx context.Context, take func(context.Context, int) erro
 		return false
 	}
 	p := &pass{log: l, policy: w.policy, now: c.clock(), archived: l.Archived(), take: take}
-	done, err := p.run(ctx, w, c.cfg.MapBytes)
+	done, err := p.run(ctx, w, c.cfg().MapBytes)
 	if ctx.Err() != nil {
 		return false
 	}
@@ -154,7 +166,7 @@ func (c *Cleaner) note(l Log, w plan, done Pass, err error) {
 	c.stats.LastEnded = c.clock()
 	id := l.Partition()
 	if errors.Is(err, hot.ErrOutOfRange) || errors.Is(err, hot.ErrClosed) { // deleted, or released, meanwhile
-		c.resting[id] = c.clock().Add(c.cfg.Backoff)
+		c.resting[id] = c.clock().Add(c.cfg().Backoff)
 		return
 	}
 	if err != nil {

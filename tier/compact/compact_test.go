@@ -182,7 +182,7 @@ func TestAbortedRecordsShadowNothing(t *testing.T) {
 // False if it failed: "a log with more keys than there is memory for is cleaned in several passes".
 func TestMoreKeysThanMemory(t *testing.T) {
 	w := newWorld(t, eager)
-	w.cleaner.cfg.MapBytes = 1
+	w.cleaner.cfg = func() Config { return Config{MapBytes: 1} }
 	for i := range 1500 {
 		w.write(batch.Builder{}, pairs(4, func(j int) (string, string) { return fmt.Sprint((i*4 + j) % 3000), value(i) })...)
 	}

@@ -69,7 +69,7 @@ func (w *world) open() {
 	if rec.Damage != nil {
 		w.t.Fatal(rec.Damage)
 	}
-	w.cleaner = New(func(yield func(Log)) { yield(w) }, Config{MapBytes: 1 << 20}, clock, silent)
+	w.cleaner = New(func(yield func(Log)) { yield(w) }, func() Config { return Config{MapBytes: 1 << 20} }, clock, silent)
 }
 
 func (w *world) must(err error) {

@@ -1,2 +1,2 @@
-// Package pace spreads the reads of background work over time, so that whoever is waited for has the disk.
+// Package pace spreads background work's reads over time, so that whoever is waited for has the disk and the network.
 package pace

@@ -76,7 +76,7 @@ func (s *Scrubber) round(ctx context.Context) {
 	}
 	s.keep(p, true)
 	saved := s.clock()
-	budget := pace.New(s.cfg.BytesPerSecond)
+	budget := pace.New(pace.Fixed(s.cfg.BytesPerSecond))
 	for _, l := range s.sorted() {
 		id := l.Partition()
 		after := kafka.Offset(0)

@@ -96,9 +96,9 @@ func TestRounds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, Config{Interval: 24 * time.Hour, BytesPerSecond: 1 << 20 / 600}) // a segment takes ten minutes
 		w.start()
-		time.Sleep(25 * time.Minute)
+		time.Sleep(35 * time.Minute)
 		if s := w.s.Status(); !s.Running || s.Segments != 3 || !slices.Equal(w.seen, everything[:3]) {
-			t.Fatalf("after 25 minutes: %v, %+v", w.seen, s)
+			t.Fatalf("after 35 minutes: %v, %+v", w.seen, s)
 		}
 		w.stop()
 		w.start()
