@@ -18,12 +18,13 @@ import (
 //   - What needs a metadata level that the cluster does not work at yet is left out.
 //   - Features (KIP-584): metadata.version, whose level tells tools which generation of Kafka's metadata to expect; group.version (consumer groups,
 //     KIP-848), transaction.version (KIP-890), share.version (KIP-932) and streams.version (KIP-1071), which switch clients to
-//     newer protocols once every broker serves those.
+//     newer protocols once every broker serves those; kraft.version 1 (voters join and leave, KIP-853) and
+//     eligible.leader.replicas.version 1 (KIP-966), which every cluster of ours works at.
 //   - qanat.metadata is the level of our own metadata (command.Level), which decides whether brokers of different releases can work
 //     together. It rises by itself; see UpdateFeatures. At level 0 it is not finalized.
 
-// metadataVersion is the level of Kafka's metadata.version whose requests the wire table follows: 29 is 4.2-IV1.
-const metadataVersion = 29
+// metadataVersion is the level of Kafka's metadata.version whose requests the wire table follows: 30 is 4.3-IV0.
+const metadataVersion = 30
 
 // levelFeature names the level of our metadata.
 const levelFeature = "qanat.metadata"
@@ -102,6 +103,8 @@ func (h *Handler) features() []feature {
 	}
 	return []feature{
 		{"metadata.version", metadataVersion, metadataVersion, metadataVersion},
+		{"kraft.version", 1, 1, 1},
+		{"eligible.leader.replicas.version", 1, 1, 1},
 		{"group.version", 1, 1, at(1, level.Knows(command.KindChangeGroup))},
 		{"transaction.version", transactionVersion, transactionVersion, at(transactionVersion, h.transacts())},
 		{"share.version", 1, 1, at(1, h.shares())},

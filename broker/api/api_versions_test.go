@@ -40,10 +40,10 @@ func TestApiVersions(t *testing.T) {
 			t.Errorf("%s: %+v", a.Name, k)
 		}
 	}
-	if len(r.FinalizedFeatures) != 5 || r.FinalizedFeatures[0].Name != "metadata.version" {
+	if len(r.FinalizedFeatures) != 7 || r.FinalizedFeatures[0].Name != "metadata.version" {
 		t.Errorf("features %+v", r.FinalizedFeatures)
 	}
-	if n := len(r.SupportedFeatures); n != 6 || r.SupportedFeatures[5].Name != "qanat.metadata" || r.SupportedFeatures[5].MaxVersion != int16(command.NewestLevel) {
+	if n := len(r.SupportedFeatures); n != 8 || r.SupportedFeatures[7].Name != "qanat.metadata" || r.SupportedFeatures[7].MaxVersion != int16(command.NewestLevel) {
 		t.Errorf("supported %+v", r.SupportedFeatures)
 	}
 	for _, f := range r.SupportedFeatures {
@@ -120,7 +120,7 @@ func TestUpdateFeatures(t *testing.T) {
 	to := func(name string, level int16) kmsg.UpdateFeaturesRequestFeatureUpdate {
 		return kmsg.UpdateFeaturesRequestFeatureUpdate{Feature: name, MaxVersionLevel: level, UpgradeType: 1}
 	}
-	granted := []kmsg.UpdateFeaturesRequestFeatureUpdate{to("metadata.version", metadataVersion), to("group.version", 1), to(levelFeature, int16(command.NewestLevel))}
+	granted := []kmsg.UpdateFeaturesRequestFeatureUpdate{to("metadata.version", metadataVersion), to("group.version", 1), to("kraft.version", 1), to(levelFeature, int16(command.NewestLevel))}
 	if r := update(2, granted...); r.ErrorCode != 0 || len(r.Results) != 0 {
 		t.Errorf("what holds: %+v", r)
 	}

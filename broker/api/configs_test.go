@@ -209,10 +209,10 @@ func TestTopicsAgreeWithTheirBroker(t *testing.T) {
 	// All brokers' defaults: seen from here.
 	for _, s := range []*harness{bare, tiered} {
 		r := alterOne(s, resourceBroker, "", false, change{set, "log.remote.storage.enable", "true"})
-		if refused := r.ErrorCode == kerr.InvalidConfig.Code; refused != (s == bare) || !refused && r.ErrorCode != 0 {
+		if refused := r.ErrorCode == kerr.InvalidRequest.Code; refused != (s == bare) || !refused && r.ErrorCode != 0 {
 			t.Errorf("tiering as the default of topics: %d %s", r.ErrorCode, deref(r.ErrorMessage))
 		}
-		if r := alterOne(s, resourceBroker, "1", true, change{set, "log.local.retention.ms", "7200000"}); r.ErrorCode != kerr.InvalidConfig.Code {
+		if r := alterOne(s, resourceBroker, "1", true, change{set, "log.local.retention.ms", "7200000"}); r.ErrorCode != kerr.InvalidRequest.Code {
 			t.Errorf("more on disk than there is as the default of topics: %d %s", r.ErrorCode, deref(r.ErrorMessage))
 		}
 	}
@@ -361,7 +361,7 @@ func TestListConfigResources(t *testing.T) {
 	if r := alterOne(s, resourceClient, "sub", false, change{set, "metrics", "*"}, change{set, "match", "client_id=a.*"}); r.ErrorCode != 0 {
 		t.Fatalf("%s", *r.ErrorMessage)
 	}
-	if r := alterOne(s, resourceClient, "sub", false, change{set, "match", "client_id=(a"}); r.ErrorCode != kerr.InvalidConfig.Code {
+	if r := alterOne(s, resourceClient, "sub", false, change{set, "match", "client_id=(a"}); r.ErrorCode != kerr.InvalidRequest.Code {
 		t.Errorf("a pattern that is none: code %d", r.ErrorCode)
 	}
 	s.alterQuota([]string{"user", "u"}, quotaOp{"producer_byte_rate", 1})

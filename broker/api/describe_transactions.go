@@ -1,9 +1,12 @@
 package api
 
 import (
+	"slices"
+
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/qanat-io/qanat/broker/statelog"
 	"github.com/qanat-io/qanat/broker/txn"
 	"github.com/qanat-io/qanat/metadata/image"
 	"github.com/qanat-io/qanat/wire"
@@ -43,7 +46,7 @@ func (h *Handler) describeTransaction(id string) kmsg.DescribeTransactionsRespon
 	}
 	s.State, s.TimeoutMillis, s.StartTimestamp = r.State.String(), r.TimeoutMs, startedMs(r)
 	s.ProducerID, s.ProducerEpoch = int64(r.Producer), int16(r.Epoch)
-	s.Topics = transactionTopics(m, r.Partitions)
+	s.Topics = transactionTopics(m, r.Partitions, r.Groups)
 	return s
 }
 
@@ -54,8 +57,9 @@ func startedMs(r *txn.Record) int64 {
 	return r.StartedMs
 }
 
-// transactionTopics groups partitions, which are in order, by topic; those of topics that are gone are left out.
-func transactionTopics(m *image.Image, partitions []kafka.Partition) (list []kmsg.DescribeTransactionsResponseTransactionStateTopic) {
+// transactionTopics groups partitions, which are in order, by topic; those of topics that are gone are left out. Groups whose offsets are part
+// of the transaction show as where Kafka keeps them.
+func transactionTopics(m *image.Image, partitions []kafka.Partition, groups []string) (list []kmsg.DescribeTransactionsResponseTransactionStateTopic) {
 	for i, p := range partitions {
 		t, ok := m.TopicByID(p.Topic)
 		if !ok {
@@ -66,6 +70,15 @@ func transactionTopics(m *image.Image, partitions []kafka.Partition) (list []kms
 		}
 		last := &list[len(list)-1]
 		last.Partitions = append(last.Partitions, p.Index)
+	}
+	if len(groups) > 0 {
+		offsets := kmsg.DescribeTransactionsResponseTransactionStateTopic{Topic: statelog.Offsets.Name}
+		for _, g := range groups {
+			offsets.Partitions = append(offsets.Partitions, statelog.PartitionOf(g))
+		}
+		slices.Sort(offsets.Partitions)
+		offsets.Partitions = slices.Compact(offsets.Partitions)
+		list = append(list, offsets)
 	}
 	return list
 }

@@ -103,8 +103,11 @@ func asProduced(err error, version int16) error {
 	return refuse(kerr.NotEnoughReplicas, "the transaction could not be verified: %v", err)
 }
 
-// txnPartition finds a partition that a request names.
+// txnPartition finds a partition that a request names. The broker's own topics are not for transactions of its users, as in Kafka.
 func txnPartition(m *image.Image, topic string, index int32) (kafka.Partition, error) {
+	if internalTopic(topic) {
+		return kafka.Partition{}, refuse(kerr.TopicAuthorizationFailed, "%q belongs to the broker", topic)
+	}
 	t, ok := m.TopicByName(topic)
 	if !ok {
 		return kafka.Partition{}, image.ErrUnknownTopic

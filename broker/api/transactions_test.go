@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/qanat-io/qanat/broker/partition"
+	"github.com/qanat-io/qanat/broker/statelog"
 	"github.com/qanat-io/qanat/broker/txncoordinator"
 	"github.com/qanat-io/qanat/wire/kafka"
 )
@@ -128,14 +130,16 @@ func (s *txns) mark(w who, topic string, partition int32) int16 {
 	return trip[*kmsg.WriteTxnMarkersResponse](s.harness, req, 1).Markers[0].Topics[0].Partitions[0].ErrorCode
 }
 
-func (s *txns) describe(id string) int16 {
+func (s *txns) describe(id string) int16 { return s.describes(id).ErrorCode }
+
+func (s *txns) describes(id string) kmsg.DescribeTransactionsResponseTransactionState {
 	req := kmsg.NewPtrDescribeTransactionsRequest()
 	req.TransactionalIDs = []string{id, id} // with all its partitions: once
 	resp := trip[*kmsg.DescribeTransactionsResponse](s.harness, req, 0)
 	if len(resp.TransactionStates) != 1 {
 		s.t.Errorf("a transaction that is asked for twice is answered %d times", len(resp.TransactionStates))
 	}
-	return resp.TransactionStates[0].ErrorCode
+	return resp.TransactionStates[0]
 }
 
 // A client that asks for what it may not have of a transaction is told another code than Kafka 4.3's.
@@ -179,6 +183,7 @@ func TestTransactionRefusals(t *testing.T) {
 			{"add: the same of old", s.add(1, open.at(1), "x", 0), kerr.InvalidProducerEpoch},
 			{"add: no such topic", s.add(3, open, "y", 0), kerr.UnknownTopicOrPartition},
 			{"add: no such partition", s.add(3, open, "x", 7), kerr.UnknownTopicOrPartition},
+			{"add: a topic of the broker's own", s.add(3, open, "__consumer_offsets", 0), kerr.TopicAuthorizationFailed},
 			{"add: one with an unknown one", several(false)[0], kerr.OperationNotAttempted},
 			{"add: the unknown one", several(false)[1], kerr.UnknownTopicOrPartition},
 			{"add: while the transaction before is ended", s.add(3, ending, "x", 0), kerr.ConcurrentTransactions},
@@ -224,6 +229,10 @@ func TestTransactionRefusals(t *testing.T) {
 			if got := kerr.TypedErrorForCode(c.got); got != c.want {
 				t.Errorf("%s: %v, want %v", c.what, got, c.want)
 			}
+		}
+		// A group's offsets show as where Kafka keeps them.
+		if got := s.describes("offsets").Topics; len(got) != 1 || got[0].Topic != "__consumer_offsets" || !slices.Equal(got[0].Partitions, []int32{statelog.PartitionOf("g")}) {
+			t.Errorf("a transaction with a group's offsets shows %+v", got)
 		}
 		// Nothing of what was refused has left anything behind.
 		for _, id := range []string{"", "a", "stranger"} {

@@ -105,6 +105,9 @@ func (c *Coordinator) consumerFor(e *entry, now time.Time, h *consumer.Heartbeat
 	}
 	switch old := e.g.(type) {
 	case classicGroup:
+		if h.Epoch != consumer.Joining && !c.exists(e) {
+			return nil, group.ErrNotFound
+		}
 		if h.Epoch != consumer.Joining {
 			return nil, fmt.Errorf("%w: it is a %s group", group.ErrNotFound, e.g.kind())
 		}

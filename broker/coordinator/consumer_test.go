@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -206,6 +207,9 @@ func TestOneProtocolAtATime(t *testing.T) {
 		}
 		if r := consumerSay(c, "g", consumerBeat("m1", 1)); !errors.Is(r.Err, group.ErrNotFound) {
 			t.Fatalf("%+v", r)
+		}
+		if r := consumerSay(c, "nobody's", consumerBeat("m1", 1)); !errors.Is(r.Err, group.ErrNotFound) || strings.Contains(r.Err.Error(), "classic") {
+			t.Fatalf("a group that there is not: %+v", r)
 		}
 		if each, err := c.Leave("g", []group.Leaver{{MemberID: who.MemberID}}); err != nil || each[0] != nil {
 			t.Fatal(each, err)
