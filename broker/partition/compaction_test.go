@@ -177,7 +177,8 @@ func (w *world) compact(t *testing.T) {
 		t.Fatal(err)
 	}
 	synctest.Wait()
-	c := compact.New(func(yield func(compact.Log)) { yield(w.p.Compactable()) }, compact.Config{MapBytes: 1 << 20, Backoff: time.Second}, time.Now, slog.New(slog.DiscardHandler))
+	c := compact.New(func(yield func(compact.Log)) { yield(w.p.Compactable()) },
+		func() compact.Config { return compact.Config{MapBytes: 1 << 20, Backoff: time.Second} }, time.Now, slog.New(slog.DiscardHandler))
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	if err := c.Run(ctx); err != nil || c.Stats().Failed > 0 || c.Stats().Passes == 0 {
