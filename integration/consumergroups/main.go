@@ -71,6 +71,7 @@ func run(ctx context.Context, s settings) error {
 		return err
 	}
 	var settled, beats atomic.Int64
+	var took latencies
 	var failed atomic.Pointer[error]
 	ending, end := context.WithCancel(ctx)
 	defer end()
@@ -86,12 +87,14 @@ func run(ctx context.Context, s settings) error {
 			defer wg.Done()
 			had := false
 			for ending.Err() == nil {
+				sent := time.Now()
 				changed, err := m.beat(ctx, clients[i%len(clients)], topic)
 				if err != nil {
 					failed.CompareAndSwap(nil, &err)
 					return
 				}
 				beats.Add(1)
+				took.add(time.Since(sent))
 				if now := len(m.owned) > 0; now && !had {
 					had = true
 					if settled.Add(1) == min(total, int64(s.groups*min(s.members, s.partitions))) {
@@ -119,15 +122,42 @@ func run(ctx context.Context, s settings) error {
 	time.Sleep(2 * s.interval) // until all are where they shall be
 	began, before = time.Now(), cpu(s.pid)
 	first := beats.Load()
+	took.take()
 	time.Sleep(s.length)
-	length, n := time.Since(began).Seconds(), beats.Load()-first
-	fmt.Printf("%.0f heartbeats/s: %.2f %% of a CPU, %.0f µs each\n", float64(n)/length, 100*(cpu(s.pid)-before)/length, 1e6*(cpu(s.pid)-before)/float64(n))
+	length, n, answered := time.Since(began).Seconds(), beats.Load()-first, took.take()
+	fmt.Printf("%.0f heartbeats/s: %.2f %% of a CPU, %.0f µs each", float64(n)/length, 100*(cpu(s.pid)-before)/length, 1e6*(cpu(s.pid)-before)/float64(n))
+	if len(answered) > 0 {
+		fmt.Printf("; answered in %.2f ms (p50), %.2f ms (p99)", answered[len(answered)/2].Seconds()*1e3, answered[len(answered)*99/100].Seconds()*1e3)
+	}
+	fmt.Println()
 	end()
 	wg.Wait()
 	if err := failed.Load(); err != nil {
 		return *err
 	}
 	return nil
+}
+
+// latencies are how long heartbeats were on their way, as their members saw it.
+type latencies struct {
+	mu  sync.Mutex
+	all []time.Duration
+}
+
+func (l *latencies) add(d time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.all = append(l.all, d)
+}
+
+// take gives what came since the last time, sorted.
+func (l *latencies) take() []time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	all := l.all
+	l.all = nil
+	slices.Sort(all)
+	return all
 }
 
 // beat sends a heartbeat and follows its answer. It tells whether there is something to say at once.
