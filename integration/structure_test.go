@@ -18,7 +18,7 @@ import (
 var layers = [][]string{
 	{"wire/kafka", "wire/cbor"},
 	{"wire", "wire/batch", "tier/vfs", "tier/object", "tier/manifest", "metadata/config"},
-	{"metadata/command", "tier/segment", "tier/journal", "tier/pace", "metadata/raftlog", "broker/secure", "broker/hush", "broker/aside", "broker/inbox"},
+	{"metadata/command", "tier/segment", "tier/journal", "tier/pace", "metadata/raftlog", "broker/secure", "broker/hush", "broker/aside", "broker/inbox", "broker/regex"},
 	{"metadata/image", "tier/index", "broker/secure/issue"},
 	{"metadata/controller", "tier/hot", "tier/cold"},
 	{"metadata/quorum", "tier/archive", "tier/scrub", "tier/compact"},

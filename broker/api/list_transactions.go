@@ -7,6 +7,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/qanat-io/qanat/broker/regex"
 	"github.com/qanat-io/qanat/broker/txn"
 	"github.com/qanat-io/qanat/metadata/command"
 	"github.com/qanat-io/qanat/wire"
@@ -31,8 +32,11 @@ func (h *Handler) listTransactions(x *wire.Exchange) {
 	}
 	var pattern *regexp.Regexp
 	if p := req.TransactionalIDPattern; x.Version >= 2 && p != nil && *p != "" {
-		var err error
-		if pattern, err = regexp.Compile("^(?:" + *p + ")$"); err != nil {
+		err := regex.Check(*p)
+		if err == nil {
+			pattern, err = regex.Whole(*p)
+		}
+		if err != nil {
 			resp.ErrorCode = kerr.InvalidRegularExpression.Code
 			reply(x, resp)
 			return

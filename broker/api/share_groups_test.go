@@ -148,7 +148,7 @@ func TestShareGroup(t *testing.T) {
 			t.Fatalf("%+v", got)
 		}
 		a.acknowledge(nil, 0, 1, 1, 2)
-		a.acknowledge(nil, 0, 0, 1) // once more: it is done
+		a.acknowledge(kerr.InvalidRecordState, 0, 0, 1) // once more: it is done
 		a.acknowledge(kerr.InvalidRecordState, 1, 1, 1)
 		a.acknowledge(kerr.InvalidRecordState, 3, 3, 1)
 		a.acknowledge(kerr.InvalidRequest, 500, 500, 1)

@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -142,6 +143,12 @@ func (s *txns) describes(id string) kmsg.DescribeTransactionsResponseTransaction
 	return resp.TransactionStates[0]
 }
 
+func (s *txns) list(pattern string) int16 {
+	req := kmsg.NewPtrListTransactionsRequest()
+	req.TransactionalIDPattern = &pattern
+	return trip[*kmsg.ListTransactionsResponse](s.harness, req, 2).ErrorCode
+}
+
 // A client that asks for what it may not have of a transaction is told another code than Kafka 4.3's.
 func TestTransactionRefusals(t *testing.T) {
 	transactionsTest(t, func(t *testing.T, s *txns) {
@@ -225,6 +232,10 @@ func TestTransactionRefusals(t *testing.T) {
 			{"describe: an unknown id", s.describe("stranger"), kerr.TransactionalIDNotFound},
 			{"describe: no id", s.describe(""), kerr.InvalidRequest},
 			{"describe: an id", s.describe("open"), nil},
+
+			{"list: a pattern", s.list("op.*"), nil},
+			{"list: a pattern that is none", s.list("a)|(?:b"), kerr.InvalidRegularExpression},
+			{"list: one that would take minutes", s.list(strings.Repeat(".{0,999}", 500)), kerr.InvalidRegularExpression},
 		} {
 			if got := kerr.TypedErrorForCode(c.got); got != c.want {
 				t.Errorf("%s: %v, want %v", c.what, got, c.want)

@@ -3,6 +3,7 @@ package consumer
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -272,11 +273,12 @@ func TestTopicsChange(t *testing.T) {
 	if !r.g.Subscribed("bbb") || !r.g.Subscribed("a") || r.g.Subscribed("c") {
 		t.Error("subscribed to something else")
 	}
-	bad := beating("m1", 3)
-	broken := "a)("
-	bad.Regex = &broken
-	if got := r.say(bad); !errors.Is(got.Err, ErrInvalidRegex) {
-		t.Fatalf("%+v", got)
+	for _, broken := range []string{"a)(", "a)|(?:b", strings.Repeat(".{0,999}", 500)} { // the last one would take minutes
+		bad := beating("m1", 3)
+		bad.Regex = &broken
+		if got := r.say(bad); !errors.Is(got.Err, ErrInvalidRegex) {
+			t.Fatalf("%+v", got)
+		}
 	}
 	r.wants(r.say(beating("m1", 3)), 3)
 }

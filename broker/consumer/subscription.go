@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/qanat-io/qanat/broker/consumer/assign"
+	"github.com/qanat-io/qanat/broker/regex"
 	"github.com/qanat-io/qanat/metadata/image"
 	"github.com/qanat-io/qanat/wire/kafka"
 )
@@ -16,26 +17,12 @@ type pattern struct {
 	topics []kafka.TopicID
 }
 
-// CheckRegex compiles a regular expression (RE2, as Kafka's); "" is none. Its cost in matching is in proportion to its length.
+// CheckRegex tells whether a regular expression (RE2, as Kafka's) may be a member's; "" is none.
 func (l *Limits) CheckRegex(s string) error {
-	if s == "" {
-		return nil
-	}
-	if len(s) > l.MaxRegex {
-		return fmt.Errorf("%w: %d bytes, at most %d", ErrInvalidRegex, len(s), l.MaxRegex)
-	}
-	if _, err := compile(s); err != nil {
+	if err := regex.Check(s); err != nil {
 		return fmt.Errorf("%w: %w", ErrInvalidRegex, err)
 	}
 	return nil
-}
-
-// compile makes it match whole names only.
-func compile(s string) (*regexp.Regexp, error) {
-	if _, err := regexp.Compile(s); err != nil { // by itself: no parenthesis of its own may close ours
-		return nil, err
-	}
-	return regexp.Compile(`^(?:` + s + `)$`)
 }
 
 // learn brings a regular expression, which was checked, into the group.
@@ -48,7 +35,7 @@ func (g *Group) learn(s string) error {
 			return fmt.Errorf("%w: the group has %d others, which is the most", ErrInvalidRegex, len(g.patterns))
 		}
 	}
-	re, err := compile(s)
+	re, err := regex.Whole(s)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrInvalidRegex, err)
 	}

@@ -39,14 +39,13 @@ const (
 type Limits struct {
 	MaxSize    int      // group.consumer.max.size
 	Assignors  []string // group.consumer.assignors, the default first
-	MaxRegex   int      // bytes of one regular expression
 	MaxRegexes int      // different ones in a group: each is matched against every topic
 	MaxBytes   int      // of what is kept of all members together, but for partitions
 }
 
 // DefaultLimits are Kafka's defaults; where Kafka has no limit, one that no honest client meets.
 func DefaultLimits() Limits {
-	return Limits{MaxSize: 1<<31 - 1, Assignors: assign.Names, MaxRegex: 4096, MaxRegexes: 100, MaxBytes: 6 << 20}
+	return Limits{MaxSize: 1<<31 - 1, Assignors: assign.Names, MaxRegexes: 100, MaxBytes: 6 << 20}
 }
 
 // World is what a request is handled in: what there is at the moment outside of the group.

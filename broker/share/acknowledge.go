@@ -46,7 +46,7 @@ func CheckAcks(acks []Ack, renews bool) error {
 }
 
 // Acknowledge does what a member says of records that it has, all of it or nothing. Checked acks only. An error is the answer; without, it is done,
-// or t is answered when that is durable. What lies below start is done already, and no error.
+// or t is answered when that is durable. Of what begins below start only the rest counts.
 func (p *Partition) Acknowledge(now time.Time, member string, acks []Ack, l Limits, t Ticket, out *PartitionEffects) (done bool, err error) {
 	for _, a := range acks {
 		if err := p.holds(now, member, a); err != nil {
@@ -83,6 +83,9 @@ func (p *Partition) Acknowledge(now time.Time, member string, acks []Ack, l Limi
 
 // holds tells whether a member has all of an acknowledgement's offsets from start on.
 func (p *Partition) holds(now time.Time, member string, a Ack) error {
+	if a.Next <= p.start && a.Next > p.trimmed { // its lock was over, or it has said so before: Kafka's cache does not have such a batch either
+		return fmt.Errorf("%w: offsets [%d, %d), done already", ErrRecordState, a.First, a.Next)
+	}
 	if len(p.runs) == 0 && a.Next > p.start {
 		return fmt.Errorf("%w: offsets [%d, %d), nothing was given out since this broker leads the partition", ErrRecordState, a.First, a.Next)
 	}

@@ -34,6 +34,7 @@ type history struct {
 	end     kafka.Offset // of the log
 	nothing map[kafka.Offset]bool
 	start   kafka.Offset // the highest that was durable
+	trimmed kafka.Offset // how far the log's start has moved the share's
 
 	locks    map[kafka.Offset]lock         // as the consumers believe, of this leader
 	given    map[kafka.Offset]int16        // how often, as far as the leader must know
@@ -71,7 +72,7 @@ func (h *history) apply(c command.Command) any {
 
 // lead begins anew from the image, as the next leader does.
 func (h *history) lead() {
-	h.change = nil
+	h.change, h.trimmed = nil, 0
 	clear(h.locks)
 	clear(h.awaiting)
 	clear(h.given)
@@ -197,6 +198,9 @@ func (h *history) acknowledge(member string, a Ack) {
 		}
 	}
 	start := h.p.start
+	if a.Next <= start { // done: by whoever had it then, unless the log's start has taken it from somebody
+		mine = a.Next <= h.trimmed
+	}
 	h.awaiting[tag] = final
 	typeOf := func(o kafka.Offset) AckType {
 		if len(a.Types) == 1 {
@@ -299,6 +303,9 @@ func TestHistory(t *testing.T) {
 				to := kafka.Offset(rapid.Int64Range(0, int64(h.end)).Draw(t, "log start"))
 				if rapid.IntRange(0, 4).Draw(t, "really") > 0 {
 					return
+				}
+				if to > h.p.start {
+					h.trimmed = to
 				}
 				h.do(func(out *PartitionEffects) { h.p.Trim(to, out) })
 				for o := kafka.Offset(0); o < to; o++ {

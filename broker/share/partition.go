@@ -31,6 +31,7 @@ type Partition struct {
 	// check is a lower bound of every lock's end, so that a renewal costs nothing; zero: no locks.
 	check time.Time
 
+	trimmed kafka.Offset // what lies below may have been taken from its holders by the log's start
 	said    kafka.Offset // the start that the last Change told
 	seq     uint64       // the number of the Change that is gathered
 	flying  uint64       // the one under way; 0: none
@@ -181,6 +182,7 @@ func (p *Partition) Trim(logStart kafka.Offset, out *PartitionEffects) {
 	if logStart <= p.start {
 		return
 	}
+	p.trimmed = logStart
 	p.drop(logStart)
 	p.settle(out)
 }
