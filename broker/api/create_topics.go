@@ -228,7 +228,7 @@ func checkReplicas(m *image.Image, nodes []int32, has func(kafka.BrokerID) bool)
 		r, known := m.Broker(b)
 		switch {
 		case !known:
-			return nil, refuse(kerr.InvalidReplicaAssignment, "broker %d is not registered", n)
+			return nil, refuse(kerr.InvalidReplicaAssignment, "broker %d is not registered: start it first, or choose another", n)
 		case slices.Contains(out, b):
 			return nil, refuse(kerr.InvalidReplicaAssignment, "broker %d is named twice for one partition", n)
 		case has != nil && has(b):
@@ -271,7 +271,8 @@ func place(m *image.Image, live []kafka.BrokerID, count, factor int) ([][]kafka.
 		spares = controller.Spares(m)
 	}
 	if factor > len(live)+len(spares) {
-		return nil, refuse(kerr.InvalidReplicationFactor, "replication factor %d is larger than the number of brokers that can take a replica, %d", factor, len(live)+len(spares))
+		return nil, refuse(kerr.InvalidReplicationFactor, "replication factor %d is larger than the number of brokers that can take a replica, %d of %d (none that is being drained): ask for fewer, or add brokers",
+			factor, len(live)+len(spares), m.BrokerCount())
 	}
 	now := min(factor, len(live))
 	replicas, err := controller.Place(m, live, count, now)

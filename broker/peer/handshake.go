@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"os"
 	"syscall"
 	"time"
 
@@ -215,8 +216,12 @@ func (h *Hub) introduce(nc net.Conn, kind Kind, want kafka.BrokerID, cert *x509.
 	return remote, decode(f, typeWelcome, &welcome{})
 }
 
-// noBroker says what it means when the other end hangs up in mid-handshake.
+// noBroker says what it means when the other end hangs up in mid-handshake, or says nothing. The latter may be a broker that hangs: it is not
+// errNotQanat.
 func noBroker(err error) error {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return fmt.Errorf("no answer to the handshake: is this the cluster.listener of a broker, and does that broker not hang? (%w)", os.ErrDeadlineExceeded)
+	}
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET) {
 		return fmt.Errorf("%w: the other end hung up; is this the cluster.listener of a broker? (It may speak TLS: security.inter.broker.protocol is to be the same on all)", errNotQanat)
 	}

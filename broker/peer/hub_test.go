@@ -280,6 +280,24 @@ func TestClientListenerKnowsNothingPrivate(t *testing.T) {
 	}
 }
 
+// Whoever dials a port that takes connections and says nothing (an admin port, a broker that hangs) is told of a time that is over and two
+// ports, each time others, so that the log fills; or a broker that hangs is taken for none.
+func TestSilentPort(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	var b book
+	d := start(t, &b, who(2), nil)
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, err = d.DialAt(ctx, KindPeer, 1, l.Addr().String())
+	if err == nil || errors.Is(err, errNotQanat) || !strings.Contains(err.Error(), "cluster.listener") || strings.Contains(err.Error(), "->") {
+		t.Errorf("%v", err)
+	}
+}
+
 type handlerFunc func(x *wire.Exchange)
 
 func (f handlerFunc) Handle(x *wire.Exchange) { f(x) }

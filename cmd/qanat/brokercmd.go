@@ -289,8 +289,8 @@ func (a *app) watchDrain(ctx context.Context, who *anyone, id int32) error {
 			return nil
 		case b.Moving == 0 && b.Stuck == b.Replicas:
 			if stuck++; stuck == stuckLooks {
-				return failf(exitRefused, "add a broker, lower the replication factor, or bring back the brokers that lead them; `qanat cluster health` shows partitions without a leader",
-					"broker %d cannot be emptied: %s", id, drainText(b))
+				remedy := fmt.Sprintf("add a broker, lower the replication factor, or bring back the brokers that lead them (`qanat cluster health` shows partitions without a leader); or end it: `qanat broker drain %d --stop`, until then nothing new comes to broker %d", id, id)
+				return failf(exitRefused, remedy, "broker %d cannot be emptied: %s", id, drainText(b))
 			}
 		default:
 			stuck = 0
