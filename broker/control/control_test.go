@@ -215,6 +215,30 @@ func TestStopWaitsForReplicas(t *testing.T) {
 	})
 }
 
+// All die, and one comes back, as after a lost majority was given up: what it was in sync with would be led by nobody, since it left the
+// ISR, as one that is not active yet, in favour of others that nobody had heard from since.
+func TestOneOfAllComesBack(t *testing.T) {
+	story(t, func(t *testing.T) {
+		w := three(t)
+		defer w.killAll()
+		for id := kafka.BrokerID(1); id <= 3; id++ {
+			w.kill(id)
+		}
+		for id, state := range map[kafka.BrokerID]command.BrokerState{1: command.Active, 2: command.Active, 3: command.Active} {
+			w.want(id, state)
+		}
+		w.elect(3)
+		w.start(3).hangups = 100 // the others' hosts do not answer: only silence tells
+		time.Sleep(time.Second)
+		w.want(3, command.Active)
+		time.Sleep(5 * time.Second)
+		w.want(1, command.Fenced)
+		if w.leads(3) != 3 {
+			t.Errorf("%d of 3 partitions are led by the one that came back, %d by nobody", w.leads(3), w.leads(kafka.NoBroker))
+		}
+	})
+}
+
 // A process whose node id was taken by another one ends.
 func TestReplaced(t *testing.T) {
 	story(t, func(t *testing.T) {
@@ -312,8 +336,9 @@ func TestThrottleEnds(t *testing.T) {
 		}
 		w.start(4)
 		time.Sleep(2 * time.Second)
+		do(command.SetConfigs{Type: command.Broker, Set: map[string]string{"cluster.moves.max": "1"}})
 		do(command.DrainBroker{ID: 3, Drain: true})
-		do(command.SetConfigs{Type: command.Broker, Set: map[string]string{ThrottleKey: "1000", "cluster.moves.max": "1"}})
+		do(command.SetConfigs{Type: command.Broker, Set: map[string]string{ThrottleKey: "1000"}})
 		time.Sleep(5 * time.Second)
 		p := w.now()
 		if controller.Moving(p) != 1 || !throttled() {

@@ -346,13 +346,14 @@ func (c *Controller) world() (controller.World, controller.Scope) {
 	ch := c.pending.Take()
 	scope := controller.Scope{All: c.all || len(ch.Coordinators) > 0, Partitions: ch.Partitions}
 	c.all = false
-	dead := map[kafka.BrokerID]kafka.BrokerEpoch{}
+	dead, heard := map[kafka.BrokerID]kafka.BrokerEpoch{}, map[kafka.BrokerID]bool{}
 	for id, p := range c.live.brokers {
-		if p.dead {
+		if heard[id] = p.spoke; p.dead {
 			dead[id] = p.epoch
 		}
 	}
 	w := c.cfg.world(m)
+	w.Heard = func(id kafka.BrokerID) bool { return heard[id] }
 	w.Dead = func(id kafka.BrokerID, epoch kafka.BrokerEpoch) bool {
 		at, ok := dead[id]
 		return ok && at == epoch
@@ -473,7 +474,10 @@ func (c *Controller) hear(from kafka.BrokerID, h heartbeat) (verdict, error) {
 		return v, nil
 	}
 	c.live.follow(m, now)
-	c.live.hear(from, h.Epoch, now)
+	if c.live.hear(from, h.Epoch, now) { // others may leave an ISR now, in which it was not known to be there
+		c.all = true
+		signal(c.wake)
+	}
 	v.MayActivate = c.live.mayActivate(from, now)
 	v.WantSizes = c.cfg.world(m).Balance
 	c.clocks.hear(from, h.Clock, now)

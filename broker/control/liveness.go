@@ -26,6 +26,7 @@ type liveness struct {
 type pulse struct {
 	epoch kafka.BrokerEpoch
 	heard time.Time
+	spoke bool // heard is not only the time that it is given
 	dead  bool
 
 	silences int // that came close behind one another
@@ -51,11 +52,15 @@ func (l *liveness) follow(m *image.Image, now time.Time) {
 	})
 }
 
-// hear notes a heartbeat. A broker that was dead and is heard is not any more.
-func (l *liveness) hear(id kafka.BrokerID, epoch kafka.BrokerEpoch, now time.Time) {
-	if p := l.brokers[id]; p != nil && p.epoch == epoch {
-		p.heard, p.dead = now, false
+// hear notes a heartbeat, and tells whether it is the first. A broker that was dead and is heard is not any more.
+func (l *liveness) hear(id kafka.BrokerID, epoch kafka.BrokerEpoch, now time.Time) (first bool) {
+	p := l.brokers[id]
+	if p == nil || p.epoch != epoch {
+		return false
 	}
+	first = !p.spoke
+	p.heard, p.spoke, p.dead = now, true, false
+	return first
 }
 
 // lives tells whether a broker is known and heard.

@@ -18,6 +18,7 @@ type lab struct {
 	t     *testing.T
 	m     *image.Image
 	dead  map[kafka.BrokerID]bool
+	heard func(kafka.BrokerID) bool
 	rules Rules
 	moves int
 }
@@ -35,7 +36,7 @@ func newLab(t *testing.T, brokers int, replicas ...[]kafka.BrokerID) *lab {
 }
 
 func (l *lab) world() World {
-	return World{Image: l.m, Moves: l.moves, Rules: func(string) Rules { return l.rules }, Dead: func(id kafka.BrokerID, _ kafka.BrokerEpoch) bool { return l.dead[id] }}
+	return World{Image: l.m, Moves: l.moves, Rules: func(string) Rules { return l.rules }, Dead: func(id kafka.BrokerID, _ kafka.BrokerEpoch) bool { return l.dead[id] }, Heard: l.heard}
 }
 
 func (l *lab) decide() []command.Command {
@@ -99,6 +100,37 @@ func TestDeathAndReturn(t *testing.T) {
 	l.want(0, 2, ids{2}, ids{3})
 	l.join(0, 1)
 	l.want(0, 2, ids{2, 1}, nil)
+}
+
+// After all have died, who comes back while nobody else has been heard from would leave the ISR, and be missed when the others stay away; or it
+// would stay in it although others lead.
+func TestOneOfAllReturns(t *testing.T) {
+	l := newLab(t, 3, ids{1, 2, 3})
+	heard := map[kafka.BrokerID]bool{}
+	l.heard = func(id kafka.BrokerID) bool { return heard[id] } // another controller, of which nobody has heard yet
+	register := func(unclean bool) {
+		l.m = apply(t, l.m, command.RegisterBroker{ID: 3, Incarnation: [16]byte{byte(l.m.Index())}, Directory: [16]byte{3}, Fenced: true, Unclean: unclean})
+		l.decide()
+	}
+	register(false)
+	l.want(0, 1, ids{1, 2, 3}, nil)
+	l.state(3, command.Active)
+	l.dead[1], l.dead[2] = true, true
+	l.decide()
+	l.want(0, 3, ids{3}, ids{1, 2})
+
+	l = newLab(t, 3, ids{1, 2, 3})
+	l.heard = func(id kafka.BrokerID) bool { return heard[id] }
+	register(false)
+	heard[2] = true
+	l.decide()
+	l.want(0, 1, ids{1, 2}, nil)
+
+	l = newLab(t, 3, ids{1, 2, 3})
+	clear(heard)
+	l.heard, l.rules.Async = func(id kafka.BrokerID) bool { return heard[id] }, true
+	register(true) // it may lack what it had
+	l.want(0, 1, ids{1, 2}, nil)
 }
 
 // A stopping broker's leaderships move at once, it leaves the ISR; but it stays where nobody can take over, and where its

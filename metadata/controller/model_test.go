@@ -20,6 +20,7 @@ type model struct {
 	t     *rapid.T
 	m     *image.Image
 	dead  map[kafka.BrokerID]bool
+	heard map[kafka.BrokerID]bool // by this controller
 	rules map[string]Rules
 	moves int
 	// has are the replicas that have everything that was acknowledged. lost: nobody has, which only an unclean stop or a lost
@@ -33,7 +34,7 @@ const modelBrokers = 5
 
 func newModel(t *rapid.T) *model {
 	m := &model{
-		t: t, m: image.Empty(), dead: map[kafka.BrokerID]bool{}, has: map[kafka.Partition]ids{}, lost: map[kafka.Partition]bool{},
+		t: t, m: image.Empty(), dead: map[kafka.BrokerID]bool{}, heard: map[kafka.BrokerID]bool{}, has: map[kafka.Partition]ids{}, lost: map[kafka.Partition]bool{},
 		moves: rapid.IntRange(0, 3).Draw(t, "moves"),
 		rules: map[string]Rules{},
 	}
@@ -84,13 +85,14 @@ func (m *model) register(id kafka.BrokerID, dir byte, unclean bool) {
 	m.do(command.RegisterBroker{
 		ID: id, Incarnation: [16]byte{m.inc}, Directory: [16]byte{byte(id), dir}, Unclean: unclean, Fenced: true, Rack: string(rune('a' + id%3)),
 	})
-	m.dead[id] = false
+	m.dead[id], m.heard[id] = false, false
 }
 
 func (m *model) world() World {
 	return World{
 		Image: m.m, Moves: m.moves,
 		Dead:  func(id kafka.BrokerID, _ kafka.BrokerEpoch) bool { return m.dead[id] },
+		Heard: func(id kafka.BrokerID) bool { return m.heard[id] },
 		Rules: func(name string) Rules { return m.rules[name] },
 	}
 }
@@ -118,9 +120,13 @@ func (m *model) event() {
 	up := !m.dead[id]
 	kind := rapid.SampledFrom([]string{
 		"die", "die", "silent", "restart", "restart", "unclean", "replace", "activate", "activate", "activate", "stop", "produce", "produce", "catch up", "catch up",
-		"catch up", "fall behind", "drain", "assign", "minimum",
+		"catch up", "fall behind", "drain", "assign", "minimum", "hear", "hear", "hear", "another controller",
 	}).Draw(m.t, "event")
 	switch {
+	case kind == "hear":
+		m.heard[id] = up
+	case kind == "another controller":
+		clear(m.heard)
 	case kind == "die" || kind == "silent":
 		m.dead[id] = true
 	case kind == "restart":
@@ -259,7 +265,10 @@ func (m *model) check(before *image.Image, p *image.Partition) {
 		m.t.Fatalf("%+v: nobody leads, of %v somebody could", p, electable)
 	}
 	if p.Leader != kafka.NoBroker && slices.ContainsFunc(p.ISR, func(id kafka.BrokerID) bool { return !d.isUp(id) }) {
-		m.t.Fatalf("%+v: a broker that is gone is in sync", p)
+		up := filter(p.ISR, d.isUp)
+		if slices.ContainsFunc(up, d.heard) || slices.ContainsFunc(p.ISR, func(id kafka.BrokerID) bool { return m.dead[id] }) {
+			m.t.Fatalf("%+v: a broker that is gone is in sync", p)
+		}
 	}
 	if len(p.ISR) >= r.minISR(p) && len(p.ELR) > 0 {
 		m.t.Fatalf("%+v: eligible replicas beside an ISR of the minimum, %d", p, r.minISR(p))

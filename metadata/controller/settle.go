@@ -14,7 +14,8 @@ import (
 //   - A leader stays while its broker is active. Otherwise the first replica that is active and in the ISR leads; if none
 //     is, the first in the ELR; if none is and the topic says so, the first active replica at all.
 //   - A stopping leader stays while nobody can take over.
-//   - Who is gone leaves the ISR. But the last ones stay: they are who may lead when they come back.
+//   - Who is gone leaves the ISR. But the last ones stay: they are who may lead when they come back. And who is on the way back does not leave
+//     it in favour of others of whom nobody has heard since: when all have died, they may be those that stay away.
 //   - Whoever leaves while the ISR is below the minimum becomes eligible (KIP-966).
 func (d *decider) settle(p *image.Partition, r Rules) (e *command.Election, c *command.ISRChange) {
 	minimum := r.minISR(p)
@@ -24,6 +25,9 @@ func (d *decider) settle(p *image.Partition, r Rules) (e *command.Election, c *c
 	}
 	isr := filter(p.ISR, d.isUp)
 	leader, unclean := d.leader(p, isr, eligible, r)
+	if len(isr) > 0 && !slices.ContainsFunc(isr, d.heard) {
+		isr = filter(p.ISR, func(id kafka.BrokerID) bool { return d.isUp(id) || d.comesBack(id, r) })
+	}
 	switch {
 	case unclean:
 		isr, eligible = []kafka.BrokerID{leader}, nil
@@ -70,6 +74,14 @@ func (d *decider) leader(p *image.Partition, isr, eligible []kafka.BrokerID, r R
 		}
 	}
 	return kafka.NoBroker, false
+}
+
+func (d *decider) heard(id kafka.BrokerID) bool { return d.Heard == nil || d.Heard(id) }
+
+// comesBack tells whether a broker that is fenced is not known to be gone, and may be trusted with what it was in sync with.
+func (d *decider) comesBack(id kafka.BrokerID, r Rules) bool {
+	b := d.brokers[id]
+	return b != nil && b.State == command.Fenced && (d.Dead == nil || !d.Dead(id, b.Epoch)) && !d.tainted(id, r)
 }
 
 // excuse lets stopping followers leave the ISR, so that the leader need not wait for them when they are gone. One whose

@@ -25,6 +25,10 @@ type World struct {
 	// Dead tells whether a broker is known to be gone, or has not been heard from, under that epoch. nil: nobody is.
 	Dead func(kafka.BrokerID, kafka.BrokerEpoch) bool
 
+	// Heard tells whether a broker has been heard from since this controller began. Whom the image calls active may have died before that,
+	// together with everybody else. nil: all have been.
+	Heard func(kafka.BrokerID) bool
+
 	// Rules are a topic's. They must be the same for the same image.
 	Rules func(topic string) Rules
 
