@@ -9,6 +9,7 @@ import (
 	"github.com/qanat-io/qanat/metadata/command"
 	"github.com/qanat-io/qanat/metadata/controller"
 	"github.com/qanat-io/qanat/metadata/image"
+	"github.com/qanat-io/qanat/metadata/quorum"
 	"github.com/qanat-io/qanat/wire/kafka"
 )
 
@@ -29,6 +30,7 @@ func (b *Backend) Cluster() console.Cluster {
 	partitionHealth(&c, m, control.Rules(b.parts.Config, m))
 	ailmentHealth(&c, m, b.Ailments(), b.parts.Session.Ailing())
 	brokerHealth(&c, m)
+	voterHealth(&c, b.parts.Quorum.Status(), b.parts.Session.Voters())
 	c.Healthy = len(c.Problems) == 0
 	return c
 }
@@ -105,6 +107,19 @@ func brokerHealth(c *console.Cluster, m *image.Image) {
 		}
 		return true
 	})
+}
+
+// voterHealth tells of votes that are missing; wanted is how many the controller wants: as many as its cluster.peers names. A broker that was replaced is active long before it votes
+// again: who empties the next voter then has thrown away the majority.
+func voterHealth(c *console.Cluster, s quorum.Status, wanted int) {
+	have := len(s.Voters)
+	switch {
+	case s.LeaderID == kafka.NoBroker || have == 0 || have >= wanted: // without a leader nothing of this counts
+	case len(s.NonVoters) > 0:
+		c.Problems = append(c.Problems, fmt.Sprintf("%d of the %d voters of the metadata that cluster.peers names: another broker becomes one when it has been healthy for a while, until then stop none (`qanat quorum status`)", have, wanted))
+	default:
+		c.Warnings = append(c.Warnings, fmt.Sprintf("%d of the %d voters of the metadata that cluster.peers names, and no broker that could become one: start another", have, wanted))
+	}
 }
 
 func clockProblem(s control.Skew) string {

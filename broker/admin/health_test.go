@@ -9,6 +9,7 @@ import (
 	"github.com/qanat-io/qanat/metadata/command"
 	"github.com/qanat-io/qanat/metadata/controller"
 	"github.com/qanat-io/qanat/metadata/image"
+	"github.com/qanat-io/qanat/metadata/quorum"
 	"github.com/qanat-io/qanat/wire/kafka"
 )
 
@@ -136,5 +137,21 @@ func TestEndpoints(t *testing.T) {
 	}
 	if got := adminOf(&image.Broker{}); got != "" {
 		t.Errorf("a broker without an admin port has it at %q", got)
+	}
+}
+
+// While a broker that was replaced does not vote yet, the cluster is called healthy, and the next one is taken away: the majority is gone. Or it is
+// called ill for ever where nobody is left who could vote, or by one that never wanted more.
+func TestVoterHealth(t *testing.T) {
+	members := func(n int) []quorum.Member { return make([]quorum.Member, n) }
+	for _, c := range []struct {
+		voters, others, wanted int
+		problems, warnings     int
+	}{{3, 0, 3, 0, 0}, {3, 2, 3, 0, 0}, {2, 1, 3, 1, 0}, {1, 2, 3, 1, 0}, {2, 0, 3, 0, 1}, {1, 0, 0, 0, 0}, {1, 1, 1, 0, 0}, {0, 1, 3, 0, 0}} {
+		var h console.Cluster
+		voterHealth(&h, quorum.Status{LeaderID: 1, Voters: members(c.voters), NonVoters: members(c.others)}, c.wanted)
+		if len(h.Problems) != c.problems || len(h.Warnings) != c.warnings {
+			t.Errorf("%+v: %q, %q", c, h.Problems, h.Warnings)
+		}
 	}
 }

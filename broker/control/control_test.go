@@ -239,6 +239,27 @@ func TestOneOfAllComesBack(t *testing.T) {
 	})
 }
 
+// A broker judges the votes that are missing by its own cluster.peers, while that is being changed from broker to broker: each would wait for
+// what only the controller's brings about.
+func TestVotersAreTheControllers(t *testing.T) {
+	story(t, func(t *testing.T) {
+		const one, three = "cluster.peers=1@a:1", "cluster.peers=1@a:1,2@b:1,3@c:1"
+		w := newWorld(t)
+		defer w.killAll()
+		w.start(1, one, "cluster.listener=0.0.0.0:1")
+		w.start(2, "node.id=2", three, "cluster.listener=0.0.0.0:1")
+		for leader, want := range map[kafka.BrokerID]int{1: 1, 2: 3} {
+			w.elect(leader)
+			time.Sleep(2 * time.Second)
+			for id, n := range w.nodes {
+				if n.session.Voters() != want {
+					t.Errorf("broker %d leads: broker %d wants %d voters, want %d", leader, id, n.session.Voters(), want)
+				}
+			}
+		}
+	})
+}
+
 // A process whose node id was taken by another one ends.
 func TestReplaced(t *testing.T) {
 	story(t, func(t *testing.T) {

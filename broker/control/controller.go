@@ -467,7 +467,7 @@ func (c *Controller) hear(from kafka.BrokerID, h heartbeat) (verdict, error) {
 	if !leader.Ready || !c.leads {
 		return verdict{}, ErrNotLeader
 	}
-	v := verdict{Index: m.Index()}
+	v := verdict{Index: m.Index(), Voters: len(c.cfg.Settings.Peers())}
 	b, known := m.Broker(from)
 	if !known || b.Epoch != h.Epoch {
 		v.Replaced = known && b.Epoch > h.Epoch || !known && m.Index() >= h.Index

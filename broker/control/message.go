@@ -41,6 +41,8 @@ type verdict struct {
 	Skews []Skew `cbor:"6,keyasint,omitempty"`
 	// Ailments are those of all brokers that are there.
 	Ailments []Ailment `cbor:"7,keyasint,omitempty"`
+	// Voters is how many voters the controller wants; 0 from older releases.
+	Voters int `cbor:"8,keyasint,omitempty"`
 }
 
 const (

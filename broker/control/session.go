@@ -45,6 +45,7 @@ type Session struct {
 
 	skews  atomic.Pointer[[]Skew]
 	ailing atomic.Pointer[[]Ailment]
+	voters atomic.Int32
 
 	// Run's: what Ailments said, and when.
 	own    []Ailment
@@ -149,6 +150,10 @@ func (s *Session) Skews() []Skew {
 	return nil
 }
 
+// Voters is how many voters the controller wants the metadata quorum to have, as it last said: in a cluster whose cluster.peers is being changed
+// that is not what this broker's own says. 0: not known.
+func (s *Session) Voters() int { return int(s.voters.Load()) }
+
 // State is the broker's state in the newest image.
 func (s *Session) State() command.BrokerState { return state(s.quorum.Image(), s.cfg.Node) }
 
@@ -220,6 +225,7 @@ func (s *Session) beat(ctx context.Context, leader Leader, sizes bool) (v verdic
 		s.until.Store(int64(sent + s.cfg.timeout()))
 		s.skews.Store(&v.Skews)
 		s.ailing.Store(&v.Ailments)
+		s.voters.Store(int32(v.Voters))
 		if s.Clock != nil {
 			s.Clock.tell(v.Time, began, time.Now())
 		}
