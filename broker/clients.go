@@ -29,6 +29,7 @@ import (
 // clients is what answers clients, and the command line on the admin port.
 type clients struct {
 	listeners []server.Listener
+	backend   *admin.Backend
 	console   *console.Server // nil without admin.listener
 
 	api     *api.Handler
@@ -51,12 +52,12 @@ func (b *Broker) openListeners(ctx context.Context) error {
 		}
 		b.clients.listeners = append(b.clients.listeners, server.Listener{Name: l.Name, Listener: socket, TLS: b.identities[l.Name]})
 	}
-	backend := b.adminBackend()
-	b.control.session.Ailments = backend.Ailments
+	b.clients.backend = b.adminBackend()
+	b.control.session.Ailments = b.clients.backend.Ailments
 	if b.cfg.String("admin.listener") == "" {
 		return nil
 	}
-	return b.openConsole(ctx, backend)
+	return b.openConsole(ctx)
 }
 
 // adminBackend is what knows how this broker is.
@@ -75,11 +76,11 @@ func (b *Broker) adminBackend() *admin.Backend {
 }
 
 // openConsole takes the admin port's address. It is served from Run on, when all that it asks is there.
-func (b *Broker) openConsole(ctx context.Context, backend *admin.Backend) error {
+func (b *Broker) openConsole(ctx context.Context) error {
 	b.clients.console = console.New(console.Config{
 		Listen: b.cfg.String("admin.listener"), AllowedHosts: b.cfg.Strings("admin.allowed.hosts"), PProf: b.cfg.Bool("admin.pprof.enable"),
 		TLS: b.identities[config.AdminListener],
-	}, backend, b.telemetry.Handler(), b.log.With("part", "admin"))
+	}, b.clients.backend, b.telemetry.Handler(), b.log.With("part", "admin"))
 	if err := b.clients.console.Listen(ctx); err != nil {
 		return fmt.Errorf("%w (choose another address with --admin or admin.listener)", err)
 	}

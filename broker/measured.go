@@ -25,7 +25,7 @@ func (b *Broker) openSources(connections *sources.Connections) {
 	b.quorum.Subscribe(b.counters.Follow(b.node))
 	b.sources = sources.New(sources.Parts{
 		Node: b.node, Quorum: b.quorum, Hosted: b.hosted, Groups: b.coordinators.groups, Clock: &b.control.clock,
-		Archive: b.tiers.archive, Cold: b.tiers.cold, Bucket: b.tiers.bucket, Scrubber: b.tiers.scrub, Cleaner: b.tiers.cleaner,
+		Archive: b.tiers.archive, Losses: b.clients.backend.Losses, Cold: b.tiers.cold, Bucket: b.tiers.bucket, Scrubber: b.tiers.scrub, Cleaner: b.tiers.cleaner,
 		Server: b.clients.server, Identities: b.identities, Connections: connections, Counters: &b.counters,
 		Space: b.volume.space, Full: b.volume.full.Load,
 	})

@@ -46,7 +46,7 @@ func startPrometheus(t *testing.T, brokers ...*harness.Broker) *prometheus {
 	}
 	dir := t.TempDir()
 	args := []string{
-		"generate", "prometheus", "--dir", dir, "--for", "-1s", "--range", "15s", "--lag", "5s", "--backlog", "3s", "--transaction", "5s", "--produce", "2s", "--certificate", "1h",
+		"generate", "prometheus", "--dir", dir, "--for", "-1s", "--range", "15s", "--lag", "5s", "--backlog", "3s", "--failing", "3s", "--transaction", "5s", "--produce", "2s", "--certificate", "1h",
 	}
 	for _, b := range brokers {
 		args = append(args, "--target", b.Admin)
@@ -460,17 +460,41 @@ func alertsOfBroker(t *testing.T, seen, fired map[string]bool) {
 	// The bucket refuses.
 	proxy.Set(harness.SlowDown)
 	l.send(100)
-	p.cause(fired, "QanatTierBacklog", "QanatBucketErrors")
+	p.cause(fired, "QanatTierBacklog", "QanatBucketErrors", "QanatUploadsFail")
 	proxy.Set(harness.Healthy)
 	archived(t, b)
 
+	// Its objects are gone: a reader misses one, and the broker finds that none is there.
+	proxy.Set(harness.Emptied)
+	reader := connect(t, b, kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{"data": {0: kgo.NewOffset().At(0)}}))
+	stopReading := every(t, 100*time.Millisecond, func(ctx context.Context) { reader.PollFetches(ctx) })
+	p.cause(fired, "QanatObjectsMissing", "QanatBucketHeld")
+	proxy.Set(harness.Healthy)
+	until(t, "these alerts end when the objects are back", func() bool {
+		now := p.firing()
+		return now["QanatObjectsMissing"] == "" && now["QanatBucketHeld"] == ""
+	})
+	stopReading()
+
 	// A bit flips in the only copy.
-	list := segments(t, b, storageOf(t, b, "only").TopicID, 0)
+	storageID := storageOf(t, b, "only").TopicID
+	list := segments(t, b, storageID, 0)
 	flip(t, list[0])
 	if err := b.Ask(within(t, time.Minute), "POST", "/v1/scrub", nil); err != nil {
 		t.Fatal(err)
 	}
 	p.cause(fired, "QanatPartitionDamaged")
+
+	// A partition's directory is none.
+	if err := b.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	own := filepath.Join(b.Dir, "partitions", storageID, "1")
+	if err := errors.Join(os.Rename(own, own+".aside"), os.WriteFile(own, nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	restart(t, b)
+	p.cause(fired, "QanatPartitionOffline")
 
 	// The disk fills.
 	fill(t, b, 7<<20)

@@ -28,7 +28,8 @@ import (
 
 // wellOff are panels that say that something is wrong, which nothing is here: they show a zero.
 var wellOff = []string{
-	"Without leader", "Below min ISR", "Partitions in trouble/without leader", "Partitions in trouble/below min ISR", "Partitions/without leader", "Partitions/moving",
+	"Without leader", "Below min ISR", "Partitions in trouble/without leader", "Partitions in trouble/below min ISR", "Partitions in trouble/offline", "Partitions in trouble/damaged", "Partitions in trouble/objects missing",
+	"Objects missing", "Uploads that fail/bucket left alone", "Partitions/without leader", "Partitions/moving",
 	"Furthest behind", "Behind", "Damage", "Swept", "Refused", "Connections made and refused/refused",
 }
 

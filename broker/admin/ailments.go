@@ -84,6 +84,18 @@ func (b *Backend) losses() map[kafka.Partition]loss {
 	}), b.parts.Archive.Lost())
 }
 
+// Losses are the partitions of which the bucket does not give everything, and how many objects of them it does not give, as far as that is known.
+func (b *Backend) Losses() (partitions, objects int) {
+	if !b.parts.Config.HasBucket() {
+		return 0, 0
+	}
+	of := b.losses()
+	for _, l := range of {
+		objects += l.objects
+	}
+	return len(of), objects
+}
+
 // lossesOf puts together, by partition, what was noticed in two ways.
 func lossesOf(broken []cold.Broken, lost []archive.Lost) map[kafka.Partition]loss {
 	of := map[kafka.Partition]loss{}

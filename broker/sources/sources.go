@@ -28,7 +28,9 @@ type Parts struct {
 	Groups *coordinator.Coordinator
 	Clock  *control.Clock
 
-	Archive  *archive.Archive
+	Archive *archive.Archive
+	// Losses are partitions of which the bucket does not give everything, and how many objects of them it does not give.
+	Losses   func() (partitions, objects int)
 	Cold     *cold.Reader
 	Bucket   *object.Counting
 	Scrubber *scrub.Scrubber
@@ -125,6 +127,13 @@ func (src *Sources) tierState() telemetry.TierState {
 	if !stats.PendingSince.IsZero() {
 		s.BacklogSeconds = time.Since(stats.PendingSince).Seconds()
 	}
+	s.FailingPartitions = int64(stats.Failing)
+	if !stats.FailingSince.IsZero() {
+		s.FailingSeconds = time.Since(stats.FailingSince).Seconds()
+	}
+	partitions, objects := src.parts.Losses()
+	s.UnreadablePartitions, s.LostObjects = int64(partitions), int64(objects)
+	s.Held = src.parts.Archive.Held() != nil
 	return s
 }
 

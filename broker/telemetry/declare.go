@@ -92,6 +92,11 @@ var Declarations = []Declaration{
 	{Name: "qanat.tier.cache.misses", Kind: counter, Unit: "{read}", Help: "Cold reads that had to wait for the bucket."},
 	{Name: "qanat.tier.cache.size", Kind: gauge, Unit: "By", Help: "Bytes of the bucket kept in memory."},
 	{Name: "qanat.tier.orphans", Kind: counter, Unit: "{object}", Help: "Objects that no partition named, deleted by the sweep."},
+	{Name: "qanat.tier.failing", Kind: gauge, Unit: "{partition}", Help: "Partitions whose last attempt to get something into the bucket has failed."},
+	{Name: "qanat.tier.failing.age", Kind: gauge, Unit: "s", Help: "For how long every attempt of one of them has failed, of the one that fails for longest; 0 without one."},
+	{Name: "qanat.tier.lost", Kind: gauge, Unit: "{object}", Help: "Objects that the metadata names and that the bucket does not have, or has damaged, as this broker's reads and sweeps have found: brokers that have found the same tell the same."},
+	{Name: "qanat.partitions.unreadable", Kind: gauge, Unit: "{partition}", Help: "Partitions that these belong to."},
+	{Name: "qanat.tier.held", Kind: gauge, Unit: "{bucket}", Help: "1 while nothing is uploaded, deleted or swept, because the bucket has none of the objects that the metadata names and that it was asked for."},
 
 	// The metadata quorum.
 	{Name: "qanat.raft.term", Kind: gauge, Unit: "{term}", Help: "The quorum's term."},

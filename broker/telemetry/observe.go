@@ -250,6 +250,11 @@ func observeTier(w observer, s TierState) {
 	w.int("qanat.tier.cache.misses", s.CacheMisses)
 	w.int("qanat.tier.cache.size", s.CacheBytes)
 	w.int("qanat.tier.orphans", s.Orphans)
+	w.int("qanat.tier.failing", s.FailingPartitions)
+	w.float("qanat.tier.failing.age", s.FailingSeconds)
+	w.int("qanat.tier.lost", s.LostObjects)
+	w.int("qanat.partitions.unreadable", s.UnreadablePartitions)
+	w.int("qanat.tier.held", one(s.Held))
 }
 
 func observeQuorum(w observer, s QuorumState) {

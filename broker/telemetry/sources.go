@@ -80,6 +80,10 @@ type TierState struct {
 	CacheHits, CacheMisses            int64
 	CacheBytes                        int64 // now
 	Orphans                           int64
+	FailingPartitions                 int64   // now: those whose last attempt at the bucket has failed
+	FailingSeconds                    float64 // now: of those, the one that has failed for longest
+	UnreadablePartitions, LostObjects int64   // now: what the bucket is known not to have, or to have damaged
+	Held                              bool    // now: it is not the bucket that the metadata speaks of, and left alone
 }
 
 // QuorumState is the metadata quorum as this broker sees it.

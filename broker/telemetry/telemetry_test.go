@@ -89,7 +89,7 @@ func sources() Sources {
 			return LogState{HotSegments: 1, ColdSegments: 2, Topics: []TopicSize{{"t", 10, 20, 30, 40, 50, 60, 70}}, DiskFree: 99, Damaged: 1, ScrubBytes: 2, ScrubDamaged: 3, ScrubAge: 4}
 		},
 		Tier: func() TierState {
-			return TierState{Puts: 1, Gets: 2, Heads: 3, Lists: 4, Deletes: 5, BytesUp: 6, BytesDown: 7, BacklogBytes: 8, BacklogSeconds: 9.5, CacheHits: 10, CacheMisses: 11, CacheBytes: 12, Orphans: 13}
+			return TierState{Puts: 1, Gets: 2, Heads: 3, Lists: 4, Deletes: 5, BytesUp: 6, BytesDown: 7, BacklogBytes: 8, BacklogSeconds: 9.5, CacheHits: 10, CacheMisses: 11, CacheBytes: 12, Orphans: 13, FailingPartitions: 14, FailingSeconds: 15.5, UnreadablePartitions: 16, LostObjects: 17, Held: true}
 		},
 		Process: func() ProcessState { return ProcessState{CPU: 1.5, RSS: 2, Files: 3} },
 		Quorum: func() QuorumState {

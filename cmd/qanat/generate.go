@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -66,10 +67,23 @@ func (a *app) generatePrometheus() *cobra.Command {
 		Use:   "prometheus",
 		Short: "Write alert rules for Prometheus, and a configuration that scrapes brokers",
 		Long: `Write alert rules, each with the address of its runbook, and an example configuration that scrapes the admin ports of --target and
-loads them. docs/runbooks.md has what each alert means and what to do.`,
-		Example: "  qanat generate prometheus --dir prometheus --target b1:9644 --target b2:9644 --target b3:9644",
+loads them. docs/runbooks.md has what each alert means and what to do. Admin ports that speak TLS are asked so with --tls, or with --tls-ca FILE, which the
+configuration names.`,
+		Example: "  qanat generate prometheus --dir prometheus --target b1:9644 --target b2:9644 --target b3:9644\n  qanat generate prometheus --target b1:9644 --tls-ca /etc/prometheus/ca.pem",
 		Args:    wantArgs(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
+			if o.TLS, o.CA = a.wantsTLS(), a.flagsOfTLS().ca; o.CA != "" {
+				var err error
+				if o.CA, err = filepath.Abs(o.CA); err != nil {
+					return failf(exitUsage, "", "--tls-ca: %w", err)
+				}
+			}
+			for i, t := range targets {
+				bare, secured := strings.CutPrefix(t, "https://")
+				if targets[i] = strings.TrimPrefix(bare, "http://"); secured {
+					o.TLS = true
+				}
+			}
 			files, err := dashboards.Prometheus(o, targets)
 			if err != nil {
 				return err
@@ -86,6 +100,7 @@ loads them. docs/runbooks.md has what each alert means and what to do.`,
 	f.DurationVar(&o.For, "for", 0, "for how long every condition must hold, in place of each alert's own; negative: not at all")
 	f.DurationVar(&o.Lag, "lag", 0, "how far a group may be behind (default 5m)")
 	f.DurationVar(&o.Backlog, "backlog", 0, "how long a closed segment may wait for the bucket (default 15m)")
+	f.DurationVar(&o.Failing, "failing", 0, "for how long all uploads of a partition may fail (default 10m)")
 	f.DurationVar(&o.Transaction, "transaction", 0, "how long a transaction may be under way (default 15m)")
 	f.DurationVar(&o.Produce, "produce", 0, "how long one produce in a hundred may take (default 1s)")
 	f.DurationVar(&o.Certificate, "certificate", 0, "how long before its end a certificate is to be replaced (default 336h)")

@@ -26,10 +26,11 @@ const (
 	LostAnswer       // the request is carried out, its answer lost
 	CorruptGet       // bytes of GET bodies are flipped
 	ShortGet         // GET bodies end early
+	Emptied          // no object is there
 )
 
 func (f Fault) String() string {
-	return [...]string{"healthy", "unreachable", "503 SlowDown", "slow", "hanging", "success after timeout", "corrupt bodies", "truncated bodies"}[f]
+	return [...]string{"healthy", "unreachable", "503 SlowDown", "slow", "hanging", "success after timeout", "corrupt bodies", "truncated bodies", "emptied"}[f]
 }
 
 // S3Proxy stands before a real S3 server and breaks what passes.
@@ -114,6 +115,15 @@ func (p *S3Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/xml")
 		w.WriteHeader(http.StatusServiceUnavailable)
 		_, _ = io.WriteString(w, `<?xml version="1.0" encoding="UTF-8"?><Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message><RequestId>1</RequestId></Error>`)
+		return
+	case Emptied:
+		if !object && r.Method != http.MethodHead {
+			break
+		}
+		p.hits.Add(1)
+		w.Header().Set("Content-Type", "application/xml")
+		w.WriteHeader(http.StatusNotFound)
+		_, _ = io.WriteString(w, `<?xml version="1.0" encoding="UTF-8"?><Error><Code>NoSuchKey</Code><Message>The specified key does not exist.</Message><RequestId>1</RequestId></Error>`)
 		return
 	case Hanging:
 		p.hits.Add(1)

@@ -246,6 +246,12 @@ func TestWhoseUploadsHaveFailedForLong(t *testing.T) {
 				t.Errorf("%s: failing are %+v", what, list)
 			}
 		}
+		sums := func(what string, partitions int, least time.Duration) {
+			t.Helper()
+			if s := a.Stats(); s.Failing != partitions || s.FailingSince.IsZero() != (partitions == 0) || partitions > 0 && time.Since(s.FailingSince) < least {
+				t.Errorf("%s: the sums are %d since %v", what, s.Failing, s.FailingSince)
+			}
+		}
 		w.bucket.Add(object.Rule{Verb: object.Put, Prefix: manifest.Prefix(cluster, bad.id), Fault: object.Fault{Err: errors.New("no route to host")}})
 		for _, p := range []*fakePart{bad, good} {
 			p.log.fill(3, 0)
@@ -253,11 +259,14 @@ func TestWhoseUploadsHaveFailedForLong(t *testing.T) {
 		}
 		after(50 * time.Second)
 		failing("for less than a minute", 0)
+		sums("for less than a minute", 1, 45*time.Second)
 		after(time.Minute)
 		failing("for more", 1)
+		sums("for more", 1, time.Minute)
 		w.bucket.Clear()
 		after(10 * time.Minute)
 		failing("when they went through", 0)
+		sums("when they went through", 0, 0)
 		w.bucket.Add(object.Rule{Verb: object.Put, Count: 1, Fault: object.Fault{Err: object.ErrThrottled}})
 		bad.log.fill(3, 0)
 		a.Poke(bad.id)

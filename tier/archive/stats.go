@@ -92,7 +92,7 @@ type Observer struct {
 // Observe installs the observer. Called before Run.
 func (a *Archive) Observe(o Observer) { a.observer = o }
 
-// Stats are sums since the start, but for the last three, which are now.
+// Stats are sums since the start, but for the last five, which are now.
 type Stats struct {
 	Uploads        int64 // objects put
 	UploadBytes    int64
@@ -111,6 +111,8 @@ type Stats struct {
 	PendingBytes   int64     // backlog of all partitions
 	PendingSince   time.Time // of its oldest, zero when there is none
 	DeletesWaiting int
+	Failing        int       // partitions whose last attempt has failed
+	FailingSince   time.Time // of those, the one that has failed for longest; zero when there is none
 }
 
 type counters struct {
@@ -138,6 +140,11 @@ func (a *Archive) Stats() Stats {
 		s.PendingBytes += p.status.PendingBytes
 		if since := p.status.PendingSince; !since.IsZero() && (s.PendingSince.IsZero() || since.Before(s.PendingSince)) {
 			s.PendingSince = since
+		}
+		if since := p.status.FailingSince; !since.IsZero() {
+			if s.Failing++; s.FailingSince.IsZero() || since.Before(s.FailingSince) {
+				s.FailingSince = since
+			}
 		}
 	}
 	return s

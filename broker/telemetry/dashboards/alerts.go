@@ -10,12 +10,14 @@ type Options struct {
 	Job     string        // of the scrape configuration: qanat
 	Runbook string        // where runbooks.md is: its address in the repository
 	Range   time.Duration // of rates: 5 minutes
+	TLS     bool          // admin ports are asked by https
+	CA      string        // with it: the file of those who signed their certificates, as Prometheus finds it; "": this machine's
 
 	// For how long a condition must hold, in place of each alert's own; negative: not at all. For tests, and for who is impatient.
 	For time.Duration
 
-	Lag, Backlog, Transaction, Produce, Certificate time.Duration // thresholds: 5 and 15 minutes, 15 minutes, 1 second, 14 days
-	DiskFree                                        float64       // share: 0.15
+	Lag, Backlog, Failing, Transaction, Produce, Certificate time.Duration // thresholds: 5, 15, 10 and 15 minutes, 1 second, 14 days
+	DiskFree                                                 float64       // share: 0.15
 }
 
 const (
@@ -41,6 +43,7 @@ func (o Options) withDefaults() Options {
 	set(&o.Range, 5*time.Minute)
 	set(&o.Lag, 5*time.Minute)
 	set(&o.Backlog, 15*time.Minute)
+	set(&o.Failing, 10*time.Minute)
 	set(&o.Transaction, 15*time.Minute)
 	set(&o.Produce, time.Second)
 	set(&o.Certificate, 14*24*time.Hour)
@@ -157,9 +160,45 @@ func storageAlerts(o Options) []Alert {
 			Expr:    `sum by (instance) (<qanat.partitions.damaged>) > 0`,
 			Summary: `Broker {{ $labels.instance }} has {{ $value }} partitions with a damaged segment that nobody else holds.`,
 			Means:   "A local segment does not match its checksums, no bucket holds it, and no other replica could give it. The partition serves what is whole, takes no records, and does not lead if another can.",
-			Look:    "`/v1/status` on the admin port names segment and cause; the kernel's log (`dmesg`) the disk's errors.",
-			Do:      "Replace the disk. With other replicas, start the broker with an empty directory: it copies. Without, `qanat log dump` shows what can still be read.",
+			Look:    "`qanat cluster health` names partition, segment and cause, on any broker; the kernel's log (`dmesg`) the disk's errors.",
+			Do:      "Replace the disk. With other replicas, start the broker with an empty directory: it copies. Without, restore the segment from a copy, or give it up: [operations](operations.md), *Damaged partition*. `qanat log dump` shows what can still be read.",
 			Trips:   []Series{{`qanat_partitions_damaged{job="qanat",instance="a"}`, "1x10"}}, Calm: []Series{{`qanat_partitions_damaged{job="qanat",instance="a"}`, "0x10"}},
+		},
+		{
+			Name: "QanatPartitionOffline", Severity: "critical", For: time.Minute,
+			Expr:    `sum by (instance) (<qanat.partitions|state="offline">) > 0`,
+			Summary: `Broker {{ $labels.instance }} has {{ $value }} partitions whose storage does not open.`,
+			Means:   "Files of these partitions cannot be read, or are not what they should be. Where others are in sync one of them leads; where nobody else has the partition, it is neither written nor read.",
+			Look:    "`qanat cluster health`, on any broker, or the log of that one: which file, and what is wrong with it. The kernel's log (`dmesg`) has the disk's errors.",
+			Do:      "Mend what the error names: it is tried again every ten seconds. With other replicas, the broker can be started with an empty directory: it copies. Without: [operations](operations.md), *Damaged partition*.",
+			Trips:   []Series{{`qanat_partitions{job="qanat",instance="a",state="offline"}`, "2x10"}}, Calm: []Series{{`qanat_partitions{job="qanat",instance="a",state="offline"}`, "0x10"}, {`qanat_partitions{job="qanat",instance="a",state="online"}`, "9x10"}},
+		},
+		{
+			Name: "QanatObjectsMissing", Severity: "critical",
+			Expr:    `max by (instance) (<qanat.tier.lost>) > 0`,
+			Summary: `Broker {{ $labels.instance }} has found {{ $value }} objects missing or damaged in the bucket.`,
+			Means:   "The metadata names objects that the bucket does not have, or gives with bytes that do not match their checksums. What only they hold cannot be read: consumers there hear KAFKA_STORAGE_ERROR. Whoever emptied the bucket, or let it expire objects, may do more.",
+			Look:    "`qanat tier status` and `qanat topic storage` on that broker say which topics, and which offsets. `qanat tier sweep --dry-run` counts against all that the bucket lists. In the store: its versions, lifecycle rules, and its log of who deleted what.",
+			Do:      "Stop what deletes. Bring the objects back under the same names (from the bucket's versions, or a copy), or give their offsets up with `qanat topic trim`: [operations](operations.md), *Objects missing*. The alert ends when they were read, or a listing has shown them.",
+			Trips:   []Series{{`qanat_tier_lost{job="qanat",instance="a"}`, "3x10"}}, Calm: []Series{{`qanat_tier_lost{job="qanat",instance="a"}`, "0x10"}},
+		},
+		{
+			Name: "QanatBucketHeld", Severity: "critical",
+			Expr:    `max by (instance) (<qanat.tier.held>) > 0`,
+			Summary: `Broker {{ $labels.instance }} leaves the bucket alone: it does not hold what the metadata says.`,
+			Means:   "Of the objects that the metadata names, none of those that the broker asked for is there: it is another bucket, one that was emptied, or a directory whose volume is not mounted. Nothing is uploaded, deleted or swept, and local segments stay, so the disk fills.",
+			Look:    "`qanat tier status` and the log (*bucket does not hold what the metadata says*) say what was asked for. `bucket.url` of that broker, and of the others: `qanat config check --explain`.",
+			Do:      "Mount the volume, or correct `bucket.url`: it goes on by itself within seconds. If the objects are lost: [operations](operations.md), *Bucket lost*.",
+			Trips:   []Series{{`qanat_tier_held{job="qanat",instance="a"}`, "1x10"}}, Calm: []Series{{`qanat_tier_held{job="qanat",instance="a"}`, "0x10"}},
+		},
+		{
+			Name: "QanatUploadsFail", Severity: "warning",
+			Expr:    `max by (instance) (<qanat.tier.failing.age>) > ` + seconds(o.Failing),
+			Summary: `Broker {{ $labels.instance }} has a partition of which nothing has reached the bucket for {{ $value | humanizeDuration }}: every attempt fails.`,
+			Means:   "Each attempt to upload the partition's closed segments, or to have the quorum take note of one, has failed for that long. They stay on the local disk, so the disk fills. It need not be many errors: attempts are made ever less often, which [QanatBucketErrors](#qanatbucketerrors) may not see.",
+			Look:    "`qanat cluster health` has the last error, on any broker; `qanat tier status` all partitions; `qanat doctor` tries put, get, list and delete, and names the right that is missing.",
+			Do:      "Mend the bucket, its rights, or the way to it: uploads go on by themselves ([operations](operations.md), *Bucket down*).",
+			Trips:   []Series{{`qanat_tier_failing_age_seconds{job="qanat",instance="a"}`, "580+60x10"}}, Calm: []Series{{`qanat_tier_failing_age_seconds{job="qanat",instance="a"}`, "0 40 0 70x8"}},
 		},
 		{
 			Name: "QanatTierBacklog", Severity: "warning", For: 5 * time.Minute,
@@ -208,8 +247,8 @@ func clientAlerts(o Options) []Alert {
 			Expr:    `max(<qanat.transactions.age>) > ` + seconds(o.Transaction),
 			Summary: `A transaction has been under way for {{ $value | humanizeDuration }}.`,
 			Means:   "Consumers of `read_committed` see nothing that was written behind its first record, whoever wrote it.",
-			Look:    "`kafka-transactions.sh list` and `describe`, of any Kafka release, name the producer and its partitions. One in PrepareCommit or PrepareAbort is decided, and waits for a partition's leader to write its marker.",
-			Do:      "Stop the producer: the transaction is aborted after its own timeout. A decided one goes on when its partitions have leaders.",
+			Look:    "`qanat txn list --state Ongoing` and `qanat txn describe ID` name the producer and its partitions; `qanat txn find-hanging` those of which no coordinator knows. One in PrepareCommit or PrepareAbort is decided, and waits for a partition's leader to write its marker.",
+			Do:      "Stop the producer: the transaction is aborted after its own timeout; `qanat txn abort` does it now. A decided one goes on when its partitions have leaders.",
 			Trips:   []Series{{`qanat_transactions_age_seconds{job="qanat",instance="a"}`, "1000+60x15"}}, Calm: []Series{{`qanat_transactions_age_seconds{job="qanat",instance="a"}`, "1x15"}},
 		},
 		{

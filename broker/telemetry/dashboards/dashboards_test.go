@@ -154,7 +154,8 @@ func TestExamplesAreCurrent(t *testing.T) {
 	}
 }
 
-// A dashboard is JSON whose panels have different ids, lie side by side, and explain themselves by title.
+// A dashboard is JSON whose panels have different ids, lie side by side, and say by title, unit and description what they show; values that
+// may be below zero are not cut off there.
 func TestDashboardsAreWhole(t *testing.T) {
 	for _, d := range Dashboards {
 		text, err := d.JSON()
@@ -163,8 +164,14 @@ func TestDashboardsAreWhole(t *testing.T) {
 		}
 		var board struct {
 			Panels []struct {
-				ID      int
-				Title   string
+				ID                 int
+				Title, Description string
+				FieldConfig        struct {
+					Defaults struct {
+						Unit string
+						Min  *float64
+					}
+				}
 				GridPos struct{ X, Y, W, H int }
 			}
 		}
@@ -173,8 +180,13 @@ func TestDashboardsAreWhole(t *testing.T) {
 		}
 		taken := map[[2]int]string{}
 		for i, p := range board.Panels {
-			if p.ID != i+1 || p.Title == "" || p.GridPos.X+p.GridPos.W > 24 {
+			if p.ID != i+1 || p.Title == "" || p.Description == "" || p.FieldConfig.Defaults.Unit == "" || p.GridPos.X+p.GridPos.W > 24 {
 				t.Errorf("%s: %+v", d.Title, p)
+			}
+			for _, q := range d.Panels[i].Queries {
+				if strings.HasPrefix(q.Expr, "<qanat.broker.clock_offset>") && p.FieldConfig.Defaults.Min != nil {
+					t.Errorf("%s: %s hides what is below %v", d.Title, p.Title, *p.FieldConfig.Defaults.Min)
+				}
 			}
 			for x := p.GridPos.X; x < p.GridPos.X+p.GridPos.W; x++ {
 				for y := p.GridPos.Y; y < p.GridPos.Y+p.GridPos.H; y++ {
@@ -220,12 +232,20 @@ func TestRulesWithPromtool(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
+	secured, err := Prometheus(Options{TLS: true, CA: filepath.Join(dir, "ca.pem")}, []string{"127.0.0.1:9644"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text := string(secured[1].Text); !strings.Contains(text, "scheme: https") || !strings.Contains(text, "ca_file: "+dir) {
+		t.Errorf("over TLS: %s", text)
+	}
+	files = append(files, File{"ca.pem", nil}, File{"secured.yaml", secured[1].Text})
 	for _, f := range append(files, File{Path: "tests.yaml", Text: tests}) {
 		if err := os.WriteFile(filepath.Join(dir, f.Path), f.Text, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for _, args := range [][]string{{"check", "rules", "qanat-alerts.yaml"}, {"check", "config", "prometheus.yaml"}, {"test", "rules", "tests.yaml"}} {
+	for _, args := range [][]string{{"check", "rules", "qanat-alerts.yaml"}, {"check", "config", "prometheus.yaml"}, {"check", "config", "secured.yaml"}, {"test", "rules", "tests.yaml"}} {
 		c := exec.CommandContext(t.Context(), promtool, args...)
 		c.Dir = dir
 		if out, err := c.CombinedOutput(); err != nil {

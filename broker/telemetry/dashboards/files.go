@@ -121,10 +121,17 @@ func Prometheus(o Options, targets []string) ([]File, error) {
 		return nil, err
 	}
 	type object = map[string]any
+	scrape := object{"job_name": o.withDefaults().Job, "static_configs": []object{{"targets": targets}}}
+	if o.TLS {
+		scrape["scheme"] = "https"
+	}
+	if o.TLS && o.CA != "" {
+		scrape["tls_config"] = object{"ca_file": o.CA}
+	}
 	config, err := marshal(object{
 		"global":         object{"scrape_interval": "15s", "evaluation_interval": "15s"},
 		"rule_files":     []string{"qanat-alerts.yaml"},
-		"scrape_configs": []object{{"job_name": o.withDefaults().Job, "static_configs": []object{{"targets": targets}}}},
+		"scrape_configs": []object{scrape},
 	})
 	if err != nil {
 		return nil, err

@@ -20,6 +20,7 @@ type Panel struct {
 	Width        int    // of 24
 	Stack        bool
 	Max          float64 // of the axis; 0: as it comes
+	Signed       bool    // its values may be below zero
 	Red          float64 // a stat's threshold: from there it is red; 0: none
 	RedBelow     bool    // below it, rather
 	Queries      []Query
@@ -56,6 +57,7 @@ func graph(title, unit, about string, queries ...string) Panel {
 func (p Panel) stacked() Panel { p.Stack = true; return p }
 func (p Panel) wide() Panel    { p.Width = 12; return p }
 func (p Panel) whole() Panel   { p.Max = 1; return p }
+func (p Panel) signed() Panel  { p.Signed = true; return p }
 
 type object = map[string]any
 
@@ -112,6 +114,9 @@ func (p Panel) object(id int, source object) object {
 	defaults := object{"unit": p.Unit, "min": 0}
 	if p.Max > 0 {
 		defaults["max"] = p.Max
+	}
+	if p.Signed {
+		delete(defaults, "min")
 	}
 	options := object{"legend": object{"displayMode": "list", "placement": "bottom", "showLegend": true}, "tooltip": object{"mode": "multi", "sort": "desc"}}
 	if p.Kind == "stat" {
