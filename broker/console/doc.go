@@ -24,7 +24,7 @@
 //   - A request is answered only under a Host that is this machine's or was
 //     allowed, and one that changes something only from the same origin: a web
 //     page in the operator's browser must not reach the port (DNS rebinding, CSRF).
-//   - Nothing here can end the broker: panics are contained, bodies and times bounded.
+//   - Nothing here can end the broker: panics are contained, connections, bodies and times bounded.
 //   - It keeps no state: everything is asked of the Backend.
 //
 // Start reading at Server.routes; what answers is package admin.

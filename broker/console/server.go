@@ -68,8 +68,11 @@ const (
 func (s *Server) Run(ctx context.Context) error {
 	said := hush.New(s.log)
 	defer said.Flush()
+	bound := newConnections(maxConnections, said)
 	server := &http.Server{
-		Handler:           s.Handler(),
+		Handler:           bound.answered(s.Handler()),
+		ConnState:         bound.went,
+		ConnContext:       bound.came,
 		ReadHeaderTimeout: readTimeout,
 		ReadTimeout:       readTimeout,
 		WriteTimeout:      writeTimeout,
