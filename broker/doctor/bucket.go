@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"strings"
 	"time"
 
@@ -21,7 +22,8 @@ var rights = map[object.Verb]string{
 // the time, and retention goes by it.
 const clockTolerance = 10 * time.Second
 
-// Bucket puts, heads, gets, lists and deletes an object of its own, and tells which of it is not allowed.
+// Bucket puts, heads, gets, lists and deletes an object of its own, and tells which of it is not allowed. What the first request shows that all
+// others would meet as well is told once.
 func Bucket(ctx context.Context, b object.Bucket, now func() time.Time) []Finding {
 	const check = "bucket"
 	var list []Finding
@@ -36,7 +38,11 @@ func Bucket(ctx context.Context, b object.Bucket, now func() time.Time) []Findin
 	const prefix = "probe/"
 	key := prefix + rand.Text()
 	seen := false
-	listed := try(object.List, b.List(ctx, prefix, func(object.Info) error { return nil }))
+	listErr := b.List(ctx, prefix, func(object.Info) error { return nil })
+	listed := try(object.List, listErr)
+	if errors.Is(listErr, object.ErrCredentials) || errors.Is(listErr, object.ErrNoBucket) || unreached(listErr) {
+		return list
+	}
 	putErr := b.Put(ctx, key, strings.NewReader(key), int64(len(key)))
 	put := try(object.Put, putErr)
 	if !put && !errors.Is(putErr, object.ErrDenied) {
@@ -76,18 +82,44 @@ func readBack(ctx context.Context, b object.Bucket, key string) error {
 	return err
 }
 
-// refused names the right that is missing.
+// unreached tells whether a request has come to no store at all.
+func unreached(err error) bool {
+	var request *url.Error
+	return errors.As(err, &request) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// refused names the right that is missing, or what else it is that the store does not like.
 func refused(check string, verb object.Verb, err error) Finding {
 	name := check + " " + string(verb)
+	var e *object.Error
+	_ = errors.As(err, &e)
 	switch {
+	case errors.Is(err, object.ErrCredentials):
+		remedy := "give the credentials of who may use the bucket"
+		if e != nil && e.Remedy != "" {
+			remedy = e.Remedy
+		}
+		return problem(check+" credentials", remedy+"; a broker that systemd starts has its environment from /etc/default/qanat, and doctor that of its shell", "%v", withoutRemedy(err))
 	case errors.Is(err, object.ErrDenied):
 		return problem(name, fmt.Sprintf("grant %s below the prefix (for S3; elsewhere what is the same there)", rights[verb]), "not allowed: %v", err)
 	case errors.Is(err, object.ErrNoBucket):
 		return problem(name, "create the bucket, or correct bucket.url", "%v", err)
 	case errors.Is(err, context.DeadlineExceeded):
 		return problem(name, "look at endpoint and region in bucket.url, and whether this machine reaches them (VPC endpoint, proxy, firewall)", "no answer: %v", err)
+	case e != nil && e.Remedy != "":
+		return problem(name, e.Remedy, "%v", withoutRemedy(err))
 	}
 	return problem(name, "look at bucket.url, and at the store", "%v", err)
+}
+
+// withoutRemedy is an error of a driver's without what it says to do, where that is said elsewhere.
+func withoutRemedy(err error) error {
+	if e, ok := err.(*object.Error); ok {
+		bare := *e
+		bare.Remedy = ""
+		return &bare
+	}
+	return err
 }
 
 // clock compares this machine's clock with the store's.

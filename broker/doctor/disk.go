@@ -38,13 +38,13 @@ func Disk(ctx context.Context, dir string) []Finding {
 	if err != nil {
 		return []Finding{problem("disk", "correct data.dir, or let the broker's user reach it", "%v", err)}
 	}
-	list := []Finding{space(at)}
+	list := append([]Finding{space(at)}, files(at)...)
 	if inMemory(at) {
 		list = append(list, warning("disk", "put data.dir on a disk", "%s is in memory: what is acknowledged there does not outlive the machine", at))
 	}
 	name, err := scratch(at)
 	if err != nil {
-		return append(list, problem("disk", "let the broker's user write there (chown), and look whether the volume is mounted read-only", "%v", err))
+		return append(list, problem("disk", mend(err, "let the broker's user write there (chown), and look whether the volume is mounted read-only"), "%v", err))
 	}
 	defer func() { _ = os.Remove(name) }() // it was told of where it matters: a file that cannot be removed could not be made
 	list = append(list, flush(ctx, name))
@@ -71,6 +71,21 @@ func existing(dir string) (string, error) {
 		at, err = filepath.Dir(at), nil
 	}
 	return "", err
+}
+
+// mend is what to do about a write that failed; otherwise, where its error does not say.
+func mend(err error, otherwise string) string {
+	switch {
+	case errors.Is(err, unix.ENOSPC):
+		return "make room: enlarge the volume, or remove what on it is not Qanat's; nothing in the data directory itself"
+	case errors.Is(err, unix.EDQUOT):
+		return "raise the quota of the broker's user on this volume"
+	case errors.Is(err, unix.EROFS):
+		return "the volume is mounted read-only: the kernel's log (dmesg) says why, if it was not mounted so; then mount it anew"
+	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
+		return "let the broker's user write there (chown); run doctor as that user"
+	}
+	return otherwise
 }
 
 func scratch(dir string) (string, error) {
@@ -112,6 +127,28 @@ func space(dir string) Finding {
 	return ok(check, "%s", text)
 }
 
+// files tells of a volume that has bytes left and no file: each segment is several.
+func files(dir string) []Finding {
+	var stat unix.Statfs_t
+	if err := unix.Statfs(dir, &stat); err != nil {
+		return nil // space has told of it
+	}
+	return judgeInodes(stat.Ffree, stat.Files)
+}
+
+// judgeInodes judges how many more files there may be; some file systems (btrfs) tell of none, as they have no bound.
+func judgeInodes(free, total uint64) []Finding {
+	const check, remedy = "disk files", "make the file system anew with more inodes (mkfs.ext4 -N), or remove what on it is not Qanat's"
+	switch text := fmt.Sprintf("%d more files of %d", free, total); {
+	case total == 0 || float64(free) >= littleRoom*float64(total):
+		return nil
+	case float64(free) < noRoom*float64(total):
+		return []Finding{problem(check, remedy, "%s", text)}
+	default:
+		return []Finding{warning(check, remedy, "%s", text)}
+	}
+}
+
 func bytes(n int64) string {
 	if n < 1<<30 {
 		return fmt.Sprintf("%.0f MiB", float64(n)/(1<<20))
@@ -136,7 +173,7 @@ func flush(ctx context.Context, name string) Finding {
 			err = f.Sync()
 		}
 		if err != nil {
-			return problem(check, "look at the kernel's log (dmesg): a disk that fails a flush loses data", "%v", err)
+			return problem(check, mend(err, "look at the kernel's log (dmesg): a disk that fails a flush loses data"), "%v", err)
 		}
 		took = append(took, time.Since(start))
 	}
@@ -171,11 +208,11 @@ func stream(ctx context.Context, name string) Finding {
 	began, n := time.Now(), 0
 	for ; n < streamBytes && ctx.Err() == nil; n += len(chunk) {
 		if _, err := f.Write(chunk); err != nil {
-			return problem(check, "", "%v", err)
+			return problem(check, mend(err, "look at the kernel's log (dmesg)"), "%v", err)
 		}
 	}
 	if err := f.Sync(); err != nil {
-		return problem(check, "look at the kernel's log (dmesg)", "%v", err)
+		return problem(check, mend(err, "look at the kernel's log (dmesg)"), "%v", err)
 	}
 	speed := float64(n) / (1 << 20) / time.Since(began).Seconds()
 	text := fmt.Sprintf("%.0f MiB/s for %s, written and flushed", speed, bytes(int64(n)))

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/qanat-io/qanat/broker/secure"
 	"github.com/qanat-io/qanat/broker/secure/issue"
 	"github.com/qanat-io/qanat/metadata/config"
@@ -61,6 +63,17 @@ func TestBucketNamesTheMissingRight(t *testing.T) {
 	if all := text(Bucket(t.Context(), gone, time.Now)); !strings.Contains(all, "create the bucket") {
 		t.Error(all)
 	}
+	// What all requests meet is told once, with what the driver knows to do about it.
+	nobody := anonymous{object.NewMem(time.Now)}
+	for _, b := range []object.Bucket{nobody, gone} {
+		if list := Bucket(t.Context(), b, time.Now); len(list) != 1 {
+			t.Errorf("told several times: %s", text(list))
+		}
+	}
+	if all := text(Bucket(t.Context(), nobody, time.Now)); !strings.Contains(all, "bucket credentials") || !strings.Contains(all, "→ set AWS_ACCESS_KEY_ID; ") || strings.Contains(all, "grant") ||
+		!strings.Contains(all, "/etc/default/qanat") || strings.Count(all, "AWS_ACCESS_KEY_ID") != 1 {
+		t.Error(all)
+	}
 	silent := object.NewFaulty(object.NewMem(time.Now))
 	silent.Add(object.Rule{Fault: object.Fault{Hang: true}})
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
@@ -68,6 +81,13 @@ func TestBucketNamesTheMissingRight(t *testing.T) {
 	if all := text(Bucket(ctx, silent, time.Now)); !strings.Contains(all, "whether this machine reaches them") {
 		t.Error(all)
 	}
+}
+
+// anonymous is a bucket of which nobody has credentials.
+type anonymous struct{ object.Bucket }
+
+func (anonymous) List(context.Context, string, func(object.Info) error) error {
+	return &object.Error{Op: "list", Err: object.ErrCredentials, Remedy: "set AWS_ACCESS_KEY_ID"}
 }
 
 // A clock that is off would not be told of.
@@ -98,6 +118,19 @@ func TestDisk(t *testing.T) {
 	}
 	if all := text(Disk(t.Context(), file)); !strings.Contains(all, "is no directory") {
 		t.Error(all)
+	}
+	for err, says := range map[error]string{unix.ENOSPC: "make room", unix.EROFS: "read-only", unix.EACCES: "chown", unix.EDQUOT: "quota", unix.EIO: "otherwise"} {
+		if remedy := mend(&os.PathError{Op: "write", Path: "x", Err: err}, "otherwise"); !strings.Contains(remedy, says) {
+			t.Errorf("%v: %s", err, remedy)
+		}
+	}
+	for free, wanted := range map[uint64]int{0: 1, 4: 1, 10: 0, 20: 0} {
+		if list := judgeInodes(free, 100); Problems(list) != wanted || (free < 15) != (len(list) == 1) {
+			t.Errorf("%d of 100 inodes: %s", free, text(list))
+		}
+	}
+	if list := judgeInodes(0, 0); len(list) != 0 {
+		t.Errorf("without inodes: %s", text(list))
 	}
 	for limit, result := range map[uint64]Result{1024: Problem, 20000: Warning, 1 << 20: OK, 1<<64 - 1: OK} {
 		if f := judgeFiles(limit, "open files", ""); f.Result != result {

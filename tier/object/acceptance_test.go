@@ -3,6 +3,10 @@ package object_test
 import (
 	"context"
 	"errors"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"strings"
@@ -95,6 +99,20 @@ func TestS3DriversTellWhatIsWrong(t *testing.T) {
 			b = open(driver + "://bucket?endpoint=http://127.0.0.1:1&region=us-east-1")(t)
 			if err := object.Check(context.Background(), b); err == nil || !strings.Contains(err.Error(), "http://127.0.0.1:1 can be reached") {
 				t.Errorf("nobody listens: %v", err)
+			}
+			plain := httptest.NewServer(http.NotFoundHandler())
+			defer plain.Close()
+			b = open(driver + "://bucket?endpoint=" + strings.Replace(plain.URL, "http:", "https:", 1) + "&region=us-east-1")(t)
+			if err := object.Check(context.Background(), b); err == nil || !strings.Contains(err.Error(), "(write endpoint=http://") {
+				t.Errorf("TLS where there is none: %v", err)
+			}
+			unknown := httptest.NewUnstartedServer(http.NotFoundHandler())
+			unknown.Config.ErrorLog = log.New(io.Discard, "", 0)
+			unknown.StartTLS()
+			defer unknown.Close()
+			b = open(driver + "://bucket?endpoint=" + unknown.URL + "&region=us-east-1")(t)
+			if err := object.Check(context.Background(), b); err == nil || !strings.Contains(err.Error(), "trust the store's CA") {
+				t.Errorf("a CA that nobody knows: %v", err)
 			}
 		})
 	}

@@ -64,8 +64,8 @@ func (b *Minio) fail(op, key string, err error) error {
 	wrapped := b.failure(op, key, answer.Code, answer.StatusCode, err)
 	if e := (*Error)(nil); errors.As(wrapped, &e) && errors.Is(e, ErrDenied) {
 		if value, credErr := b.creds.GetWithContext(nil); credErr == nil && value.SignerType.IsAnonymous() {
-			e.Err = fmt.Errorf("no credentials found: %w", e.Err)
-			e.Remedy = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+			e.Err = fmt.Errorf("no credentials found: %w: %w", ErrCredentials, err)
+			e.Remedy = noCredentials
 		}
 	}
 	return wrapped

@@ -3,6 +3,7 @@ package object
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"time"
 )
@@ -21,6 +22,10 @@ var ErrThrottled = errors.New("object store asks to slow down")
 // ErrDenied says that the credentials are missing, wrong, or not enough.
 // Trying again without a change does not help.
 var ErrDenied = errors.New("object store denies access")
+
+// ErrCredentials says that the store does not know in whose name a request comes: there are no credentials, or wrong or expired ones, or the
+// signature is of another time or region. It is an ErrDenied, for which no right would help.
+var ErrCredentials = fmt.Errorf("%w: it is not known who asks", ErrDenied)
 
 // ErrRange says that a range begins behind the object's last byte.
 var ErrRange = errors.New("range begins behind the end of the object")

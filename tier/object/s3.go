@@ -95,8 +95,7 @@ func (b *S3) fail(op, key string, err error) error {
 		status = response.HTTPStatusCode()
 	}
 	if strings.Contains(err.Error(), "failed to retrieve credentials") || strings.Contains(err.Error(), "get identity: get credentials") {
-		return &Error{Op: op, Bucket: b.URL(), Key: key, Err: fmt.Errorf("%w: %w", ErrDenied, err),
-			Remedy: "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the instance a role"}
+		return &Error{Op: op, Bucket: b.URL(), Key: key, Err: fmt.Errorf("%w: %w", ErrCredentials, err), Remedy: noCredentials}
 	}
 	return b.failure(op, key, code, status, err)
 }

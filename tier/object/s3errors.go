@@ -2,10 +2,12 @@ package object
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -36,14 +38,14 @@ var refusals = map[string]refusal{
 
 	"AccessDenied":          {ErrDenied, "let these credentials list the bucket and put, get and delete objects below the prefix"},
 	"AllAccessDisabled":     {ErrDenied, "ask the bucket's owner"},
-	"XAdminUserNotFound":    {ErrDenied, "check AWS_ACCESS_KEY_ID"}, // versitygw's
-	"InvalidAccessKeyId":    {ErrDenied, "check AWS_ACCESS_KEY_ID"},
-	"SignatureDoesNotMatch": {ErrDenied, "check AWS_SECRET_ACCESS_KEY, and the region"},
-	"ExpiredToken":          {ErrDenied, "renew the session's credentials"},
-	"InvalidToken":          {ErrDenied, "check AWS_SESSION_TOKEN"},
-	"RequestTimeTooSkewed":  {ErrDenied, "set this machine's clock"},
+	"XAdminUserNotFound":    {ErrCredentials, "check AWS_ACCESS_KEY_ID"}, // versitygw's
+	"InvalidAccessKeyId":    {ErrCredentials, "check AWS_ACCESS_KEY_ID"},
+	"SignatureDoesNotMatch": {ErrCredentials, "check AWS_SECRET_ACCESS_KEY, and the region"},
+	"ExpiredToken":          {ErrCredentials, "renew the session's credentials"},
+	"InvalidToken":          {ErrCredentials, "check AWS_SESSION_TOKEN"},
+	"RequestTimeTooSkewed":  {ErrCredentials, "set this machine's clock"},
 
-	"AuthorizationHeaderMalformed": {ErrDenied, "set region= to the bucket's region"},
+	"AuthorizationHeaderMalformed": {ErrCredentials, "set region= to the bucket's region"},
 	"PermanentRedirect":            {nil, "set region= to the bucket's region"},
 	"TemporaryRedirect":            {nil, "set region= to the bucket's region"},
 	"MovedPermanently":             {nil, "set region= to the bucket's region"},
@@ -51,6 +53,9 @@ var refusals = map[string]refusal{
 	"XAmzContentSHA256Mismatch":    {nil, "set sign_payload=true if the store refuses an unsigned payload"},
 	"EntityTooLarge":               {nil, "make segments smaller than 5 GiB"},
 }
+
+// noCredentials is what to do without any.
+const noCredentials = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or give the instance a role"
 
 // refused finds the meaning of a store's answer.
 func refused(code string, status int) refusal {
@@ -88,8 +93,13 @@ func (l *location) failure(op, key, code string, status int, err error) error {
 		return e
 	}
 	var dns *net.DNSError
+	var untrusted *tls.CertificateVerificationError
 	switch {
 	case errors.Is(err, context.Canceled):
+	case errors.As(err, &untrusted):
+		e.Remedy = "have this machine trust the store's CA (SSL_CERT_FILE names a file of them), or correct endpoint="
+	case strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"): // net/http has no other word for it
+		e.Remedy = "write endpoint=http://…: there is no TLS at that address"
 	case errors.Is(err, syscall.ECONNREFUSED), errors.As(err, &dns), errors.Is(err, context.DeadlineExceeded):
 		where := "this machine's way to " + "S3"
 		if l.endpoint != nil {

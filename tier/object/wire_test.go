@@ -113,7 +113,7 @@ func refuse(status int, code string) func(http.ResponseWriter, *http.Request) {
 // False if: an answer of the store is not told by the right sentinel, or a
 // driver tries again by itself (which would multiply a store's overload).
 func TestAnswersBecomeSentinels(t *testing.T) {
-	all := []error{object.ErrNotFound, object.ErrNoBucket, object.ErrThrottled, object.ErrDenied, object.ErrRange}
+	all := []error{object.ErrNotFound, object.ErrNoBucket, object.ErrThrottled, object.ErrDenied, object.ErrCredentials, object.ErrRange}
 	for _, c := range []struct {
 		status int
 		code   string
@@ -128,8 +128,10 @@ func TestAnswersBecomeSentinels(t *testing.T) {
 		{404, "NoSuchBucket", object.ErrNoBucket},
 		{404, "NoSuchSomething", nil},
 		{403, "AccessDenied", object.ErrDenied},
-		{403, "InvalidAccessKeyId", object.ErrDenied},
-		{403, "SignatureDoesNotMatch", object.ErrDenied},
+		{403, "InvalidAccessKeyId", object.ErrCredentials},
+		{403, "SignatureDoesNotMatch", object.ErrCredentials},
+		{400, "ExpiredToken", object.ErrCredentials},
+		{403, "RequestTimeTooSkewed", object.ErrCredentials},
 		{416, "InvalidRange", object.ErrRange},
 		{500, "InternalError", nil},
 		{301, "PermanentRedirect", nil},
@@ -144,7 +146,7 @@ func TestAnswersBecomeSentinels(t *testing.T) {
 					"list": b.List(t.Context(), "", func(object.Info) error { return nil }),
 				} {
 					for _, sentinel := range all {
-						if errors.Is(err, sentinel) != (sentinel == c.want) {
+						if errors.Is(err, sentinel) != (sentinel == c.want || c.want != nil && errors.Is(c.want, sentinel)) {
 							t.Errorf("%s: %v; is %v: %v", verb, err, sentinel, errors.Is(err, sentinel))
 						}
 					}
