@@ -6,6 +6,11 @@ variable "name" {
     condition     = can(regex("^[a-z][a-z0-9-]{0,22}[a-z0-9]$", var.name))
     error_message = "name: write 2 to 24 of a-z, 0-9 and -, beginning with a letter: it begins the names of load balancer (at most 32 characters) and bucket."
   }
+
+  validation {
+    condition     = !startswith(var.name, "internal-")
+    error_message = "name: AWS takes no load balancer whose name begins with internal-. Write another beginning."
+  }
 }
 
 variable "vpc" {
@@ -20,6 +25,11 @@ variable "subnets" {
   validation {
     condition     = length(var.subnets) > 0
     error_message = "subnets: write one for each zone that has brokers, as { \"eu-central-1a\" = \"subnet-…\" }."
+  }
+
+  validation {
+    condition     = length(distinct(values(var.subnets))) == length(var.subnets)
+    error_message = "subnets: a subnet is in one zone, and here one is written for several. Write one of each zone."
   }
 }
 
@@ -43,6 +53,11 @@ variable "brokers" {
   }
 
   validation {
+    condition     = alltrue([for b in values(var.brokers) : b.volume_gib == null ? true : b.volume_gib >= 1 && b.volume_gib <= 16384 && floor(b.volume_gib) == b.volume_gib])
+    error_message = "brokers: write volume_gib as 1 to 16384, a whole number, or leave it out: then it is volume.gib."
+  }
+
+  validation {
     condition     = alltrue([for b in values(var.brokers) : contains(keys(var.subnets), b.az)])
     error_message = "brokers: ${join(", ", [for id, b in var.brokers : "${id} is in ${b.az}" if !contains(keys(var.subnets), b.az)])}, of which subnets has none. Add the zone to subnets, or write one of ${join(", ", keys(var.subnets))}."
   }
@@ -56,6 +71,11 @@ variable "voters" {
   validation {
     condition     = var.voters == null || contains([1, 3, 5], length(coalesce(var.voters, [])))
     error_message = "voters: write one, three or five node ids, or leave it out."
+  }
+
+  validation {
+    condition     = length(distinct(coalesce(var.voters, []))) == length(coalesce(var.voters, []))
+    error_message = "voters: one of ${join(", ", coalesce(var.voters, []))} is there twice. Write each once."
   }
 
   validation {
@@ -98,6 +118,11 @@ variable "volume" {
   default = {}
 
   validation {
+    condition     = var.volume.gib >= 1 && var.volume.gib <= 16384 && floor(var.volume.gib) == var.volume.gib
+    error_message = "volume.gib: write 1 to 16384, a whole number."
+  }
+
+  validation {
     condition     = var.volume.throughput >= 125 && var.volume.throughput <= 1000 && var.volume.throughput * 4 <= var.volume.iops
     error_message = "volume.throughput: ${var.volume.throughput} MiB/s wants iops of at least ${max(3000, var.volume.throughput * 4)} (gp3 gives 125 to 1000 MiB/s, a quarter of iops at most)."
   }
@@ -121,6 +146,11 @@ variable "bucket" {
   validation {
     condition     = var.bucket.create || var.bucket.name != null
     error_message = "bucket: create = false, and no name. Write the existing bucket's name, or leave create out."
+  }
+
+  validation {
+    condition     = var.bucket.name == null || can(regex("^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$", var.bucket.name))
+    error_message = "bucket.name: write 3 to 63 of a-z, 0-9, . and -, as S3 wants a bucket's name; what is below it goes to prefix."
   }
 
   validation {
@@ -156,8 +186,10 @@ variable "access" {
   default = {}
 
   validation {
-    condition     = alltrue([for c in setunion(var.access.client_cidrs, var.access.admin_cidrs) : can(cidrhost(c, 0))])
-    error_message = "access: write CIDR blocks, such as 10.0.0.0/16; security groups go to client_security_groups and admin_security_groups, as { name = \"sg-…\" }."
+    condition = alltrue([
+      for c in setunion(var.access.client_cidrs, var.access.admin_cidrs) : can(regex("^[0-9.]+/[0-9]+$", c)) && try("${cidrhost(c, 0)}/${split("/", c)[1]}" == c, false)
+    ])
+    error_message = "access: write IPv4 networks, such as 10.0.0.0/16 (not 10.0.0.1/16, nor IPv6: brokers have IPv4 addresses); security groups go to client_security_groups and admin_security_groups, as { name = \"sg-…\" }."
   }
 
   validation {
@@ -167,7 +199,7 @@ variable "access" {
 }
 
 variable "public" {
-  description = "The bootstrap load balancer has public addresses."
+  description = "The bootstrap load balancer has public addresses. Only it has: what it names are the brokers, whose names stand for private addresses, so that clients need a way to those as well (VPN, peering). Records never go through a load balancer."
   type        = bool
   default     = false
 
@@ -208,8 +240,13 @@ variable "tls" {
   default = null
 
   validation {
-    condition     = var.tls == null || can(regex("-----BEGIN CERTIFICATE-----", var.tls.ca))
-    error_message = "tls.ca: write the PEM text, as file(\"ca.pem\") gives it."
+    condition     = var.tls == null || can(regex("-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----", var.tls.ca))
+    error_message = "tls.ca: write the PEM text, whole, as file(\"ca.pem\") gives it."
+  }
+
+  validation {
+    condition     = var.tls == null || try(var.tls.version >= 0 && floor(var.tls.version) == var.tls.version, false)
+    error_message = "tls.version: write 1, and a higher whole number with each new certificate; 0 where somebody else writes the secrets."
   }
 
   validation {
@@ -230,6 +267,22 @@ variable "certificates" {
   }))
   default   = null
   ephemeral = true
+
+  # Without TLS they would go nowhere, and nothing would be encrypted.
+  validation {
+    condition     = var.certificates == null || var.tls != null
+    error_message = "certificates: they are given, and tls is not, so that nothing would be encrypted. Write tls = { ca = file(\"ca.pem\") }, or leave certificates out."
+  }
+
+  validation {
+    condition     = try(var.tls.version, 0) <= 0 || length(setsubtract(keys(var.brokers), keys(coalesce(var.certificates, {})))) == 0
+    error_message = "certificates: tls wants a certificate and a key of each of the brokers ${join(", ", keys(var.brokers))}. Write { \"ID\" = { certificate = \"…\", key = \"…\" } } (TF_VAR_certificates), or tls.version = 0, where somebody else writes the secrets."
+  }
+
+  validation {
+    condition     = alltrue([for c in values(coalesce(var.certificates, {})) : can(regex("-----BEGIN CERTIFICATE-----", c.certificate)) && can(regex("-----BEGIN [A-Z ]*PRIVATE KEY-----", c.key))])
+    error_message = "certificates: write the PEM text of certificate and key, as file(\"broker-1.pem\") gives it."
+  }
 }
 
 variable "join_token" {
@@ -237,12 +290,28 @@ variable "join_token" {
   type        = string
   default     = null
   ephemeral   = true
+
+  # It would go nowhere, and anybody could join who reaches the port.
+  validation {
+    condition     = var.join_token == null || var.join_token_version != null
+    error_message = "join_token: it is given, and join_token_version is not, so that the brokers would have none. Write join_token_version = 1."
+  }
+
+  validation {
+    condition     = try(var.join_token_version, null) == null || try(var.join_token_version < 1, true) || try(length(var.join_token) >= 16, false)
+    error_message = "join_token: join_token_version is 1 or more, and the token has not the 16 characters that make it hard to guess. Write TF_VAR_join_token=\"$(openssl rand -base64 30)\", or join_token_version = 0, where somebody else writes the secret."
+  }
 }
 
 variable "join_token_version" {
   description = "null: there is no token. 0: somebody else puts it there (output secrets). 1 or more: join_token goes there, and again when this is another number."
   type        = number
   default     = null
+
+  validation {
+    condition     = var.join_token_version == null || try(var.join_token_version >= 0 && floor(var.join_token_version) == var.join_token_version, false)
+    error_message = "join_token_version: write 1, and a higher whole number with each new token; 0 where somebody else writes the secret."
+  }
 }
 
 variable "config" {
@@ -262,6 +331,11 @@ variable "config" {
   validation {
     condition     = alltrue([for k, v in var.config : can(regex("^[a-z][a-z0-9.]*$", k)) && !strcontains(v, "\n")])
     error_message = "config: write keys as docs/configuration.md does, and each value in one line."
+  }
+
+  validation {
+    condition     = alltrue([for k in ["default.replication.factor", "min.insync.replicas"] : can(regex("^[1-9][0-9]{0,3}$", lookup(var.config, k, "1")))])
+    error_message = "config: write default.replication.factor and min.insync.replicas as whole numbers from 1 on."
   }
 
   validation {
@@ -305,6 +379,11 @@ variable "rolling" {
   validation {
     condition     = length(var.brokers) < var.rolling.parallelism
     error_message = "rolling: each broker that waits for its turn takes one of terraform's places, and there are ${var.rolling.parallelism} for ${length(var.brokers)} brokers: nobody would come back. Call terraform apply -parallelism=${length(var.brokers) + 5} and write that number to rolling.parallelism."
+  }
+
+  validation {
+    condition     = var.rolling.timeout >= 1 && floor(var.rolling.timeout) == var.rolling.timeout
+    error_message = "rolling.timeout: write whole seconds, from 1 on. Where nobody is to wait: rolling.command = \"\"."
   }
 
   validation {

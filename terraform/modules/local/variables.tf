@@ -69,6 +69,11 @@ variable "voters" {
   }
 
   validation {
+    condition     = length(distinct(coalesce(var.voters, []))) == length(coalesce(var.voters, []))
+    error_message = "voters: one of ${join(", ", coalesce(var.voters, []))} is there twice. Write each once."
+  }
+
+  validation {
     condition     = var.voters == null || length(setsubtract(coalesce(var.voters, []), keys(var.brokers))) == 0
     error_message = "voters: ${join(", ", setsubtract(coalesce(var.voters, []), keys(var.brokers)))} not among brokers. Write some of ${join(", ", keys(var.brokers))}. A voter that is to leave is first replaced here, then taken out of brokers."
   }
@@ -124,6 +129,11 @@ variable "config" {
   validation {
     condition     = alltrue([for k, v in var.config : can(regex("^[a-z][a-z0-9.]*$", k)) && !strcontains(v, "\n")])
     error_message = "config: write keys as docs/configuration.md does, and each value in one line."
+  }
+
+  validation {
+    condition     = alltrue([for k in ["default.replication.factor", "min.insync.replicas"] : can(regex("^[1-9][0-9]{0,3}$", lookup(var.config, k, "1")))])
+    error_message = "config: write default.replication.factor and min.insync.replicas as whole numbers from 1 on."
   }
 
   validation {

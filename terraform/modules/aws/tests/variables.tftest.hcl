@@ -142,7 +142,7 @@ run "contradictions_5" {
   variables {
     name   = "Kafka"
     public = true
-    tls    = { ca = "-----BEGIN CERTIFICATE-----" }
+    tls    = { ca = "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----", version = 0 }
   }
   expect_failures = [var.name, var.dns]
 }
@@ -153,4 +153,104 @@ run "node_id_is_a_number" {
     brokers = { "one" = { az = "eu-central-1a" } }
   }
   expect_failures = [var.brokers]
+}
+
+run "tls_and_token" {
+  command = plan
+  variables {
+    tls = { ca = "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----" }
+    certificates = {
+      "1" = { certificate = "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----", key = "-----BEGIN EC PRIVATE KEY-----\nMA==\n-----END EC PRIVATE KEY-----" }
+      "2" = { certificate = "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----", key = "-----BEGIN EC PRIVATE KEY-----\nMA==\n-----END EC PRIVATE KEY-----" }
+      "3" = { certificate = "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----", key = "-----BEGIN EC PRIVATE KEY-----\nMA==\n-----END EC PRIVATE KEY-----" }
+    }
+    join_token         = "something long enough"
+    join_token_version = 1
+  }
+  assert {
+    condition     = length(aws_secretsmanager_secret_version.broker) == 3 && length(aws_secretsmanager_secret_version.join_token) == 1
+    error_message = "secrets"
+  }
+}
+
+# One broker without a certificate; a token's version without the token; a voter twice; no GiB; replicas in words; IPv6; a name that AWS
+# takes for its own; a bucket in capitals; no time to wait.
+run "contradictions_6" {
+  command = plan
+  variables {
+    tls                = { ca = "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----" }
+    certificates       = { "1" = { certificate = "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----", key = "-----BEGIN EC PRIVATE KEY-----\nMA==\n-----END EC PRIVATE KEY-----" }, "2" = { certificate = "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----", key = "-----BEGIN EC PRIVATE KEY-----\nMA==\n-----END EC PRIVATE KEY-----" } }
+    join_token_version = 1
+    voters             = ["1", "1", "2"]
+    volume             = { gib = 0 }
+    config             = { "default.replication.factor" = "three" }
+    access             = { client_cidrs = ["2001:db8::/32"] }
+    name               = "internal-kafka"
+    bucket             = { name = "Ours" }
+    rolling            = { timeout = 0 }
+  }
+  expect_failures = [
+    var.certificates, var.join_token, var.voters, var.volume, var.config, var.access, var.name, var.bucket, var.rolling,
+  ]
+}
+
+# Certificates and a token that would go nowhere, so that nothing is encrypted and anybody joins; a machine's address for a network's.
+run "contradictions_7" {
+  command = plan
+  variables {
+    certificates = { "1" = { certificate = "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----", key = "-----BEGIN EC PRIVATE KEY-----\nMA==\n-----END EC PRIVATE KEY-----" } }
+    join_token   = "something long enough"
+    access       = { admin_cidrs = ["10.0.0.1/16"] }
+  }
+  expect_failures = [var.certificates, var.join_token, var.access]
+}
+
+# Versions below none.
+run "contradictions_8" {
+  command = plan
+  variables {
+    tls                = { ca = "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----", version = -1 }
+    join_token_version = -1
+  }
+  expect_failures = [var.tls, var.join_token_version]
+}
+
+# No certificates at all; a token that is guessed.
+run "contradictions_9" {
+  command = plan
+  variables {
+    tls                = { ca = "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----" }
+    join_token         = "secret"
+    join_token_version = 1
+  }
+  expect_failures = [var.certificates, var.join_token]
+}
+
+# A subnet of two zones. What looks at a variable that is refused is not looked at: so it is alone here, and what follows as well.
+run "contradictions_10" {
+  command = plan
+  variables {
+    subnets = { "eu-central-1a" = "subnet-a", "eu-central-1b" = "subnet-a", "eu-central-1c" = "subnet-c" }
+  }
+  expect_failures = [var.subnets]
+}
+
+# Part of a GiB.
+run "contradictions_11" {
+  command = plan
+  variables {
+    brokers = { "1" = { az = "eu-central-1a", volume_gib = 0.5 } }
+  }
+  expect_failures = [var.brokers]
+}
+
+# Names of files for their text.
+run "contradictions_12" {
+  command = plan
+  variables {
+    brokers      = { "1" = { az = "eu-central-1a" } }
+    tls          = { ca = "-----BEGIN CERTIFICATE-----\nMA==\n-----END CERTIFICATE-----" }
+    certificates = { "1" = { certificate = "broker-1.pem", key = "broker-1-key.pem" } }
+  }
+  expect_failures = [var.certificates]
 }

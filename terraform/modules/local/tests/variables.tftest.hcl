@@ -177,3 +177,12 @@ run "ports" {
   }
   expect_failures = [var.base_port]
 }
+
+run "a_voter_twice_and_replicas_in_words" {
+  command = plan
+  variables {
+    voters = ["1", "1", "2"]
+    config = { "min.insync.replicas" = "two" }
+  }
+  expect_failures = [var.voters, var.config]
+}
