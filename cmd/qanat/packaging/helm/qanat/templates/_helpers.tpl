@@ -16,3 +16,8 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
 {{- define "qanat.protocol" -}}{{ ternary "SSL" "PLAINTEXT" (ne .Values.tls.secretName "") }}{{- end }}
+
+{{/* A number of a values file is a float for Helm, which would write 604800000 as 6.048e+08. */}}
+{{- define "qanat.value" -}}
+{{- if and (kindIs "float64" .) (eq (floor .) .) }}{{ printf "%.0f" . }}{{ else }}{{ . }}{{ end -}}
+{{- end }}
