@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"regexp"
 	"regexp/syntax"
+	"slices"
+	"strings"
 )
 
 // What an expression may come to. The names of some hundred topics, one beside the other, fit, and so do the prefixes and suffixes that people write.
@@ -51,15 +53,17 @@ func Whole(s string) (*regexp.Regexp, error) {
 // weight is what an expression comes to. The parser's own bounds (repetitions of 1,000, nested ones together) keep it far from overflowing.
 type weight struct{ states, forks, may int }
 
-func weigh(re *syntax.Regexp) weight {
-	var w weight
+func (w weight) plus(x weight) weight {
+	return weight{w.states + x.states, w.forks + x.forks, w.may + x.may}
+}
+
+func weigh(re *syntax.Regexp) (w weight) {
 	for _, sub := range re.Sub {
-		x := weigh(sub)
-		w.states += x.states
-		w.forks += x.forks
-		w.may += x.may
+		w = w.plus(weigh(sub))
 	}
 	switch re.Op {
+	case syntax.OpAlternate:
+		w.forks, w.may = together(re.Sub)
 	case syntax.OpLiteral:
 		w.states = len(re.Rune)
 	case syntax.OpCharClass, syntax.OpAnyChar, syntax.OpAnyCharNotNL:
@@ -78,4 +82,47 @@ func weigh(re *syntax.Regexp) weight {
 		}
 	}
 	return w
+}
+
+// together is what of alternatives is tried at the same letter: of those that begin with letters of their own only such as a name can begin with at
+// once, so that a list of many prefixes (orders\..*|users\..*|…) comes to no more than its heaviest.
+func together(alternatives []*syntax.Regexp) (forks, may int) {
+	type branch struct {
+		prefix string
+		weight // with that of the branches whose prefix it begins with
+	}
+	branches := make([]branch, len(alternatives))
+	for i, re := range alternatives {
+		branches[i] = branch{prefix(re), weigh(re)}
+	}
+	slices.SortFunc(branches, func(a, b branch) int { return strings.Compare(a.prefix, b.prefix) })
+	var over []branch // those whose prefixes the one at hand begins with
+	for _, b := range branches {
+		for len(over) > 0 && !strings.HasPrefix(b.prefix, over[len(over)-1].prefix) {
+			over = over[:len(over)-1]
+		}
+		if len(over) > 0 {
+			b.weight = b.plus(over[len(over)-1].weight)
+		}
+		over = append(over, b)
+		forks, may = max(forks, b.forks), max(may, b.may)
+	}
+	return forks, may
+}
+
+// prefix is what every name begins with that an expression matches, as far as its letters say so, whatever their case.
+func prefix(re *syntax.Regexp) string {
+	switch re.Op {
+	case syntax.OpLiteral:
+		return strings.ToLower(string(re.Rune))
+	case syntax.OpCapture:
+		return prefix(re.Sub[0])
+	case syntax.OpConcat:
+		for _, sub := range re.Sub {
+			if sub.Op != syntax.OpBeginText && sub.Op != syntax.OpBeginLine {
+				return prefix(sub)
+			}
+		}
+	}
+	return ""
 }

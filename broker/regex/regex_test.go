@@ -12,7 +12,14 @@ func TestCheck(t *testing.T) {
 	for i := range 180 {
 		names = append(names, fmt.Sprintf("prod\\.orders-%03d", i))
 	}
+	var prefixes []string
+	for i := range 200 {
+		prefixes = append(prefixes, fmt.Sprintf("^team%03d\\.(.*)", i))
+	}
 	for s, ok := range map[string]bool{
+		strings.Join(prefixes, "|"):            true,
+		strings.Repeat("a.*|b.*|", 33) + "c":   false, // all of one letter go on together
+		strings.Repeat(".*a|", 33) + "b":       false,
 		"":                                     true,
 		"a.*":                                  true,
 		`(prod|test)\.[a-z0-9-]+\.v[0-9]{1,3}`: true,
