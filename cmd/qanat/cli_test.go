@@ -155,6 +155,14 @@ func TestTopics(t *testing.T) {
 	c.story("", "topic", "trim", "events", "--before", "2", "-p", "0")
 	c.story("", "topic", "trim", "events", "--before", "2", "-p", "0", "--yes")
 	c.story("", "topic", "trim", "events", "--before", "yesterday", "--yes")
+	c.fake.ControlKey(int16(kmsg.DeleteRecords), func(req kmsg.Request) (kmsg.Response, error, bool) { // as of a compacted topic
+		resp, rt, rp := req.ResponseKind().(*kmsg.DeleteRecordsResponse), kmsg.NewDeleteRecordsResponseTopic(), kmsg.NewDeleteRecordsResponseTopicPartition()
+		rp.LowWatermark, rp.ErrorCode = -1, kerr.PolicyViolation.Code
+		rt.Topic, rt.Partitions = "events", append(rt.Partitions, rp)
+		resp.Topics = append(resp.Topics, rt)
+		return resp, nil, true
+	})
+	c.story("", "topic", "trim", "events", "--before", "2", "-p", "0", "--yes")
 	c.story("", "topic", "describe", "events", "-o", "json")
 	c.story("", "topic", "delete", "orders")
 	c.story("", "topic", "delete", "orders", "-y")

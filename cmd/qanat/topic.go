@@ -346,5 +346,8 @@ func (a *app) showTrimmed(res kadm.DeleteRecordsResponses) error {
 	if err := a.show(list, t); err != nil {
 		return err
 	}
+	if errors.Is(first, kerr.PolicyViolation) {
+		return failf(exitRefused, "records go by the topic's policy alone: `qanat topic alter TOPIC --set cleanup.policy=compact,delete`, then trim", "cleanup.policy has no delete: %w", first)
+	}
 	return first
 }

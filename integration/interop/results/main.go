@@ -29,7 +29,7 @@ type result struct {
 }
 
 // columns are the features in the order in which they are shown; one that is not here is an error.
-var columns = []string{"produce", "compression", "idempotence", "consume", "classic groups", "cooperative groups", "consumer groups", "transactions", "admin", "quotas"}
+var columns = []string{"produce", "compression", "idempotence", "consume", "classic groups", "cooperative groups", "consumer groups", "share groups", "streams groups", "transactions", "admin", "quotas"}
 
 func main() {
 	if err := run(); err != nil {

@@ -19,7 +19,7 @@ func TestRender(t *testing.T) {
 	if want := "| kgo | 1.22.2 | 561 | 2 | 3 | 2026-11-26 |\n<!-- end of suites -->\ny"; err != nil || !strings.HasSuffix(text, want) || strings.Contains(text, "old") {
 		t.Errorf("suites: %v\n%s", err, text)
 	}
-	if want := "| A | 2 | | | | | | | | | | 5 | 2026-11-25 |\n| B | 1 | 8 | | | | | | | | **1 of 4 failed** | | 2026-11-26 |\n"; !strings.HasSuffix(tables["clients"], want) {
+	if want := "| A | 2 | | | | | | | | | | | | 5 | 2026-11-25 |\n| B | 1 | 8 | | | | | | | | | | **1 of 4 failed** | | 2026-11-26 |\n"; !strings.HasSuffix(tables["clients"], want) {
 		t.Errorf("clients:\n%s", tables["clients"])
 	}
 	if _, err := render([]result{{Suite: "A", Features: map[string][2]int{"teleport": {1, 0}}}}); err == nil {

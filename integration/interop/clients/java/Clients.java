@@ -67,6 +67,7 @@ public final class Clients {
         feature("classic groups", () -> groups("classic"));
         if (!AppInfoParser.getVersion().startsWith("2.") && !AppInfoParser.getVersion().startsWith("3.")) {
             feature("consumer groups", () -> groups("consumer"));
+            shareGroups();
         }
         feature("transactions", this::transactions);
         feature("admin", this::admin);
@@ -79,6 +80,11 @@ public final class Clients {
         }
         System.out.println(passed + " passed, " + failed + " failed");
         return failed == 0;
+    }
+
+    /** By share/Shares.java, which compiles against clients that have a share consumer alone. */
+    void shareGroups() {
+        feature("share groups", () -> ((Check) Class.forName("Shares").getConstructor(Clients.class).newInstance(this)).run());
     }
 
     /** Checks come as they are made; an exception ends the feature, as one that failed. */

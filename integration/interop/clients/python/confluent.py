@@ -191,6 +191,84 @@ def groups(protocol, **settings):
     k.close()
 
 
+def shares():
+    def member(group, name, mode):
+        k = ck.ShareConsumer({"bootstrap.servers": brokers, "group.id": group, "share.acknowledgement.mode": mode, "max.poll.records": 20})
+        k.subscribe([name])
+        return k
+
+    def group(name, **config):
+        entries = [ConfigEntry(k.replace("_", "."), v, incremental_operation=AlterConfigOpType.SET) for k, v in {"share_auto_offset_reset": "earliest", **config}.items()]
+        done(admin.incremental_alter_configs([ConfigResource(ConfigResource.Type.GROUP, name, incremental_configs=entries)]))
+
+    def take(until, taken, *members):
+        end = time.monotonic() + 30
+        while not until() and time.monotonic() < end:
+            for k in members:
+                for m in k.poll(0.2):
+                    if m.error():
+                        raise ck.KafkaException(m.error())
+                    taken(k, m)
+                for error in k.commit_sync(20.0).values():
+                    if error:
+                        raise error
+
+    def one_by_one(name, n):
+        topic(name, 1)
+        send(producer(batch_num_messages=1), name, 0, n)
+
+    one_by_one("p-jobs", N)
+    group("p-taken")
+    a, b = member("p-taken", "p-jobs", "implicit"), member("p-taken", "p-jobs", "implicit")
+    got, by = {}, []
+    take(lambda: len(by) >= N, lambda k, m: (by.append(k), got.__setitem__(m.offset(), m)), a, b)
+    a.close()
+    b.close()
+    c.check("both took some", 0 < by.count(a) < N, by.count(a))
+    c.equal("none was given out twice", N, len(by))
+    c.same("all, byte for byte", plain([got[o] for o in sorted(got)]), 0, N)
+
+    def verdict(k, m):
+        first = m.delivery_count() == 1
+        seen.append(f"{m.offset()}x{m.delivery_count()}")
+        k.acknowledge(m, ck.AcknowledgeType.ACCEPT if m.offset() < 4 or m.offset() < 7 and not first else ck.AcknowledgeType.RELEASE if m.offset() < 7 else ck.AcknowledgeType.REJECT)
+    one_by_one("p-verdicts", 10)
+    group("p-verdicts")
+    a, seen = member("p-verdicts", "p-verdicts", "explicit"), []
+    take(lambda: len(seen) >= 13, verdict, a)
+    c.equal("nothing else is given out", 0, len(list(a.poll(1.0))))
+    a.close()
+    c.equal("what was released comes again, and is counted", "0x1 1x1 2x1 3x1 4x1 4x2 5x1 5x2 6x1 6x2 7x1 8x1 9x1", " ".join(sorted(seen)))
+
+    def release(k, m):
+        seen.append(f"{m.offset()}x{m.delivery_count()}")
+        k.acknowledge(m, ck.AcknowledgeType.RELEASE if m.offset() == 0 else ck.AcknowledgeType.ACCEPT)
+    one_by_one("p-limit", 2)
+    group("p-limit")
+    a, seen = member("p-limit", "p-limit", "explicit"), []
+    take(lambda: len(seen) >= 6, release, a)
+    c.equal("and is not given out any more", 0, len(list(a.poll(1.0))))
+    a.close()
+    c.equal("given out five times", "0x1 0x2 0x3 0x4 0x5 1x1", " ".join(sorted(seen)))
+
+    topic("p-shared-tx", 1)
+    p = producer(transactional_id="p-shared")
+    p.init_transactions(20)
+    for first, end, commit in ((100, 110, False), (0, 10, True), (100, 110, False), (10, 20, True)):
+        p.begin_transaction()
+        send(p, "p-shared-tx", first, end)
+        p.commit_transaction(20) if commit else p.abort_transaction(20)
+    for level, n in (("read_committed", 20), ("read_uncommitted", 40)):
+        group("p-" + level, share_isolation_level=level)
+        a, got = member("p-" + level, "p-shared-tx", "implicit"), {}
+        take(lambda: len(got) >= n, lambda _, m: got.__setitem__(m.offset(), m), a)
+        a.close()
+        if n == 20:
+            c.same("committed records alone", plain([got[o] for o in sorted(got)]), 0, 20)
+        else:
+            c.equal("all who asks for them", n, len(got))
+
+
 def transactions():
     for name in ("p-in", "p-out", "p-other", "p-open", "p-etl"):
         topic(name, 1)
@@ -316,6 +394,7 @@ for name, run in (("produce", produce), ("compression", compression), ("idempote
                   ("classic groups", lambda: groups("classic")),
                   ("cooperative groups", lambda: groups("cooperative", partition_assignment_strategy="cooperative-sticky")),
                   ("consumer groups", lambda: groups("consumer", group_protocol="consumer")),
+                  ("share groups", shares),
                   ("transactions", transactions), ("admin", administration)):
     c.begin(name)
     try:
