@@ -346,9 +346,6 @@ func (c *Coordinator) propose(e *entry, next *txn.Record) {
 	c.quorum.ProposeAsync(command.PutTransaction{Transaction: *next, Coordinator: e.shard.placed.Epoch}, func(_ any, err error) {
 		c.inbox.Add(note{e: e, p: p, err: outcome(err)})
 	})
-	if bugMarker && next.State.Decided() {
-		c.mark(e, next)
-	}
 }
 
 // outcome is a proposal's error in the coordinator's words.

@@ -1,5 +1,0 @@
-//go:build qanat_bug_marker
-
-package txncoordinator
-
-const bugMarker = true
