@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -385,6 +386,45 @@ func TestThrottleEnds(t *testing.T) {
 		}
 		if throttled() || controller.Draining(w.now(), 3).Replicas != 0 {
 			t.Errorf("throttled %t, %+v", throttled(), controller.Draining(w.now(), 3))
+		}
+	})
+}
+
+// A new broker would have its share of the replicas when `qanat partition balance` is over, and lead none of them until the next look at preferred
+// leaders.
+func TestBalanceEndsWithLeaders(t *testing.T) {
+	story(t, func(t *testing.T) {
+		w := newWorld(t)
+		defer w.killAll()
+		for id := kafka.BrokerID(1); id <= 3; id++ {
+			w.start(id)
+		}
+		time.Sleep(time.Second)
+		var replicas [][]kafka.BrokerID
+		for i := range 8 {
+			r := []kafka.BrokerID{1, 2, 3}
+			replicas = append(replicas, slices.Concat(r[i%3:], r[:i%3]))
+		}
+		w.create(replicas...)
+		w.start(4)
+		time.Sleep(2 * time.Second)
+		if _, err := w.do(command.SetConfigs{Type: command.Broker, Set: map[string]string{"cluster.balance": "once"}}); err != nil {
+			t.Fatal(err)
+		}
+		for range 30 {
+			if _, balancing := w.now().Configs(command.Broker, "")["cluster.balance"]; !balancing {
+				break
+			}
+			time.Sleep(time.Second)
+			w.catchUp()
+		}
+		if _, balancing := w.now().Configs(command.Broker, "")["cluster.balance"]; balancing {
+			t.Fatal("it does not end")
+		}
+		for id := kafka.BrokerID(1); id <= 4; id++ {
+			if w.leads(id) != 2 {
+				t.Errorf("broker %d leads %d of 8 partitions", id, w.leads(id))
+			}
 		}
 	})
 }

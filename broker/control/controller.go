@@ -318,7 +318,9 @@ func (c *Controller) decide(ctx context.Context) {
 			return
 		}
 		cs := controller.Decide(w, scope)
-		cs = append(cs, c.balanced(w)...)
+		if len(cs) == 0 {
+			cs = c.balanced(w)
+		}
 		cs = append(cs, c.moved(w)...)
 		if len(cs) == 0 {
 			return
@@ -387,13 +389,17 @@ func Rules(settings *config.Broker, m *image.Image) func(string) controller.Rule
 	}
 }
 
-// balanced ends cluster.balance=once when there is nothing left to move.
+// balanced ends cluster.balance=once when there is nothing left to move. Leaders follow the replicas first: who has asked for it would find the newcomer
+// without any until the next look at preferred leaders, minutes later.
 func (c *Controller) balanced(w controller.World) []command.Command {
 	if !w.Balance || w.Image.Configs(command.Broker, "")["cluster.balance"] != "once" {
 		return nil
 	}
 	if controller.Moving(w.Image) > 0 || len(controller.Plan(w, 1)) > 0 {
 		return nil
+	}
+	if cs := controller.Rebalance(w.Image, 0); len(cs) > 0 {
+		return cs
 	}
 	c.log.Info("cluster is balanced")
 	return []command.Command{command.SetConfigs{Type: command.Broker, Delete: []string{"cluster.balance"}}}
