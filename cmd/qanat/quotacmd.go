@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -97,6 +98,11 @@ func (a *app) quotaListCommand() *cobra.Command {
 					r.Limits[v.Key] = v.Value
 				}
 				rows = append(rows, r)
+			}
+			slices.SortFunc(rows, func(a, b quotaRow) int {
+				return cmp.Or(strings.Compare(or(a.User), or(b.User)), strings.Compare(or(a.Client), or(b.Client)), strings.Compare(or(a.IP), or(b.IP)))
+			})
+			for _, r := range rows {
 				for _, key := range slices.Sorted(maps.Keys(r.Limits)) {
 					t.add(or(r.User), or(r.Client), or(r.IP), key, strconv.FormatFloat(r.Limits[key], 'f', -1, 64))
 				}
