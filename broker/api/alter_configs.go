@@ -143,7 +143,7 @@ func (h *Handler) edited(m *image.Image, e *configEdit) (command.SetConfigs, err
 		err = h.Config.CheckGroup(c.Set, next)
 	}
 	if err != nil {
-		return c, refuse(badConfig(s), "%v", err)
+		return c, refuse(badValue(s), "%v", err)
 	}
 	return c, nil
 }
@@ -161,20 +161,24 @@ func scope(t command.ResourceType) config.Scope {
 	return config.BrokerScope
 }
 
-// badConfig is the error for a key or value of a scope that is none: Kafka's controller checks topics' and groups', and others elsewhere.
-func badConfig(s config.Scope) *kerr.Error {
+// badValue is the error for a value that a scope does not take, as in Kafka.
+func badValue(s config.Scope) *kerr.Error {
 	if s == config.TopicScope || s == config.GroupScope {
 		return kerr.InvalidConfig
 	}
 	return kerr.InvalidRequest
 }
 
-// unknownConfig refuses a key that is none, and names the one that may have been meant.
+// unknownConfig refuses a key that is none, and names the one that may have been meant. (Kafka takes any for a broker.)
 func unknownConfig(s config.Scope, name string) error {
-	if nearest := config.Nearest(s, name); nearest != "" {
-		return refuse(badConfig(s), "configuration %q is unknown; the nearest is %q", name, nearest)
+	wrong := kerr.InvalidConfig
+	if s == config.ClientMetricsScope {
+		wrong = kerr.InvalidRequest
 	}
-	return refuse(badConfig(s), "configuration %q is unknown", name)
+	if nearest := config.Nearest(s, name); nearest != "" {
+		return refuse(wrong, "configuration %q is unknown; the nearest is %q", name, nearest)
+	}
+	return refuse(wrong, "configuration %q is unknown", name)
 }
 
 // checkConfig checks one assignment: the key is known and may change while running, the value is valid.
@@ -187,7 +191,7 @@ func checkConfig(s config.Scope, name, value string) error {
 		return refuse(kerr.InvalidRequest, "configuration %q is read-only: it is set in the broker's file and needs a restart", name)
 	}
 	if err := config.Validate(s, name, value); err != nil {
-		return refuse(badConfig(s), "%v", err)
+		return refuse(badValue(s), "%v", err)
 	}
 	return nil
 }
