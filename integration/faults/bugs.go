@@ -22,7 +22,7 @@ type bug struct {
 }
 
 var bugs = []bug{
-	{"ack", "acknowledge before the in-sync replicas have it", "kill -9 one,leader storm", 6, ""},
+	{"ack", "acknowledge before the in-sync replicas have it", "cut off one", 1, ""},
 	{"truncate", "truncate to the high watermark", "kill -9 all,leader storm", 6, ""},
 	{"duplicate", "skip deduplication", "kill -9 one,answers to clients lost", 1, ""},
 	{"roll", "drop a batch at roll", "none", 1, ""},

@@ -46,7 +46,7 @@ func (s *settings) parse(matrix bool, args []string) error {
 	f.StringVar(&s.peers, "peers", "../shared/peers", "folder with kafka-cluster")
 	f.IntVar(&s.nodes, "nodes", 3, "nodes of the cluster")
 	f.StringVar(&s.dir, "dir", "bin/faults", "where runs are kept")
-	f.StringVar(&s.faults, "faults", "all", "names of faults, comma separated, each a prefix; all; or none")
+	f.StringVar(&s.faults, "faults", "all", "names of faults, comma separated, each a name or a prefix; all; or none")
 	f.StringVar(&s.skip, "skip", "", "prefixes of faults to leave out")
 	f.StringVar(&s.workloads, "workloads", "franz-go", "franz-go, transactions, pipeline, streams, share, consumer, consumer-java, migrating, java, librdkafka, mixed; a matrix takes several")
 	f.DurationVar(&s.time, "time", time.Minute, "how long each run's faults go on")
@@ -153,7 +153,7 @@ func (s *settings) chosen() ([]nemesis.Fault, error) {
 	for _, prefix := range strings.Split(s.faults, ",") {
 		before := len(all)
 		for _, f := range nemesis.All {
-			if prefix == "all" || strings.HasPrefix(f.Name, prefix) {
+			if _, exact := nemesis.Named(prefix); prefix == "all" || f.Name == prefix || !exact && strings.HasPrefix(f.Name, prefix) {
 				all = append(all, f)
 			}
 		}

@@ -53,3 +53,16 @@ func TestBugs(t *testing.T) {
 		}
 	}
 }
+
+// Who names one fault would get those whose names begin so, too; or who names what several begin with would not get all.
+func TestChosen(t *testing.T) {
+	for names, want := range map[string]int{"cut off one": 1, "cut off one,kill -9 all": 2, "cut off": 3, "none": 0} {
+		got, err := (&settings{faults: names}).chosen()
+		if err != nil || len(got) != want {
+			t.Errorf("%q: %d faults, %v; want %d", names, len(got), err, want)
+		}
+	}
+	if _, err := (&settings{faults: "no such"}).chosen(); err == nil {
+		t.Error("a fault that there is not")
+	}
+}
