@@ -52,7 +52,8 @@ func (h *hooks) run(ctx context.Context, do, broker string, more ...string) (str
 		return "", err
 	}
 	c := exec.CommandContext(ctx, "/bin/sh", hook)
-	c.Env = append(append(os.Environ(), "ROLL_DO="+do, "ROLL_CLUSTER=test", "ROLL_BROKER="+broker, "ROLL_ADMINS=1=http://b-1 2=http://b-2 3=http://b-3", "ROLL_PATIENCE=3",
+	// As waits are short here, a conductor is given many: its process may be slow to begin.
+	c.Env = append(append(os.Environ(), "ROLL_DO="+do, "ROLL_CLUSTER=test", "ROLL_BROKER="+broker, "ROLL_ADMINS=1=http://b-1 2=http://b-2 3=http://b-3", "ROLL_PATIENCE=1500",
 		"ROLL_CA=", "ROLL_COMMAND="+h.dir+"/qanat", "ROLL_DRAIN=false", "ROLL_TIMEOUT=30", "ROLL_DIRECTORY="+h.dir, "PATH="+h.dir+":"+os.Getenv("PATH")), more...)
 	out, err := c.CombinedOutput()
 	return string(out), err
@@ -204,14 +205,14 @@ esac
 func TestNobodyGoesWithoutAConductor(t *testing.T) {
 	ctx := within(t, time.Minute)
 	h := newHooks(t, "exit 0")
-	if out, err := h.run(ctx, "leave", "2"); err == nil || !strings.Contains(out, "apply that alone, then this") {
+	if out, err := h.run(ctx, "leave", "2", "ROLL_PATIENCE=3"); err == nil || !strings.Contains(out, "apply that alone, then this") {
 		t.Errorf("%v\n%s", err, out)
 	}
 	// Nor does it go because an earlier apply of the same process has let it.
 	if err := os.WriteFile(filepath.Join(h.shared(), "go-2"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := h.run(ctx, "leave", "2"); err == nil || !strings.Contains(out, "apply that alone, then this") {
+	if out, err := h.run(ctx, "leave", "2", "ROLL_PATIENCE=3"); err == nil || !strings.Contains(out, "apply that alone, then this") {
 		t.Errorf("%v\n%s", err, out)
 	}
 }
