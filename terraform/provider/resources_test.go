@@ -127,7 +127,7 @@ func TestBrokerConfigs(t *testing.T) {
 		ProtoV6ProviderFactories: factories("test"),
 		Steps: []resource.TestStep{
 			{Config: at(`{ "cluster.moves.most" = "3" }`, ""), PlanOnly: true, ExpectError: regexp.MustCompile(`(?s)INVALID_CONFIG\s+\(40\).*cluster.moves.most`)},
-			{Config: at(`{ "cluster.moves.max" = "none" }`, ""), PlanOnly: true, ExpectError: regexp.MustCompile(`INVALID_CONFIG`)},
+			{Config: at(`{ "cluster.moves.max" = "none" }`, ""), PlanOnly: true, ExpectError: regexp.MustCompile(`INVALID_REQUEST\s+\(42\)`)},
 			{Config: at("", `{ "node.id" = "4" }`), PlanOnly: true, ExpectError: regexp.MustCompile(`(?s)configure broker 3.*\(\d+\)`)},
 			{
 				PreConfig: func() { // somebody else's
