@@ -14,7 +14,8 @@ import (
 	"github.com/qanat-io/qanat/broker/partition"
 	"github.com/qanat-io/qanat/broker/telemetry"
 	"github.com/qanat-io/qanat/metadata/command"
-	"github.com/qanat-io/qanat/metadata/config"
+	"github.com/qanat-io/qanat/metadata/image"
+	"github.com/qanat-io/qanat/metadata/quorum"
 	"github.com/qanat-io/qanat/tier/archive"
 	"github.com/qanat-io/qanat/tier/cold"
 	"github.com/qanat-io/qanat/tier/compact"
@@ -40,6 +41,10 @@ type tiers struct {
 	// uploadsInTurn: the bucket is a directory, whose objects are written one at a time.
 	uploadsInTurn bool
 	flushed       atomic.Int64 // when the flusher was last done, in Unix nanoseconds
+
+	// What bounds work in the background: kept as numbers, which are asked for with every read, and followed as they are changed.
+	uploadRate atomic.Int64 // bytes a second; 0 without limit
+	cleaning   atomic.Pointer[compact.Config]
 }
 
 // bucketCheck bounds the look at the bucket when the broker starts.
@@ -171,7 +176,7 @@ func (b *Broker) archiveConfig() archive.Config {
 	return archive.Config{
 		Cluster:        b.dir.Meta.ClusterID,
 		Workers:        workers,
-		BytesPerSecond: func() int64 { return unbounded(b.running().Int("remote.log.manager.copy.max.bytes.per.second")) },
+		BytesPerSecond: b.tiers.uploadRate.Load,
 		StallTimeout:   b.cfg.Duration("tier.upload.stall.timeout.ms"),
 		Interval:       b.cfg.Duration("log.retention.check.interval.ms"),
 		OrphanGrace:    b.cfg.Duration("tier.orphan.grace.ms"),
@@ -181,6 +186,12 @@ func (b *Broker) archiveConfig() archive.Config {
 
 // openUpkeep builds what reads closed local segments again: the scrubber and compaction.
 func (b *Broker) openUpkeep() {
+	b.quorum.Subscribe(func(_, _ *image.Image, ch quorum.Changes) {
+		if len(ch.Configs) > 0 {
+			b.boundUpkeep()
+		}
+	})
+	b.boundUpkeep()
 	b.tiers.scrub = scrub.New(b.fs, func(yield func(scrub.Log)) {
 		b.hosted.Each(func(p *partition.Partition) { yield(p.Log()) })
 	}, scrub.Config{
@@ -189,19 +200,18 @@ func (b *Broker) openUpkeep() {
 	}, time.Now, b.log.With("part", "scrub"))
 	b.tiers.cleaner = compact.New(func(yield func(compact.Log)) {
 		b.hosted.Each(func(p *partition.Partition) { yield(p.Compactable()) })
-	}, func() compact.Config {
-		now := b.running()
-		return compact.Config{
-			MapBytes: now.Int("log.cleaner.dedupe.buffer.size"), Backoff: now.Duration("log.cleaner.backoff.ms"),
-			BytesPerSecond: clampRate(now.Float("log.cleaner.io.max.bytes.per.second")),
-		}
-	}, b.control.clock.Now, b.log.With("part", "compaction"))
+	}, func() compact.Config { return *b.tiers.cleaning.Load() }, b.control.clock.Now, b.log.With("part", "compaction"))
 }
 
-// running is this broker's configuration as it is now.
-func (b *Broker) running() config.Running {
+// boundUpkeep takes in what bounds work in the background, as the newest image has it.
+func (b *Broker) boundUpkeep() {
 	m := b.quorum.Image()
-	return b.cfg.Running(m.Configs(command.Broker, strconv.Itoa(int(b.node))), m.Configs(command.Broker, ""))
+	now := b.cfg.Running(m.Configs(command.Broker, strconv.Itoa(int(b.node))), m.Configs(command.Broker, ""))
+	b.tiers.uploadRate.Store(unbounded(now.Int("remote.log.manager.copy.max.bytes.per.second")))
+	b.tiers.cleaning.Store(&compact.Config{
+		MapBytes: now.Int("log.cleaner.dedupe.buffer.size"), Backoff: now.Duration("log.cleaner.backoff.ms"),
+		BytesPerSecond: clampRate(now.Float("log.cleaner.io.max.bytes.per.second")),
+	})
 }
 
 // unbounded is a rate as those below have it, who know "without limit" as 0.

@@ -30,16 +30,25 @@ func (b *Broker) String(key string) string {
 
 // Int is the value of a numeric key. It panics where the value is empty by default.
 func (b *Broker) Int(key string) int64 {
-	n, err := strconv.ParseInt(b.String(key), 10, 64)
+	return whole(key, b.String(key))
+}
+
+// Float is the value of a Double key.
+func (b *Broker) Float(key string) float64 {
+	return fractional(key, b.String(key))
+}
+
+// whole and fractional read the value of a key, which was checked when it was set.
+func whole(key, value string) int64 {
+	n, err := strconv.ParseInt(value, 10, 64)
 	if err != nil {
 		panic("config: " + key + " is not a number")
 	}
 	return n
 }
 
-// Float is the value of a Double key.
-func (b *Broker) Float(key string) float64 {
-	f, err := strconv.ParseFloat(b.String(key), 64)
+func fractional(key, value string) float64 {
+	f, err := strconv.ParseFloat(value, 64)
 	if err != nil {
 		panic("config: " + key + " is not a number")
 	}

@@ -1,9 +1,6 @@
 package config
 
-import (
-	"strconv"
-	"time"
-)
+import "time"
 
 // Running is a broker's configuration as it is at one moment: what was set while it runs comes before its file. See Broker for the accessors.
 type Running struct {
@@ -18,20 +15,12 @@ func (b *Broker) Running(dynamicBroker, dynamicDefault map[string]string) Runnin
 
 // Int is the value of a numeric key.
 func (r Running) Int(key string) int64 {
-	n, err := strconv.ParseInt(r.value(key), 10, 64)
-	if err != nil {
-		panic("config: " + key + " is not a number")
-	}
-	return n
+	return whole(key, r.value(key))
 }
 
 // Float is the value of a Double key.
 func (r Running) Float(key string) float64 {
-	f, err := strconv.ParseFloat(r.value(key), 64)
-	if err != nil {
-		panic("config: " + key + " is not a number")
-	}
-	return f
+	return fractional(key, r.value(key))
 }
 
 // Duration is the value of a key that counts milliseconds.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
 	"time"
 )
 
@@ -141,19 +140,11 @@ func (r resolver) value(name string) string {
 }
 
 func (r resolver) int(name string) int64 {
-	n, err := strconv.ParseInt(r.value(name), 10, 64)
-	if err != nil {
-		panic("config: topic key " + name + " is not a number")
-	}
-	return n
+	return whole(name, r.value(name))
 }
 
 func (r resolver) float(name string) float64 {
-	f, err := strconv.ParseFloat(r.value(name), 64)
-	if err != nil {
-		panic("config: topic key " + name + " is not a number")
-	}
-	return f
+	return fractional(name, r.value(name))
 }
 
 func (r resolver) bool(name string) bool { return r.value(name) == "true" }
